@@ -1,0 +1,47 @@
+// Scalars, matrices and the one assertion macro that every other header uses.
+#pragma once
+
+#include <Eigen/Core>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#ifndef QLLK_ASSERT
+/// Shape misuse in hot paths. Checked in debug builds, as Eigen's own assertions are.
+#define QLLK_ASSERT(condition) eigen_assert(condition)
+#endif
+
+namespace qllk {
+
+template <class T>
+concept Real = std::same_as<T, float> || std::same_as<T, double>;
+
+using Index = Eigen::Index;
+using Byte = std::uint8_t;
+using Bytes = std::span<const Byte>;
+
+/// Number of values a byte takes; the width of every row of logits.
+inline constexpr Index kByteValues = 256;
+
+/// Column-major; a column is a position, a row is a feature.
+template <Real Scalar>
+using Mat = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
+template <Real Scalar>
+using Vec = Eigen::Matrix<Scalar, Eigen::Dynamic, 1>;
+
+/// A lookup table, one column [dim] for each key. A checkpoint holds its memory as it is: shape [keys, dim].
+template <Real Scalar>
+class Table : public Mat<Scalar> {
+ public:
+  using Mat<Scalar>::Mat;
+  using Mat<Scalar>::operator=;
+};
+
+/// How functions take matrices: any contiguous-column block, without a copy.
+template <Real Scalar>
+using MatIn = const Eigen::Ref<const Mat<Scalar>>&;
+template <Real Scalar>
+using MatOut = Eigen::Ref<Mat<Scalar>>;
+
+}  // namespace qllk

@@ -1,0 +1,282 @@
+// The original QLLK network, made causal: the baseline.
+#pragma once
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "qllk/core/parameters.hpp"
+#include "qllk/core/random.hpp"
+#include "qllk/core/types.hpp"
+#include "qllk/nn/byte_embedding.hpp"
+#include "qllk/nn/feature_shortcut.hpp"
+#include "qllk/nn/latent_kernel.hpp"
+#include "qllk/nn/layer_norm.hpp"
+#include "qllk/nn/linear.hpp"
+#include "qllk/nn/mlp.hpp"
+#include "qllk/nn/patching.hpp"
+
+namespace qllk {
+
+/// One layer of the classic network, with norms after the sums and no residual around the perceptron.
+///
+///   a = h + kernel(h),   h' = LN_b( W₂ gelu(W₁ LN_a(a) + b₁) + b₂ )
+///
+/// Shapes: [dim, n]. Names are those of the PyTorch checkpoint: 0 kernel, 1 LN_a, 2 W₁, 4 W₂, 5 LN_b.
+template <Real Scalar>
+class ClassicLayer {
+ public:
+  struct Params {
+    typename nn::LatentKernel<Scalar>::Params kernel;
+    typename nn::LayerNorm<Scalar>::Params norm_a, norm_b;
+    typename nn::Linear<Scalar>::Params up, down;
+
+    static constexpr auto fields() {
+      return std::tuple{Field{"0", &Params::kernel}, Field{"1", &Params::norm_a}, Field{"2", &Params::up},
+                        Field{"4", &Params::down}, Field{"5", &Params::norm_b}};
+    }
+  };
+  using Grads = Params;
+  using State = nn::LatentState<Scalar>;
+
+  struct Cache {
+    typename nn::LatentKernel<Scalar>::Cache kernel;
+    typename nn::LayerNorm<Scalar>::Cache norm_a, norm_b;
+    typename nn::Linear<Scalar>::Cache linear;
+    Mat<Scalar> sum, normal, slope, hidden, narrowed;  // a, LN_a(a), gelu', gelu, what LN_b sees
+    Mat<Scalar> dhidden, dnormal, dnarrowed;
+  };
+
+  explicit ClassicLayer(Index dim)
+      : kernel_({.dim = dim}), norm_({.dim = dim}), up_({dim, 2 * dim}), down_({2 * dim, dim}) {}
+
+  State initial_state(Index sequences) const { return kernel_.initial_state(sequences); }
+  Params zeros() const { return {kernel_.zeros(), norm_.zeros(), norm_.zeros(), up_.zeros(), down_.zeros()}; }
+  Params init(Random& random) const {
+    Params p;
+    p.kernel = kernel_.init(random);
+    p.norm_a = p.norm_b = norm_.init(random);
+    p.up = up_.init(random);
+    p.down = down_.init(random);
+    return p;
+  }
+
+  /// Writes y, advances the state. x and y must not alias.
+  void forward(const Params& p, MatIn<Scalar> x, State& state, Cache& c, MatOut<Scalar> y) const {
+    const Index dim = x.rows(), n = x.cols();
+    for (auto* part : {&c.sum, &c.normal, &c.narrowed}) part->resize(dim, n);
+    for (auto* part : {&c.slope, &c.hidden}) part->resize(2 * dim, n);
+    kernel_.forward(p.kernel, x, state, c.kernel, c.sum);
+    c.sum += x;
+    norm_.forward(p.norm_a, c.sum, c.norm_a, c.normal);
+    up_.forward(p.up, c.normal, c.linear, c.slope);
+    nn::gelu<Scalar>(c.slope, c.hidden);
+    down_.forward(p.down, c.hidden, c.linear, c.narrowed);
+    norm_.forward(p.norm_b, c.narrowed, c.norm_b, y);
+  }
+
+  /// Adds to g, overwrites dx; dstate as in LatentKernel. dx must not alias x or dy.
+  void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Grads& g,
+                MatOut<Scalar> dx) const {
+    for (auto* part : {&c.dnormal, &c.dnarrowed}) part->resize(x.rows(), x.cols());
+    c.dhidden.resize(2 * x.rows(), x.cols());
+    norm_.backward(p.norm_b, c.narrowed, c.norm_b, dy, g.norm_b, c.dnarrowed);
+    down_.backward(p.down, c.hidden, c.linear, c.dnarrowed, g.down, c.dhidden);
+    c.dhidden.array() *= c.slope.array();
+    up_.backward(p.up, c.normal, c.linear, c.dhidden, g.up, c.dnormal);
+    norm_.backward(p.norm_a, c.sum, c.norm_a, c.dnormal, g.norm_a, c.dnormal);
+    kernel_.backward(p.kernel, x, c.kernel, c.dnormal, dstate, g.kernel, dx);
+    dx += c.dnormal;
+  }
+
+ private:
+  nn::LatentKernel<Scalar> kernel_;
+  nn::LayerNorm<Scalar> norm_;
+  nn::Linear<Scalar> up_, down_;
+};
+
+/// The classic network: byte embedding, mean over patches of P bytes, dense shortcut, layers, one projection that predicts
+/// the P bytes after a patch independently of each other.
+///
+/// Rows: row t of the logits predicts byte t+1 and depends on bytes 0 … t only. The original code lets every row but the
+/// last of a patch see the byte that it must predict; here patches are shifted by P-1 bytes (see nn::PatchPlan), and the
+/// left pad is byte 0. At dim 256, 4 layers and patch 8 there are 2,765,824 parameters.
+///
+/// Shapes   bytes: [sequences × length], each sequence contiguous, any length    logits: [256, sequences × length]
+/// Cost     about 0.68 MFLOP a byte forward at the default size, 2.0 in training; linear in the length
+template <Real S>
+class QLLKClassic {
+ public:
+  using Scalar = S;
+
+  struct Config {
+    Index dim = 256;
+    Index layers = 4;
+    Index patch = 8;
+    bool operator==(const Config&) const = default;
+  };
+
+  struct Params {
+    typename nn::ByteEmbedding<Scalar>::Params byte_embedding;
+    typename nn::FeatureShortcut<Scalar>::Params hash_proj;
+    std::vector<typename ClassicLayer<Scalar>::Params> layers;
+    typename nn::Linear<Scalar>::Params decoder_head;
+
+    static constexpr auto fields() {
+      return std::tuple{Field{"byte_embedding", &Params::byte_embedding}, Field{"hash_proj", &Params::hash_proj},
+                        Field{"layers", &Params::layers}, Field{"decoder_head", &Params::decoder_head}};
+    }
+  };
+  using Grads = Params;
+
+  /// What a stream remembers between chunks; also the gradient of that (bytes and phase have none).
+  struct State {
+    std::vector<nn::LatentState<Scalar>> layers;
+    Mat<Scalar> rows;         // [256·P, sequences]: the logits that the current patch gives to its P rows
+    std::vector<Byte> bytes;  // the last P-1 of each sequence
+    Index phase = 0;          // bytes seen so far, modulo P
+
+    Index sequences() const { return rows.cols(); }
+  };
+
+  struct Cache {
+    nn::PatchPlan plan;
+    std::vector<Byte> covered;  // the P bytes of each patch completed here
+    Mat<Scalar> embedded, patches, rows;
+    std::vector<Mat<Scalar>> hidden;  // input of each layer, and the output of the last
+    typename nn::ByteEmbedding<Scalar>::Cache embedding;
+    typename nn::FeatureShortcut<Scalar>::Cache shortcut;
+    std::vector<typename ClassicLayer<Scalar>::Cache> layers;
+    typename nn::Linear<Scalar>::Cache head;
+    Mat<Scalar> drows, dhidden, dinput;
+  };
+
+  /// Throws std::invalid_argument unless dim, layers and patch are positive.
+  explicit QLLKClassic(Config config)
+      : config_(config),
+        embedding_({.dim = config.dim}),
+        patching_(config.patch),
+        shortcut_({config.dim}),
+        layer_(config.dim),
+        head_({config.dim, kByteValues * config.patch}) {
+    if (config.layers <= 0)
+      throw std::invalid_argument("QLLKClassic: layers is " + std::to_string(config.layers) + ", expected > 0");
+  }
+
+  const Config& config() const { return config_; }
+
+  Params zeros() const {
+    return {embedding_.zeros(), shortcut_.zeros(), {static_cast<std::size_t>(config_.layers), layer_.zeros()},
+            head_.zeros()};
+  }
+  Grads zero_grads() const { return zeros(); }
+  Params init(Random& random) const {
+    Params p;
+    p.byte_embedding = embedding_.init(random);
+    p.hash_proj = shortcut_.init(random);
+    for (Index i = 0; i < config_.layers; ++i) p.layers.push_back(layer_.init(random));
+    p.decoder_head = head_.init(random);
+    return p;
+  }
+
+  State initial_state(Index sequences) const {
+    State s;
+    s.layers.assign(static_cast<std::size_t>(config_.layers), layer_.initial_state(sequences));
+    s.rows.setZero(kByteValues * config_.patch, sequences);
+    s.bytes.assign(static_cast<std::size_t>((config_.patch - 1) * sequences), Byte{0});
+    return s;
+  }
+
+  /// Writes logits, advances the state.
+  void forward(const Params& p, Bytes bytes, State& state, Cache& c, Mat<Scalar>& logits) const {
+    const Index sequences = state.sequences(), length = std::ssize(bytes) / sequences;
+    QLLK_ASSERT(std::ssize(bytes) == sequences * length && std::ssize(p.layers) == config_.layers);
+    c.plan = {config_.patch, length, state.phase};
+    const Index patches = c.plan.patches(), columns = patches * sequences;
+    gather(bytes, state, c);
+    c.embedded.resize(config_.dim, columns * config_.patch);
+    c.patches.resize(config_.dim, columns);
+    c.hidden.resize(p.layers.size() + 1);
+    for (auto& hidden : c.hidden) hidden.resize(config_.dim, columns);
+    c.layers.resize(p.layers.size());
+    embedding_.forward(p.byte_embedding, c.covered, c.embedding, c.embedded);
+    patching_.forward(c.embedded, c.patches);
+    shortcut_.forward(p.hash_proj, c.patches, c.shortcut, c.hidden[0]);
+    for (std::size_t i = 0; i < p.layers.size(); ++i)
+      layer_.forward(p.layers[i], c.hidden[i], state.layers[i], c.layers[i], c.hidden[i + 1]);
+    c.rows.resize(kByteValues * config_.patch, columns);
+    head_.forward(p.decoder_head, c.hidden.back(), c.head, c.rows);
+
+    logits.resize(kByteValues, std::ssize(bytes));
+    for (Index s = 0; s < sequences; ++s) {
+      for (Index t = 0; t < length; ++t) {
+        const Index patch = c.plan.serving(t);
+        logits.col(s * length + t) = slot(patch < 0 ? state.rows.col(s) : c.rows.col(s * patches + patch), t, c.plan);
+      }
+      if (patches > 0) state.rows.col(s) = c.rows.col((s + 1) * patches - 1);
+    }
+    state.phase = c.plan.next_phase();
+  }
+
+  /// Adds to g; turns dstate from the gradient of the final state into that of the initial one.
+  void backward(const Params& p, Bytes bytes, Cache& c, const Mat<Scalar>& dlogits, State& dstate, Grads& g) const {
+    const Index sequences = dstate.sequences(), length = c.plan.length, patches = c.plan.patches();
+    QLLK_ASSERT(dlogits.cols() == std::ssize(bytes) && std::ssize(bytes) == sequences * length);
+    c.drows.setZero(c.rows.rows(), c.rows.cols());
+    for (Index s = 0; s < sequences; ++s) {
+      if (patches > 0) {
+        c.drows.col((s + 1) * patches - 1) = dstate.rows.col(s);
+        dstate.rows.col(s).setZero();
+      }
+      for (Index t = 0; t < length; ++t) {
+        const Index patch = c.plan.serving(t);
+        slot(patch < 0 ? dstate.rows.col(s) : c.drows.col(s * patches + patch), t, c.plan) +=
+            dlogits.col(s * length + t);
+      }
+    }
+    c.dhidden.resize(config_.dim, patches * sequences);
+    c.dinput.resize(config_.dim, patches * sequences);
+    head_.backward(p.decoder_head, c.hidden.back(), c.head, c.drows, g.decoder_head, c.dhidden);
+    for (std::size_t i = p.layers.size(); i-- > 0;) {
+      layer_.backward(p.layers[i], c.hidden[i], c.layers[i], c.dhidden, dstate.layers[i], g.layers[i], c.dinput);
+      std::swap(c.dhidden, c.dinput);
+    }
+    shortcut_.backward(p.hash_proj, c.patches, c.shortcut, c.dhidden, g.hash_proj, c.dhidden);
+    patching_.backward(c.dhidden, c.embedded);  // the embedded bytes are not needed any more
+    embedding_.backward(p.byte_embedding, c.covered, c.embedding, c.embedded, g.byte_embedding);
+  }
+
+ private:
+  /// The 256 logits, of a column that holds P times 256, for row t of the chunk.
+  static auto slot(auto column, Index t, const nn::PatchPlan& plan) {
+    return Eigen::Map<std::conditional_t<std::is_const_v<std::remove_pointer_t<decltype(column.data())>>,
+                                         const Vec<Scalar>, Vec<Scalar>>>(
+        column.data() + plan.slot(t) * kByteValues, kByteValues);
+  }
+
+  /// Collects the bytes that each new patch covers, and keeps the last P-1 for the next chunk.
+  void gather(Bytes bytes, State& state, Cache& c) const {
+    const Index patch = config_.patch, pad = patch - 1, sequences = state.sequences(), length = c.plan.length;
+    c.covered.resize(static_cast<std::size_t>(patch * c.plan.patches() * sequences));
+    auto out = c.covered.begin();
+    for (Index s = 0; s < sequences; ++s) {
+      Byte* const before = state.bytes.data() + s * pad;  // positions -pad … -1
+      const Byte* const chunk = bytes.data() + s * length;
+      const auto at = [&](Index t) { return t < 0 ? before[pad + t] : chunk[t]; };
+      for (Index p = 0; p < c.plan.patches(); ++p)
+        for (Index i = -pad; i <= 0; ++i) *out++ = at(c.plan.completed_at(p) + i);
+      for (Index i = -pad; i < 0; ++i) before[pad + i] = at(length + i);
+    }
+  }
+
+  Config config_;
+  nn::ByteEmbedding<Scalar> embedding_;
+  nn::MeanPatching<Scalar> patching_;
+  nn::FeatureShortcut<Scalar> shortcut_;
+  ClassicLayer<Scalar> layer_;
+  nn::Linear<Scalar> head_;
+};
+
+}  // namespace qllk

@@ -1,0 +1,183 @@
+// The heart of QLLK: a gated, linear-time sequence mixer.
+#pragma once
+
+#include <cmath>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+
+#include "qllk/core/parameters.hpp"
+#include "qllk/core/random.hpp"
+#include "qllk/core/types.hpp"
+#include "qllk/nn/latent_scan.hpp"
+#include "qllk/nn/layer_norm.hpp"
+#include "qllk/nn/linear.hpp"
+
+namespace qllk::nn {
+
+/// How fast a head forgets: never (the cumulative sum), at one learned rate, or at a rate computed from each position.
+enum class Decay { none, learned, data_dependent };
+
+/// Cumulative-sum latent kernel with heads, decay and gate.
+///
+///   q, k, v, g = W_{q,k,v,g} x + b
+///   a          = 1, or sigmoid(bias), or sigmoid(W_a x + bias)       one for each head
+///   S_t        = a_t S_{t-1} + (1 - a_t) k_t v_tᵀ                     (without decay: S_{t-1} + k_t v_tᵀ)
+///   u_t        = S_tᵀ q_t
+///   y_t        = W_o ( norm(u_t) ⊙ sigmoid(g_t) ) + b_o              norm and W_o where the configuration has them
+///
+/// With head_dim 1, no decay, no norm and no W_o this is the original QLLK's `q * cumsum(k * v) * sigmoid(g)`.
+///
+/// Shapes   x, y, dy, dx: [dim, n]    n = state.sequences() × length, each sequence contiguous
+/// Cost     8·dim²·n FLOP for q, k, v and g, 2·dim²·n for W_o, and that of LatentScan; backward twice that.
+///          Linear in the length; the state is head_dim·dim scalars a sequence whatever the length.
+/// Source   Katharopoulos et al. 2020 (linear attention), Sun et al. 2023 (decay), Yang et al. 2024 (data-dependent decay)
+template <Real Scalar>
+class LatentKernel {
+ public:
+  struct Config {
+    Index dim;
+    Index head_dim = 1;
+    Decay decay = Decay::none;
+    bool normalise = false;
+    bool project = false;
+    bool operator==(const Config&) const = default;
+  };
+
+  /// Members that the configuration leaves out are empty.
+  struct Params {
+    typename Linear<Scalar>::Params q_proj, k_proj, v_proj, gate, out_proj;
+    Mat<Scalar> decay_weight;  // [heads, dim]
+    Vec<Scalar> decay_bias;    // [heads]
+    typename LayerNorm<Scalar>::Params norm;
+
+    static constexpr auto fields() {
+      return std::tuple{Field{"q_proj", &Params::q_proj},
+                        Field{"k_proj", &Params::k_proj},
+                        Field{"v_proj", &Params::v_proj},
+                        Field{"gate", &Params::gate},
+                        Field{"decay.weight", &Params::decay_weight},
+                        Field{"decay.bias", &Params::decay_bias},
+                        Field{"norm", &Params::norm},
+                        Field{"out_proj", &Params::out_proj}};
+    }
+  };
+  using Grads = Params;
+  using State = LatentState<Scalar>;
+
+  struct Cache {
+    Mat<Scalar> q, k, v, gate;  // gate after the sigmoid
+    Mat<Scalar> decay;          // [heads, n] after the sigmoid, or empty
+    Mat<Scalar> u;              // what the memory answered
+    Mat<Scalar> normal;         // norm(u), where there is a norm
+    Mat<Scalar> gated;          // what W_o sees
+    Mat<Scalar> du, dq, dk, dv, ddecay;
+    typename LatentScan<Scalar>::Cache scan;
+    typename LayerNorm<Scalar>::Cache norm;
+    typename Linear<Scalar>::Cache linear;
+  };
+
+  /// Throws std::invalid_argument unless dim > 0 and head_dim divides it.
+  explicit LatentKernel(Config config)
+      : config_(config),
+        scan_(config.dim, config.head_dim),
+        linear_({config.dim, config.dim}),
+        norm_({config.dim}) {}
+
+  const Config& config() const { return config_; }
+  State initial_state(Index sequences) const { return scan_.initial_state(sequences); }
+
+  Params zeros() const {
+    Params p;
+    p.q_proj = p.k_proj = p.v_proj = p.gate = linear_.zeros();
+    if (config_.project) p.out_proj = linear_.zeros();
+    if (config_.normalise) p.norm = norm_.zeros();
+    if (config_.decay == Decay::data_dependent) p.decay_weight.setZero(scan_.heads(), config_.dim);
+    if (config_.decay != Decay::none) p.decay_bias.setZero(scan_.heads());
+    return p;
+  }
+
+  /// Decays start spread evenly, in the logarithm, over memories of 2 to 1,024 positions.
+  Params init(Random& random) const {
+    Params p = zeros();
+    for (auto* linear : {&p.q_proj, &p.k_proj, &p.v_proj, &p.gate}) *linear = linear_.init(random);
+    if (config_.project) p.out_proj = linear_.init(random);
+    if (config_.normalise) p.norm = norm_.init(random);
+    if (p.decay_weight.size() > 0)
+      fill_uniform(p.decay_weight, 1 / std::sqrt(static_cast<double>(config_.dim)), random);
+    const Index heads = p.decay_bias.size();
+    for (Index h = 0; h < heads; ++h) {
+      const double octave = heads > 1 ? 1 + 9.0 * static_cast<double>(h) / static_cast<double>(heads - 1) : 5;
+      p.decay_bias[h] = static_cast<Scalar>(std::log(std::exp2(octave) - 1));  // sigmoid of it is 1 - 2^-octave
+    }
+    return p;
+  }
+
+  /// Writes y, advances the state. x and y must not alias.
+  void forward(const Params& p, MatIn<Scalar> x, State& state, Cache& cache, MatOut<Scalar> y) const {
+    QLLK_ASSERT(x.rows() == config_.dim && y.rows() == x.rows() && y.cols() == x.cols());
+    const Index n = x.cols();
+    for (auto* part : {&cache.q, &cache.k, &cache.v, &cache.gate, &cache.u}) part->resize(config_.dim, n);
+    linear_.forward(p.q_proj, x, cache.linear, cache.q);
+    linear_.forward(p.k_proj, x, cache.linear, cache.k);
+    linear_.forward(p.v_proj, x, cache.linear, cache.v);
+    linear_.forward(p.gate, x, cache.linear, cache.gate);
+    cache.gate.array() = cache.gate.array().logistic();
+    if (config_.decay != Decay::none) {
+      cache.decay.resize(scan_.heads(), n);
+      cache.decay.colwise() = p.decay_bias;
+      if (config_.decay == Decay::data_dependent) gemm_add(p.decay_weight, x, cache.decay);
+      cache.decay.array() = cache.decay.array().logistic();
+    }
+    scan_.forward(cache.q, cache.k, cache.v, cache.decay, state, cache.scan, cache.u);
+    if (config_.normalise) {
+      cache.normal.resize(config_.dim, n);
+      norm_.forward(p.norm, cache.u, cache.norm, cache.normal);
+    }
+    if (config_.project) {
+      cache.gated = answer(cache).cwiseProduct(cache.gate);
+      linear_.forward(p.out_proj, cache.gated, cache.linear, y);
+    } else {
+      y = answer(cache).cwiseProduct(cache.gate);
+    }
+  }
+
+  /// Adds to g, overwrites dx; turns dstate from the gradient of the final state into that of the initial one.
+  /// x is the x of forward. dx must not alias x or dy.
+  void backward(const Params& p, MatIn<Scalar> x, Cache& cache, MatIn<Scalar> dy, State& dstate, Grads& g,
+                MatOut<Scalar> dx) const {
+    QLLK_ASSERT(dy.rows() == config_.dim && dy.cols() == x.cols() && dx.rows() == x.rows() && dx.cols() == x.cols());
+    for (auto* part : {&cache.du, &cache.dq, &cache.dk, &cache.dv}) part->resize(config_.dim, x.cols());
+    dx.setZero();
+    if (config_.project)
+      linear_.backward(p.out_proj, cache.gated, cache.linear, dy, g.out_proj, cache.du);
+    else
+      cache.du = dy;
+    cache.dq.array() = cache.du.array() * answer(cache).array() * cache.gate.array() * (Scalar(1) - cache.gate.array());
+    linear_.backward_add(p.gate, x, cache.dq, g.gate, dx);
+    cache.du.array() *= cache.gate.array();
+    if (config_.normalise) norm_.backward(p.norm, cache.u, cache.norm, cache.du, g.norm, cache.du);
+    cache.ddecay.resize(cache.decay.rows(), cache.decay.cols());
+    scan_.backward(cache.q, cache.k, cache.v, cache.decay, cache.scan, cache.du, dstate, cache.dq, cache.dk, cache.dv,
+                   cache.ddecay);
+    linear_.backward_add(p.q_proj, x, cache.dq, g.q_proj, dx);
+    linear_.backward_add(p.k_proj, x, cache.dk, g.k_proj, dx);
+    linear_.backward_add(p.v_proj, x, cache.dv, g.v_proj, dx);
+    if (config_.decay != Decay::none)
+      for (Index t = 0; t < x.cols(); ++t) g.decay_bias += cache.ddecay.col(t);
+    if (config_.decay == Decay::data_dependent) {
+      gemm_add(cache.ddecay, x.transpose(), g.decay_weight);
+      gemm_add(p.decay_weight.transpose(), cache.ddecay, dx);
+    }
+  }
+
+ private:
+  const Mat<Scalar>& answer(const Cache& cache) const { return config_.normalise ? cache.normal : cache.u; }
+
+  Config config_;
+  LatentScan<Scalar> scan_;
+  Linear<Scalar> linear_;
+  LayerNorm<Scalar> norm_;
+};
+
+}  // namespace qllk::nn

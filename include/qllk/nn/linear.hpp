@@ -1,0 +1,92 @@
+// Affine map.
+#pragma once
+
+#include <cmath>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+
+#include "qllk/core/gemm.hpp"
+#include "qllk/core/parameters.hpp"
+#include "qllk/core/random.hpp"
+#include "qllk/core/types.hpp"
+
+namespace qllk::nn {
+
+/// Affine map of every column (= position) on its own.
+///
+///   forward    y  = W x + b 1ᵀ
+///   backward   dx = Wᵀ dy,   dW += dy xᵀ,   db += dy 1
+///
+/// Shapes   x, dx: [in, n]    y, dy: [out, n]    n >= 0
+/// Cost     2·in·out·n FLOP forward, twice that backward; no memory of its own
+/// Source   initialisation: He et al. 2015, eq. 14, as torch.nn.Linear: U(-1/√in, 1/√in)
+template <Real Scalar>
+class Linear {
+ public:
+  struct Config {
+    Index in;
+    Index out;
+    bool operator==(const Config&) const = default;
+  };
+
+  /// What is learned. Gradients and moments have this same type.
+  struct Params {
+    Mat<Scalar> weight;  // [out, in]
+    Vec<Scalar> bias;    // [out]
+
+    static constexpr auto fields() {
+      return std::tuple{Field{"weight", &Params::weight}, Field{"bias", &Params::bias}};
+    }
+  };
+  using Grads = Params;
+
+  /// Backward needs x alone, and the caller has it.
+  struct Cache {};
+
+  /// Throws std::invalid_argument unless both sizes are positive.
+  explicit Linear(Config config) : config_(config) {
+    if (config.in <= 0 || config.out <= 0)
+      throw std::invalid_argument("Linear: in is " + std::to_string(config.in) + " and out is " +
+                                  std::to_string(config.out) + ", expected both > 0");
+  }
+
+  const Config& config() const { return config_; }
+
+  /// Zeros of the right shapes.
+  Params zeros() const { return {Mat<Scalar>::Zero(config_.out, config_.in), Vec<Scalar>::Zero(config_.out)}; }
+
+  Params init(Random& random) const {
+    Params p = zeros();
+    const double bound = 1 / std::sqrt(static_cast<double>(config_.in));
+    fill_uniform(p.weight, bound, random);
+    fill_uniform(p.bias, bound, random);
+    return p;
+  }
+
+  /// Writes y. x and y must not alias.
+  void forward(const Params& p, MatIn<Scalar> x, Cache&, MatOut<Scalar> y) const {
+    QLLK_ASSERT(x.rows() == config_.in && y.rows() == config_.out && x.cols() == y.cols());
+    y.colwise() = p.bias;
+    gemm_add(p.weight, x, y);
+  }
+
+  /// Adds to g, overwrites dx. x is the x of forward. dx must not alias x or dy.
+  void backward(const Params& p, MatIn<Scalar> x, const Cache&, MatIn<Scalar> dy, Grads& g, MatOut<Scalar> dx) const {
+    dx.setZero();
+    backward_add(p, x, dy, g, dx);
+  }
+
+  /// As backward, but adds to dx: for an input that several maps share.
+  void backward_add(const Params& p, MatIn<Scalar> x, MatIn<Scalar> dy, Grads& g, MatOut<Scalar> dx) const {
+    QLLK_ASSERT(dy.rows() == config_.out && dx.rows() == config_.in && dy.cols() == x.cols());
+    gemm_add(dy, x.transpose(), g.weight);
+    for (Index t = 0; t < dy.cols(); ++t) g.bias += dy.col(t);
+    gemm_add(p.weight.transpose(), dy, dx);
+  }
+
+ private:
+  Config config_;
+};
+
+}  // namespace qllk::nn
