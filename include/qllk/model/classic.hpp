@@ -52,7 +52,7 @@ class ClassicLayer {
   explicit ClassicLayer(Index dim)
       : kernel_({.dim = dim}), norm_({.dim = dim}), up_({dim, 2 * dim}), down_({2 * dim, dim}) {}
 
-  State initial_state(Index sequences) const { return kernel_.initial_state(sequences); }
+  void reset(State& state, Index sequences) const { kernel_.reset(state, sequences); }
   Params zeros() const { return {kernel_.zeros(), norm_.zeros(), norm_.zeros(), up_.zeros(), down_.zeros()}; }
   Params init(Random& random) const {
     Params p;
@@ -183,10 +183,16 @@ class QLLKClassic {
 
   State initial_state(Index sequences) const {
     State s;
-    s.layers.assign(static_cast<std::size_t>(config_.layers), layer_.initial_state(sequences));
+    reset(s, sequences);
+    return s;
+  }
+  /// Makes s an initial state again, without allocating where it was one of as many sequences.
+  void reset(State& s, Index sequences) const {
+    s.layers.resize(static_cast<std::size_t>(config_.layers));
+    for (auto& layer : s.layers) layer_.reset(layer, sequences);
     s.rows.setZero(kByteValues * config_.patch, sequences);
     s.bytes.assign(static_cast<std::size_t>((config_.patch - 1) * sequences), Byte{0});
-    return s;
+    s.phase = 0;
   }
 
   /// Writes logits, advances the state.

@@ -85,7 +85,13 @@ class LatentKernel {
         norm_({config.dim}) {}
 
   const Config& config() const { return config_; }
-  State initial_state(Index sequences) const { return scan_.initial_state(sequences); }
+  State initial_state(Index sequences) const {
+    State state;
+    reset(state, sequences);
+    return state;
+  }
+  /// Makes state an initial one again, without allocating where it was one of as many sequences.
+  void reset(State& state, Index sequences) const { scan_.reset(state, sequences); }
 
   Params zeros() const {
     Params p;

@@ -57,7 +57,7 @@ class LatentScan {
   }
 
   Index heads() const { return dim_ / head_dim_; }
-  State initial_state(Index sequences) const { return {Mat<Scalar>::Zero(head_dim_ * dim_, sequences)}; }
+  void reset(State& state, Index sequences) const { state.memory.setZero(head_dim_ * dim_, sequences); }
 
   /// Writes y, advances the state.
   void forward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, State& state, Cache& cache,

@@ -1,0 +1,222 @@
+// The training loop.
+#pragma once
+
+#include <malloc.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "qllk/core/parameters.hpp"
+#include "qllk/core/random.hpp"
+#include "qllk/core/threads.hpp"
+#include "qllk/core/types.hpp"
+#include "qllk/data/batches.hpp"
+#include "qllk/data/corpus.hpp"
+#include "qllk/nn/loss.hpp"
+#include "qllk/optim/adam.hpp"
+#include "qllk/optim/schedule.hpp"
+#include "qllk/train/reduce.hpp"
+
+namespace qllk::train {
+
+struct TrainerSettings {
+  Index batch = 16;     // sequences an update
+  Index context = 512;  // bytes a sequence
+  Index shards = 4;     // parts of a batch that are computed apart; part of the result, unlike the number of threads
+  optim::AdamW adam{.learning_rate = 2e-3, .beta2 = 0.99};
+  optim::WarmupCosine schedule;
+  double clip = 1;  // largest norm of the whole gradient
+  std::uint64_t seed = 1;
+};
+
+/// How long to train: until the first of the two is used up.
+struct Budget {
+  std::int64_t steps = std::numeric_limits<std::int64_t>::max();
+  double seconds = std::numeric_limits<double>::infinity();  // of training, without what callbacks take
+
+  double used(std::int64_t done, double elapsed) const {
+    return std::max(static_cast<double>(done) / static_cast<double>(steps), elapsed / seconds);
+  }
+};
+
+/// Where a run stands. With the parameters and the optimiser's state this is all that a resumed run needs.
+struct Progress {
+  std::int64_t steps = 0;    // updates tried, and so the number of the next batch
+  std::int64_t skipped = 0;  // of these, updates left out because the loss or gradient was not finite
+  std::uint64_t bytes = 0;   // bytes trained on
+  double seconds = 0;        // spent in step()
+};
+
+struct StepReport {
+  double bits_per_byte;  // of this batch, before the update
+  double gradient_norm;  // before clipping
+  double learning_rate;
+  bool skipped;
+};
+
+/// Bytes of memory that a trainer holds.
+struct Memory {
+  std::size_t parameters, gradients, optimizer, activations;
+  std::size_t total() const { return parameters + gradients + optimizer + activations; }
+};
+
+/// Trains a model on random crops of a corpus with AdamW.
+///
+/// A batch is cut into `shards` parts, each with gradients and activations of its own, which threads take in any order and
+/// which are added in a fixed order: one seed gives bit-identical weights for any number of threads. The batch of step i
+/// depends on the seed and i only, so that a run restored from `params()`, `optimizer()` and `progress()` goes on as if it
+/// had never stopped. After construction no step allocates.
+template <class Model>
+class Trainer {
+ public:
+  using Scalar = typename Model::Scalar;
+  using Params = typename Model::Params;
+  using Optimizer = optim::AdamState<Params>;
+
+  /// Weights drawn from settings.seed. Throws std::invalid_argument when a setting makes no sense or the corpus is shorter
+  /// than one context.
+  Trainer(Model model, TrainerSettings settings, data::Corpus corpus, int threads)
+      : model_(std::move(model)),
+        settings_(checked(settings)),
+        crops_(std::move(corpus), settings.seed),
+        pool_(std::make_unique<ThreadPool>(threads)) {
+    Random random = Random::of(settings.seed, 0x57E16475);
+    params_ = model_.init(random);
+    optimizer_ = Optimizer::of(params_);
+    inputs_.resize(static_cast<std::size_t>(settings_.batch * settings_.context));
+    targets_.resize(inputs_.size());
+    const std::size_t before = heap_bytes();
+    shards_.resize(static_cast<std::size_t>(std::min(settings_.shards, settings_.batch)));
+    for (auto& shard : shards_) shard.grads = model_.zero_grads();
+    pool_->run(std::ssize(shards_), [&](Index i) { differentiate(i); });  // sizes every buffer; the result is not used
+    memory_.parameters = static_cast<std::size_t>(parameter_count(params_)) * sizeof(Scalar);
+    memory_.optimizer = 2 * memory_.parameters;
+    memory_.gradients = shards_.size() * memory_.parameters;
+    memory_.activations = heap_bytes() - before - memory_.gradients;
+    reducer_ = Reducer<Scalar>(params_);
+  }
+
+  /// One update; `progress` in [0, 1] is the share of the budget used so far, for the learning-rate schedule.
+  StepReport step(double progress) {
+    const auto start = std::chrono::steady_clock::now();
+    const auto count = static_cast<std::size_t>(settings_.batch * settings_.context);
+    crops_.batch(static_cast<std::uint64_t>(progress_.steps), settings_.batch, settings_.context, inputs_, targets_);
+    pool_->run(std::ssize(shards_), [&](Index i) { differentiate(i); });
+    double nats = 0;
+    for (const auto& shard : shards_) nats += shard.nats;
+
+    StepReport report{};
+    report.bits_per_byte = nats / static_cast<double>(count) * nn::kBitsPerNat;
+    report.gradient_norm = reducer_.sum(shards_, *pool_);
+    report.learning_rate = settings_.adam.learning_rate * settings_.schedule.factor(progress_.steps, progress);
+    report.skipped = !std::isfinite(nats) || !std::isfinite(report.gradient_norm);
+    if (report.skipped) {
+      ++progress_.skipped;
+    } else {
+      const double clip = report.gradient_norm > settings_.clip ? settings_.clip / report.gradient_norm : 1.0;
+      const optim::AdamUpdate<Scalar> update(settings_.adam, ++optimizer_.updates, report.learning_rate, clip);
+      reducer_.apply(update, params_, shards_[0].grads, optimizer_, *pool_);
+    }
+    ++progress_.steps;
+    progress_.bytes += count;
+    progress_.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return report;
+  }
+
+  /// Steps until the budget is used up or on_step(report) returns false. What on_step takes is not counted as training.
+  template <class OnStep>
+  void run(const Budget& budget, OnStep&& on_step) {
+    for (double used; (used = budget.used(progress_.steps, progress_.seconds)) < 1;)
+      if (!on_step(step(used))) return;
+  }
+
+  /// Goes on from a checkpoint. Throws std::invalid_argument when the shapes are not this model's.
+  void restore(Params params, Optimizer optimizer, Progress progress) {
+    for_each_parameter(
+        [](const Path& path, const auto& now, const auto& then, const auto& first, const auto& second) {
+          const auto same = [&](const auto& leaf) { return leaf.rows() == now.rows() && leaf.cols() == now.cols(); };
+          if (!same(then) || !same(first) || !same(second))
+            throw std::invalid_argument("cannot resume: the shape of " + path.str() + " is not this model's");
+        },
+        params_, params, optimizer.first, optimizer.second);
+    params_ = std::move(params);
+    optimizer_ = std::move(optimizer);
+    progress_ = progress;
+    reducer_ = Reducer<Scalar>(params_);
+  }
+
+  const Model& model() const { return model_; }
+  const TrainerSettings& settings() const { return settings_; }
+  const Params& params() const { return params_; }
+  const Optimizer& optimizer() const { return optimizer_; }
+  const Progress& progress() const { return progress_; }
+  const Memory& memory() const { return memory_; }
+  int threads() const { return pool_->size(); }
+
+ private:
+  /// What one part of a batch needs for itself.
+  struct Shard {
+    typename Model::Grads grads;
+    typename Model::Cache cache;
+    typename Model::State state, dstate;
+    Mat<Scalar> logits;
+    double nats = 0;
+  };
+
+  static const TrainerSettings& checked(const TrainerSettings& s) {
+    const auto positive = [](const char* name, auto value) {
+      if (!(value > 0))
+        throw std::invalid_argument(std::string(name) + " is " + std::to_string(value) + ", expected > 0");
+    };
+    positive("batch", s.batch);
+    positive("context", s.context);
+    positive("shards", s.shards);
+    positive("clip", s.clip);
+    positive("learning rate", s.adam.learning_rate);
+    return s;
+  }
+
+  /// Loss and gradients of the shard's sequences; the gradient is of the mean over the whole batch.
+  void differentiate(Index i) {
+    const Index shards = std::ssize(shards_);
+    const Index begin = i * settings_.batch / shards, end = (i + 1) * settings_.batch / shards;
+    const auto at = static_cast<std::size_t>(begin * settings_.context);
+    const auto count = static_cast<std::size_t>((end - begin) * settings_.context);
+    const Bytes inputs = Bytes(inputs_).subspan(at, count), targets = Bytes(targets_).subspan(at, count);
+    Shard& shard = shards_[static_cast<std::size_t>(i)];
+    model_.reset(shard.state, end - begin);
+    model_.reset(shard.dstate, end - begin);
+    set_zero(shard.grads);
+    model_.forward(params_, inputs, shard.state, shard.cache, shard.logits);
+    shard.nats = nn::softmax_cross_entropy<Scalar>(
+        targets, shard.logits, Scalar(1) / static_cast<Scalar>(settings_.batch * settings_.context));
+    model_.backward(params_, inputs, shard.cache, shard.logits, shard.dstate, shard.grads);
+  }
+
+  static std::size_t heap_bytes() {
+    const auto info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+  }
+
+  Model model_;
+  TrainerSettings settings_;
+  data::RandomCrops crops_;
+  std::unique_ptr<ThreadPool> pool_;
+  Params params_;
+  Optimizer optimizer_;
+  Progress progress_;
+  std::vector<Byte> inputs_, targets_;
+  std::vector<Shard> shards_;
+  Reducer<Scalar> reducer_;
+  Memory memory_{};
+};
+
+}  // namespace qllk::train
