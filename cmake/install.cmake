@@ -1,0 +1,38 @@
+# `cmake --install`: the headers, a CMake package and a pkg-config file. All of it may be moved afterwards.
+
+include(CMakePackageConfigHelpers)
+include(GNUInstallDirs)
+
+set(qllk_package_dir "${CMAKE_INSTALL_DATADIR}/cmake/qllk")
+set(qllk_pkgconfig_dir "${CMAKE_INSTALL_DATADIR}/pkgconfig")
+
+install(
+  DIRECTORY "${PROJECT_SOURCE_DIR}/include/"
+  DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
+  FILES_MATCHING
+  PATTERN "*.hpp")
+install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+
+# Two export sets, so that a program which reads no files of ours does not need nlohmann_json.
+install(
+  TARGETS qllk
+  EXPORT qllkTargets
+  INCLUDES
+  DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+install(
+  EXPORT qllkTargets
+  NAMESPACE qllk::
+  DESTINATION "${qllk_package_dir}")
+# The io targets hold no paths: they are the same whether or not this build found nlohmann_json.
+install(FILES "${PROJECT_SOURCE_DIR}/cmake/qllkIo.cmake" DESTINATION "${qllk_package_dir}")
+
+configure_package_config_file(
+  "${PROJECT_SOURCE_DIR}/cmake/qllkConfig.cmake.in" "${PROJECT_BINARY_DIR}/package/qllkConfig.cmake"
+  INSTALL_DESTINATION "${qllk_package_dir}" NO_SET_AND_CHECK_MACRO)
+write_basic_package_version_file(
+  "${PROJECT_BINARY_DIR}/package/qllkConfigVersion.cmake" COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
+file(RELATIVE_PATH qllk_prefix_from_pkgconfig "/${qllk_pkgconfig_dir}" "/")
+configure_file("${PROJECT_SOURCE_DIR}/cmake/qllk.pc.in" "${PROJECT_BINARY_DIR}/package/qllk.pc" @ONLY)
+install(FILES "${PROJECT_BINARY_DIR}/package/qllkConfig.cmake" "${PROJECT_BINARY_DIR}/package/qllkConfigVersion.cmake"
+        DESTINATION "${qllk_package_dir}")
+install(FILES "${PROJECT_BINARY_DIR}/package/qllk.pc" DESTINATION "${qllk_pkgconfig_dir}")
