@@ -138,6 +138,8 @@ class QLLKClassic {
     std::vector<Byte> bytes;  // the last P-1 of each sequence
     Index phase = 0;          // bytes seen so far, modulo P
 
+    /// The tensors that have a gradient.
+    static constexpr auto fields() { return std::tuple{Field{"layers", &State::layers}, Field{"rows", &State::rows}}; }
     Index sequences() const { return rows.cols(); }
   };
 
@@ -215,14 +217,8 @@ class QLLKClassic {
     c.rows.resize(kByteValues * config_.patch, columns);
     head_.forward(p.decoder_head, c.hidden.back(), c.head, c.rows);
 
-    logits.resize(kByteValues, std::ssize(bytes));
-    for (Index s = 0; s < sequences; ++s) {
-      for (Index t = 0; t < length; ++t) {
-        const Index patch = c.plan.serving(t);
-        logits.col(s * length + t) = slot(patch < 0 ? state.rows.col(s) : c.rows.col(s * patches + patch), t, c.plan);
-      }
-      if (patches > 0) state.rows.col(s) = c.rows.col((s + 1) * patches - 1);
-    }
+    logits.setZero(kByteValues, std::ssize(bytes));
+    nn::spread_add<Scalar>(c.plan, c.rows, state.rows, logits);
     state.phase = c.plan.next_phase();
   }
 
@@ -230,18 +226,7 @@ class QLLKClassic {
   void backward(const Params& p, Bytes bytes, Cache& c, const Mat<Scalar>& dlogits, State& dstate, Grads& g) const {
     const Index sequences = dstate.sequences(), length = c.plan.length, patches = c.plan.patches();
     QLLK_ASSERT(dlogits.cols() == std::ssize(bytes) && std::ssize(bytes) == sequences * length);
-    c.drows.setZero(c.rows.rows(), c.rows.cols());
-    for (Index s = 0; s < sequences; ++s) {
-      if (patches > 0) {
-        c.drows.col((s + 1) * patches - 1) = dstate.rows.col(s);
-        dstate.rows.col(s).setZero();
-      }
-      for (Index t = 0; t < length; ++t) {
-        const Index patch = c.plan.serving(t);
-        slot(patch < 0 ? dstate.rows.col(s) : c.drows.col(s * patches + patch), t, c.plan) +=
-            dlogits.col(s * length + t);
-      }
-    }
+    nn::spread_backward<Scalar>(c.plan, dlogits, dstate.rows, c.drows);
     c.dhidden.resize(config_.dim, patches * sequences);
     c.dinput.resize(config_.dim, patches * sequences);
     head_.backward(p.decoder_head, c.hidden.back(), c.head, c.drows, g.decoder_head, c.dhidden);
@@ -255,13 +240,6 @@ class QLLKClassic {
   }
 
  private:
-  /// The 256 logits, of a column that holds P times 256, for row t of the chunk.
-  static auto slot(auto column, Index t, const nn::PatchPlan& plan) {
-    return Eigen::Map<std::conditional_t<std::is_const_v<std::remove_pointer_t<decltype(column.data())>>,
-                                         const Vec<Scalar>, Vec<Scalar>>>(
-        column.data() + plan.slot(t) * kByteValues, kByteValues);
-  }
-
   /// Collects the bytes that each new patch covers, and keeps the last P-1 for the next chunk.
   void gather(Bytes bytes, State& state, Cache& c) const {
     const Index patch = config_.patch, pad = patch - 1, sequences = state.sequences(), length = c.plan.length;

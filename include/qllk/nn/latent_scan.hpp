@@ -6,8 +6,10 @@
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 
 #include "qllk/core/gemm.hpp"
+#include "qllk/core/parameters.hpp"
 #include "qllk/core/types.hpp"
 
 namespace qllk::nn {
@@ -18,6 +20,8 @@ template <Real Scalar>
 struct LatentState {
   Mat<Scalar> memory;  // [head_dim · dim, sequences]
 
+  /// The tensors that have a gradient.
+  static constexpr auto fields() { return std::tuple{Field{"memory", &LatentState::memory}}; }
   Index sequences() const { return memory.cols(); }
 };
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "qllk/core/types.hpp"
+#include "qllk/nn/linear.hpp"
 
 namespace qllk::nn {
 
@@ -64,6 +65,132 @@ class MeanPatching {
 
  private:
   Index patch_;
+};
+
+/// Gives every row its share of its patch's answer: y_t += slot t mod P of the patch that serves t.
+/// `carried` [width·P, sequences] serves the rows before the chunk's first own patch, and is replaced by the last one.
+/// Shapes: slots [width·P, patches × sequences], y [width, length × sequences].
+template <Real Scalar>
+void spread_add(const PatchPlan& plan, const Mat<Scalar>& slots, Mat<Scalar>& carried, MatOut<Scalar> y) {
+  const Index width = y.rows(), patches = plan.patches();
+  for (Index s = 0; s < carried.cols(); ++s) {
+    for (Index t = 0; t < plan.length; ++t) {
+      const Index patch = plan.serving(t);
+      const Scalar* const all = patch < 0 ? carried.col(s).data() : slots.col(s * patches + patch).data();
+      y.col(s * plan.length + t) += Eigen::Map<const Vec<Scalar>>(all + plan.slot(t) * width, width);
+    }
+    if (patches > 0) carried.col(s) = slots.col((s + 1) * patches - 1);
+  }
+}
+
+/// Overwrites dslots; turns dcarried from the gradient of what the chunk left into that of what it found. See spread_add.
+template <Real Scalar>
+void spread_backward(const PatchPlan& plan, MatIn<Scalar> dy, Mat<Scalar>& dcarried, Mat<Scalar>& dslots) {
+  const Index width = dy.rows(), patches = plan.patches();
+  dslots.setZero(dcarried.rows(), patches * dcarried.cols());
+  for (Index s = 0; s < dcarried.cols(); ++s) {
+    if (patches > 0) {
+      dslots.col((s + 1) * patches - 1) = dcarried.col(s);
+      dcarried.col(s).setZero();
+    }
+    for (Index t = 0; t < plan.length; ++t) {
+      const Index patch = plan.serving(t);
+      auto all = patch < 0 ? dcarried.col(s) : dslots.col(s * patches + patch);
+      all.segment(plan.slot(t) * width, width) += dy.col(s * plan.length + t);
+    }
+  }
+}
+
+/// One patch from the P columns that it covers.
+///
+///   forward    y_p = W [x_{P·p-(P-1)}; …; x_{P·p}] + b        columns before the stream are zero
+///   backward   Linear's, each column's gradient back where it came from
+///
+/// Shapes   x, dx: [in, n]    y, dy: [out, patches × sequences]    the state: the last P-1 columns of each sequence
+/// Cost     2·in·out·n FLOP forward, twice that backward
+template <Real Scalar>
+class Patching {
+ public:
+  struct Config {
+    Index in, out, patch;
+  };
+  using Params = typename Linear<Scalar>::Params;
+  using Grads = Params;
+  /// [in·(P-1), sequences]; also the gradient of that.
+  using State = Mat<Scalar>;
+
+  struct Cache {
+    Mat<Scalar> covered;  // [in·P, patches × sequences]
+    Mat<Scalar> dcovered;
+    typename Linear<Scalar>::Cache linear;
+  };
+
+  /// Throws std::invalid_argument unless all sizes are positive.
+  explicit Patching(Config config) : config_(config), linear_({config.in * config.patch, config.out}) {
+    PatchPlan::check(config.patch);
+  }
+
+  void reset(State& state, Index sequences) const { state.setZero(config_.in * (config_.patch - 1), sequences); }
+  Params zeros() const { return linear_.zeros(); }
+  Params init(Random& random) const { return linear_.init(random); }
+
+  /// Writes y, advances the state.
+  void forward(const Params& p, MatIn<Scalar> x, const PatchPlan& plan, State& state, Cache& c, MatOut<Scalar> y) const {
+    const Index in = config_.in, pad = config_.patch - 1, patches = plan.patches();
+    c.covered.resize(in * config_.patch, patches * state.cols());
+    for (Index s = 0; s < state.cols(); ++s) {
+      const auto at = [&](Index t) {
+        const Scalar* const column = t < 0 ? state.col(s).data() + (pad + t) * in : x.col(s * plan.length + t).data();
+        return Eigen::Map<const Vec<Scalar>>(column, in);
+      };
+      for (Index j = 0; j < patches; ++j)
+        for (Index i = 0; i <= pad; ++i)
+          c.covered.col(s * patches + j).segment(i * in, in) = at(plan.completed_at(j) - pad + i);
+      for (Index i = 0; i < pad; ++i) state.col(s).segment(i * in, in) = at(plan.length - pad + i);
+    }
+    linear_.forward(p, c.covered, c.linear, y);
+  }
+
+  /// Adds to g and to dx; turns dstate from the gradient of the final state into that of the initial one.
+  void backward(const Params& p, const PatchPlan& plan, Cache& c, MatIn<Scalar> dy, State& dstate, Grads& g,
+                MatOut<Scalar> dx) const {
+    const Index in = config_.in, pad = config_.patch - 1, patches = plan.patches();
+    c.dcovered.resize(c.covered.rows(), c.covered.cols());
+    linear_.backward(p, c.covered, c.linear, dy, g, c.dcovered);
+    for (Index s = 0; s < dstate.cols(); ++s) {
+      // each column the chunk left behind came from the chunk or, where that is shorter than the pad, from the state before;
+      // oldest first, no state column is read after it was written
+      for (Index i = 0; i < pad; ++i) {
+        const Index t = plan.length - pad + i;
+        auto left = dstate.col(s).segment(i * in, in);
+        if (t >= 0) {
+          dx.col(s * plan.length + t) += left;
+          left.setZero();
+        }
+      }
+      if (plan.length < pad && plan.length > 0)
+        for (Index i = pad; i-- > 0;) {
+          auto found = dstate.col(s).segment(i * in, in);
+          if (i >= plan.length)
+            found = dstate.col(s).segment((i - plan.length) * in, in);
+          else
+            found.setZero();
+        }
+      for (Index j = 0; j < patches; ++j)
+        for (Index i = 0; i <= pad; ++i) {
+          const Index t = plan.completed_at(j) - pad + i;
+          const auto part = c.dcovered.col(s * patches + j).segment(i * in, in);
+          if (t < 0)
+            dstate.col(s).segment((pad + t) * in, in) += part;
+          else
+            dx.col(s * plan.length + t) += part;
+        }
+    }
+  }
+
+ private:
+  Config config_;
+  Linear<Scalar> linear_;
 };
 
 }  // namespace qllk::nn

@@ -1,0 +1,90 @@
+// Large lookup tables of which a step touches few rows.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "qllk/core/types.hpp"
+
+namespace qllk {
+
+/// A learned table whose gradient is sparse. Otherwise a Table: a column [dim] for each key.
+template <Real Scalar>
+class HashTable : public Table<Scalar> {
+ public:
+  using Table<Scalar>::Table;
+  using Table<Scalar>::operator=;
+};
+
+/// The gradient of a HashTable: a list of (row, ±column), meaning that the row's gradient has ±values.col(column) in it.
+/// Memory and cost follow the positions seen, not the size of the table. Cleared, it keeps its memory.
+template <Real Scalar>
+class SparseGrads {
+ public:
+  struct Entry {
+    std::uint32_t row;
+    std::uint32_t signed_column;  // column, and the sign in the lowest bit: 1 is minus
+
+    std::uint32_t column() const { return signed_column >> 1; }
+    Scalar sign() const { return (signed_column & 1) != 0 ? Scalar(-1) : Scalar(1); }
+  };
+
+  explicit SparseGrads(Index dim = 0, Index rows = 0) : dim_(dim), rows_(rows) {}
+
+  void setZero() {
+    entries_.clear();
+    values_.clear();
+  }
+
+  /// Appends columns, and returns the number of the first: what entries refer to.
+  Index append(MatIn<Scalar> columns) {
+    QLLK_ASSERT(columns.rows() == dim_);
+    const Index first = columns_();
+    values_.resize(values_.size() + static_cast<std::size_t>(columns.size()));
+    Eigen::Map<Mat<Scalar>>(values_.data() + first * dim_, dim_, columns.cols()) = columns;
+    return first;
+  }
+  void add(std::uint32_t row, Index column, bool minus) {
+    entries_.push_back({row, static_cast<std::uint32_t>(column << 1) | static_cast<std::uint32_t>(minus)});
+  }
+
+  /// Orders the entries by bucket (row >> shift), keeping their order inside a bucket: a counting sort.
+  void sort_by_bucket(int shift) {
+    const auto buckets = static_cast<std::size_t>(std::max<Index>(rows_ - 1, 0) >> shift) + 1;
+    starts_.assign(buckets + 1, 0);
+    for (const Entry& e : entries_) ++starts_[(e.row >> shift) + 1];
+    for (std::size_t b = 0; b < buckets; ++b) starts_[b + 1] += starts_[b];
+    sorted_.resize(entries_.size());
+    next_.assign(starts_.begin(), starts_.end());
+    for (const Entry& e : entries_) sorted_[next_[e.row >> shift]++] = e;
+  }
+  const Entry* bucket_begin(std::size_t b) const { return sorted_.data() + starts_[b]; }
+  const Entry* bucket_end(std::size_t b) const { return sorted_.data() + starts_[b + 1]; }
+
+  auto value(const Entry& e) const {
+    return Eigen::Map<const Eigen::Array<Scalar, Eigen::Dynamic, 1>>(values_.data() + e.column() * dim_, dim_);
+  }
+  const std::vector<Entry>& entries() const { return entries_; }
+
+  /// The whole gradient, for tests and small tables.
+  Mat<Scalar> dense() const {
+    Mat<Scalar> out = Mat<Scalar>::Zero(dim_, rows_);
+    for (const Entry& e : entries_) out.col(e.row).array() += e.sign() * value(e);
+    return out;
+  }
+
+  Index rows() const { return dim_; }  // shape of the table, as an Eigen matrix reports it
+  Index cols() const { return rows_; }
+  Index size() const { return dim_ * rows_; }
+
+ private:
+  Index columns_() const { return dim_ > 0 ? static_cast<Index>(values_.size()) / dim_ : 0; }
+
+  Index dim_, rows_;
+  std::vector<Entry> entries_, sorted_;
+  std::vector<std::size_t> starts_, next_;
+  std::vector<Scalar> values_;
+};
+
+}  // namespace qllk

@@ -1,0 +1,300 @@
+// The default model.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "qllk/core/parameters.hpp"
+#include "qllk/core/random.hpp"
+#include "qllk/core/types.hpp"
+#include "qllk/nn/block.hpp"
+#include "qllk/nn/byte_embedding.hpp"
+#include "qllk/nn/dropout.hpp"
+#include "qllk/nn/feature_hashing.hpp"
+#include "qllk/nn/latent_kernel.hpp"
+#include "qllk/nn/layer_norm.hpp"
+#include "qllk/nn/linear.hpp"
+#include "qllk/nn/patching.hpp"
+
+namespace qllk {
+
+/// QLLKTransformer: byte-level blocks around patch-level blocks, linear in the number of bytes.
+///
+///   x  = ByteEmbedding(b) + FeatureHashing(b)          each byte, dim_local
+///   x  = Block × encoder(x)                            each byte
+///   h  = Block × layers(Patching(x))                   each patch of P bytes, dim
+///   x += Unpatching(LN(h))                             the patch's answer for each of its P rows
+///   x  = Block × decoder(x)                            each byte
+///   z  = W LN(x) + b                                   256 logits each byte
+///
+/// Causal: patch p is complete at byte P·p and serves rows P·p … P·p+P-1 (nn::PatchPlan); row t sees bytes 0 … t only.
+///
+/// Shapes   bytes: [sequences × length], each sequence contiguous, any length    logits: [256, sequences × length]
+/// Cost     linear in the length; the state is of constant size
+template <Real S, template <Real> class Mixer = nn::LatentKernel>
+class QLLKTransformer {
+ public:
+  using Scalar = S;
+  using Block = nn::Block<Scalar, Mixer<Scalar>>;
+
+  struct Config {
+    Index dim_local = 128;  // width at the byte level
+    Index dim = 256;        // width at the patch level
+    Index patch = 8;
+    Index encoder = 1;  // byte-level blocks before patching
+    Index layers = 4;   // patch-level blocks
+    Index decoder = 2;  // byte-level blocks after unpatching
+    Index orders = 6;   // n-grams up to this many bytes
+    int bits = 16;      // log2 of the rows for each order
+    typename Mixer<Scalar>::Config mixer_local{.dim = 128, .head_dim = 1, .decay = nn::Decay::data_dependent, .normalise = false, .project = true};
+    typename Mixer<Scalar>::Config mixer{.dim = 256, .head_dim = 1, .decay = nn::Decay::data_dependent, .normalise = false, .project = true};
+    Index hidden = 2;  // width of an Mlp's hidden layer, in multiples of its input's
+    bool operator==(const Config&) const = default;
+  };
+
+  struct Params {
+    typename nn::ByteEmbedding<Scalar>::Params embedding;
+    typename nn::FeatureHashing<Scalar>::Params hashing;
+    std::vector<typename Block::Params> encoder;
+    typename nn::Patching<Scalar>::Params patching;
+    std::vector<typename Block::Params> blocks;
+    typename nn::LayerNorm<Scalar>::Params patch_norm;
+    typename nn::Linear<Scalar>::Params unpatching;
+    std::vector<typename Block::Params> decoder;
+    typename nn::LayerNorm<Scalar>::Params norm;
+    typename nn::Linear<Scalar>::Params head;
+
+    static constexpr auto fields() { return fields_of<Params>(); }
+  };
+  struct Grads {
+    typename nn::ByteEmbedding<Scalar>::Grads embedding;
+    typename nn::FeatureHashing<Scalar>::Grads hashing;
+    std::vector<typename Block::Grads> encoder;
+    typename nn::Patching<Scalar>::Grads patching;
+    std::vector<typename Block::Grads> blocks;
+    typename nn::LayerNorm<Scalar>::Grads patch_norm;
+    typename nn::Linear<Scalar>::Grads unpatching;
+    std::vector<typename Block::Grads> decoder;
+    typename nn::LayerNorm<Scalar>::Grads norm;
+    typename nn::Linear<Scalar>::Grads head;
+
+    static constexpr auto fields() { return fields_of<Grads>(); }
+  };
+
+  /// What a stream remembers between chunks; also the gradient of that (bytes and phase have none).
+  struct State {
+    typename nn::FeatureHashing<Scalar>::State hashing;
+    std::vector<typename Block::State> encoder, blocks, decoder;
+    Mat<Scalar> columns;  // Patching's
+    Mat<Scalar> slots;    // [dim_local·P, sequences]: what the current patch gives to its P rows
+    Index phase = 0;      // bytes seen so far, modulo P
+
+    Index sequences() const { return slots.cols(); }
+  };
+
+  struct Cache {
+    nn::Noise noise;  // set before forward to train with dropout
+    nn::PatchPlan plan;
+    typename nn::ByteEmbedding<Scalar>::Cache embedding;
+    typename nn::FeatureHashing<Scalar>::Cache hashing;
+    std::vector<typename Block::Cache> encoder, blocks, decoder;
+    std::vector<Mat<Scalar>> encoded, hidden, decoded;  // input of each block, and the output of the last
+    typename nn::Patching<Scalar>::Cache patching;
+    typename nn::LayerNorm<Scalar>::Cache patch_norm, norm;
+    typename nn::Linear<Scalar>::Cache linear;
+    typename nn::Dropout<Scalar>::Cache dropout;
+    Mat<Scalar> patch_normal, slots, normal;
+    Mat<Scalar> dlocal, dlocal_in, dpatch, dpatch_in, dslots;
+  };
+
+  /// Throws std::invalid_argument when the configuration makes no sense.
+  explicit QLLKTransformer(Config config)
+      : config_(config),
+        embedding_({.dim = config.dim_local, .deviation = 0.5}),
+        hashing_({.dim = config.dim_local, .orders = config.orders, .bits = config.bits}),
+        local_({.mixer = with_dim(config.mixer_local, config.dim_local), .hidden = config.hidden * config.dim_local}),
+        block_({.mixer = with_dim(config.mixer, config.dim), .hidden = config.hidden * config.dim}),
+        patching_({config.dim_local, config.dim, config.patch}),
+        patch_norm_({.dim = config.dim}),
+        unpatching_({config.dim, config.dim_local * config.patch}),
+        norm_({.dim = config.dim_local}),
+        head_({config.dim_local, kByteValues}) {
+    for (const auto& [name, count] : {std::pair{"encoder", config.encoder}, {"layers", config.layers}, {"decoder", config.decoder}})
+      if (count < 0)
+        throw std::invalid_argument(std::string("QLLKTransformer: ") + name + " is " + std::to_string(count) +
+                                    ", expected >= 0");
+  }
+
+  const Config& config() const { return config_; }
+
+  Params zeros() const {
+    Params p;
+    fill_zeros(p);
+    p.hashing = hashing_.zeros();
+    return p;
+  }
+  Grads zero_grads() const {
+    Grads g;
+    fill_zeros(g);
+    g.hashing = hashing_.zero_grads();
+    return g;
+  }
+  Params init(Random& random) const {
+    Params p;
+    const auto many = [&](const Block& block, Index count) {
+      std::vector<typename Block::Params> blocks;
+      for (Index i = 0; i < count; ++i) blocks.push_back(block.init(random));
+      return blocks;
+    };
+    p.embedding = embedding_.init(random);
+    p.hashing = hashing_.init(random);
+    p.encoder = many(local_, config_.encoder);
+    p.patching = patching_.init(random);
+    p.blocks = many(block_, config_.layers);
+    p.patch_norm = patch_norm_.init(random);
+    p.unpatching = unpatching_.init(random);
+    p.decoder = many(local_, config_.decoder);
+    p.norm = norm_.init(random);
+    p.head = head_.init(random);
+    return p;
+  }
+
+  State initial_state(Index sequences) const {
+    State s;
+    reset(s, sequences);
+    return s;
+  }
+  /// Makes s an initial state again, without allocating where it was one of as many sequences.
+  void reset(State& s, Index sequences) const {
+    const auto many = [&](const Block& block, Index count, auto& states) {
+      states.resize(static_cast<std::size_t>(count));
+      for (auto& state : states) block.reset(state, sequences);
+    };
+    hashing_.reset(s.hashing, sequences);
+    many(local_, config_.encoder, s.encoder);
+    many(block_, config_.layers, s.blocks);
+    many(local_, config_.decoder, s.decoder);
+    patching_.reset(s.columns, sequences);
+    s.slots.setZero(config_.dim_local * config_.patch, sequences);
+    s.phase = 0;
+  }
+
+  /// Writes logits, advances the state.
+  void forward(const Params& p, Bytes bytes, State& state, Cache& c, Mat<Scalar>& logits) const {
+    const Index sequences = state.sequences(), n = std::ssize(bytes), length = n / sequences;
+    QLLK_ASSERT(n == sequences * length);
+    c.plan = {config_.patch, length, state.phase};
+    const Index patches = c.plan.patches() * sequences;
+    prepare(c, n, patches);
+
+    embedding_.forward(p.embedding, bytes, c.embedding, c.encoded[0]);
+    hashing_.forward(p.hashing, bytes, sequences, state.hashing, c.hashing, c.encoded[0]);
+    nn::Dropout<Scalar>::forward(c.noise, c.dropout, c.encoded[0]);
+    run(local_, p.encoder, state.encoder, c.noise, c.encoder, c.encoded);
+
+    patching_.forward(p.patching, c.encoded.back(), c.plan, state.columns, c.patching, c.hidden[0]);
+    run(block_, p.blocks, state.blocks, c.noise, c.blocks, c.hidden);
+    patch_norm_.forward(p.patch_norm, c.hidden.back(), c.patch_norm, c.patch_normal);
+    unpatching_.forward(p.unpatching, c.patch_normal, c.linear, c.slots);
+
+    c.decoded[0] = c.encoded.back();
+    nn::spread_add<Scalar>(c.plan, c.slots, state.slots, c.decoded[0]);
+    run(local_, p.decoder, state.decoder, c.noise, c.decoder, c.decoded);
+    norm_.forward(p.norm, c.decoded.back(), c.norm, c.normal);
+    logits.resize(kByteValues, n);
+    head_.forward(p.head, c.normal, c.linear, logits);
+    state.phase = c.plan.next_phase();
+  }
+
+  /// Adds to g; turns dstate from the gradient of the final state into that of the initial one.
+  void backward(const Params& p, Bytes bytes, Cache& c, const Mat<Scalar>& dlogits, State& dstate, Grads& g) const {
+    QLLK_ASSERT(dlogits.cols() == std::ssize(bytes));
+    for (auto* part : {&c.dlocal, &c.dlocal_in}) part->resize(config_.dim_local, dlogits.cols());
+    for (auto* part : {&c.dpatch, &c.dpatch_in}) part->resize(config_.dim, c.hidden[0].cols());
+    head_.backward(p.head, c.normal, c.linear, dlogits, g.head, c.dlocal);
+    norm_.backward(p.norm, c.decoded.back(), c.norm, c.dlocal, g.norm, c.dlocal);
+    run_back(local_, p.decoder, c.decoded, c.decoder, dstate.decoder, g.decoder, c.dlocal, c.dlocal_in);
+
+    nn::spread_backward<Scalar>(c.plan, c.dlocal, dstate.slots, c.dslots);
+    unpatching_.backward(p.unpatching, c.patch_normal, c.linear, c.dslots, g.unpatching, c.dpatch);
+    patch_norm_.backward(p.patch_norm, c.hidden.back(), c.patch_norm, c.dpatch, g.patch_norm, c.dpatch);
+    run_back(block_, p.blocks, c.hidden, c.blocks, dstate.blocks, g.blocks, c.dpatch, c.dpatch_in);
+    patching_.backward(p.patching, c.plan, c.patching, c.dpatch, dstate.columns, g.patching, c.dlocal);
+
+    run_back(local_, p.encoder, c.encoded, c.encoder, dstate.encoder, g.encoder, c.dlocal, c.dlocal_in);
+    nn::Dropout<Scalar>::backward(c.dropout, c.dlocal);
+    hashing_.backward(p.hashing, c.hashing, c.dlocal, g.hashing);
+    embedding_.backward(p.embedding, bytes, c.embedding, c.dlocal, g.embedding);
+  }
+
+ private:
+  template <class T>
+  static constexpr auto fields_of() {
+    return std::tuple{Field{"embedding", &T::embedding}, Field{"hashing", &T::hashing}, Field{"encoder", &T::encoder},
+                      Field{"patching", &T::patching}, Field{"blocks", &T::blocks},
+                      Field{"patch_norm", &T::patch_norm}, Field{"unpatching", &T::unpatching},
+                      Field{"decoder", &T::decoder}, Field{"norm", &T::norm}, Field{"head", &T::head}};
+  }
+
+  static auto with_dim(auto mixer, Index dim) {
+    mixer.dim = dim;
+    return mixer;
+  }
+
+  template <class Tree>
+  void fill_zeros(Tree& t) const {
+    t.embedding = embedding_.zeros();
+    t.encoder.assign(static_cast<std::size_t>(config_.encoder), local_.zeros());
+    t.patching = patching_.zeros();
+    t.blocks.assign(static_cast<std::size_t>(config_.layers), block_.zeros());
+    t.patch_norm = patch_norm_.zeros();
+    t.unpatching = unpatching_.zeros();
+    t.decoder.assign(static_cast<std::size_t>(config_.decoder), local_.zeros());
+    t.norm = norm_.zeros();
+    t.head = head_.zeros();
+  }
+
+  void prepare(Cache& c, Index n, Index patches) const {
+    const auto many = [](Index rows, Index cols, Index blocks, auto& caches, auto& columns) {
+      caches.resize(static_cast<std::size_t>(blocks));
+      columns.resize(static_cast<std::size_t>(blocks) + 1);
+      for (auto& part : columns) part.resize(rows, cols);
+    };
+    many(config_.dim_local, n, config_.encoder, c.encoder, c.encoded);
+    many(config_.dim, patches, config_.layers, c.blocks, c.hidden);
+    many(config_.dim_local, n, config_.decoder, c.decoder, c.decoded);
+    c.patch_normal.resize(config_.dim, patches);
+    c.slots.resize(config_.dim_local * config_.patch, patches);
+    c.normal.resize(config_.dim_local, n);
+  }
+
+  static void run(const Block& block, const auto& params, auto& states, nn::Noise& noise, auto& caches, auto& columns) {
+    for (std::size_t i = 0; i < params.size(); ++i)
+      block.forward(params[i], columns[i], states[i], noise, caches[i], columns[i + 1]);
+  }
+
+  /// The gradient of the last output comes and that of the first input leaves in d.
+  static void run_back(const Block& block, const auto& params, const auto& columns, auto& caches, auto& dstates,
+                       auto& grads, Mat<Scalar>& d, Mat<Scalar>& spare) {
+    for (std::size_t i = params.size(); i-- > 0;) {
+      block.backward(params[i], columns[i], caches[i], d, dstates[i], grads[i], spare);
+      std::swap(d, spare);
+    }
+  }
+
+  Config config_;
+  nn::ByteEmbedding<Scalar> embedding_;
+  nn::FeatureHashing<Scalar> hashing_;
+  Block local_, block_;
+  nn::Patching<Scalar> patching_;
+  nn::LayerNorm<Scalar> patch_norm_;
+  nn::Linear<Scalar> unpatching_;
+  nn::LayerNorm<Scalar> norm_;
+  nn::Linear<Scalar> head_;
+};
+
+}  // namespace qllk

@@ -1,0 +1,99 @@
+// The residual block that every level of the model is made of.
+#pragma once
+
+#include <tuple>
+
+#include "qllk/core/parameters.hpp"
+#include "qllk/core/random.hpp"
+#include "qllk/core/types.hpp"
+#include "qllk/nn/dropout.hpp"
+#include "qllk/nn/layer_norm.hpp"
+#include "qllk/nn/mlp.hpp"
+
+namespace qllk::nn {
+
+/// A pre-norm residual block around any sequence mixer.
+///
+///   m = x + drop( mixer( LN₁(x) ) ),   y = m + drop( mlp( LN₂(m) ) )
+///
+/// Mixer: Config with `dim`, Params, State, Cache; forward(p, x, state, cache, y), backward(p, x, cache, dy, dstate, g, dx).
+/// Shapes: [dim, n]. Cost: the mixer's and the Mlp's. Source: Xiong et al. 2020, figure 1b.
+template <Real Scalar, class Mixer>
+class Block {
+ public:
+  struct Config {
+    typename Mixer::Config mixer;
+    Index hidden;  // of the Mlp
+    bool operator==(const Config&) const = default;
+  };
+
+  struct Params {
+    typename LayerNorm<Scalar>::Params mixer_norm, mlp_norm;
+    typename Mixer::Params mixer;
+    typename Mlp<Scalar>::Params mlp;
+
+    static constexpr auto fields() {
+      return std::tuple{Field{"mixer_norm", &Params::mixer_norm}, Field{"mixer", &Params::mixer},
+                        Field{"mlp_norm", &Params::mlp_norm}, Field{"mlp", &Params::mlp}};
+    }
+  };
+  using Grads = Params;
+  using State = typename Mixer::State;
+
+  struct Cache {
+    Mat<Scalar> mixer_in, middle, mlp_in, dbranch, dnormal;
+    typename LayerNorm<Scalar>::Cache mixer_norm, mlp_norm;
+    typename Mixer::Cache mixer;
+    typename Mlp<Scalar>::Cache mlp;
+    typename Dropout<Scalar>::Cache mixer_drop, mlp_drop;
+  };
+
+  explicit Block(Config config)
+      : norm_({.dim = config.mixer.dim}), mixer_(config.mixer), mlp_({config.mixer.dim, config.hidden}) {}
+
+  void reset(State& state, Index sequences) const { mixer_.reset(state, sequences); }
+  Params zeros() const { return {norm_.zeros(), norm_.zeros(), mixer_.zeros(), mlp_.zeros()}; }
+  Params init(Random& random) const {
+    Params p;
+    p.mixer_norm = p.mlp_norm = norm_.init(random);
+    p.mixer = mixer_.init(random);
+    p.mlp = mlp_.init(random);
+    return p;
+  }
+
+  /// Writes y, advances the state. x and y must not alias.
+  void forward(const Params& p, MatIn<Scalar> x, State& state, Noise& noise, Cache& c, MatOut<Scalar> y) const {
+    for (auto* part : {&c.mixer_in, &c.middle, &c.mlp_in}) part->resize(x.rows(), x.cols());
+    norm_.forward(p.mixer_norm, x, c.mixer_norm, c.mixer_in);
+    mixer_.forward(p.mixer, c.mixer_in, state, c.mixer, c.middle);
+    Dropout<Scalar>::forward(noise, c.mixer_drop, c.middle);
+    c.middle += x;
+    norm_.forward(p.mlp_norm, c.middle, c.mlp_norm, c.mlp_in);
+    mlp_.forward(p.mlp, c.mlp_in, c.mlp, y);
+    Dropout<Scalar>::forward(noise, c.mlp_drop, y);
+    y += c.middle;
+  }
+
+  /// Adds to g, overwrites dx; dstate as the mixer does. x is the x of forward. dx must not alias x or dy.
+  void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Grads& g,
+                MatOut<Scalar> dx) const {
+    c.dnormal.resize(x.rows(), x.cols());
+    c.dbranch = dy;
+    Dropout<Scalar>::backward(c.mlp_drop, c.dbranch);
+    mlp_.backward(p.mlp, c.mlp_in, c.mlp, c.dbranch, g.mlp, c.dnormal);
+    norm_.backward(p.mlp_norm, c.middle, c.mlp_norm, c.dnormal, g.mlp_norm, c.dnormal);
+    c.dnormal += dy;  // the gradient of m
+    c.dbranch = c.dnormal;
+    Dropout<Scalar>::backward(c.mixer_drop, c.dbranch);
+    mixer_.backward(p.mixer, c.mixer_in, c.mixer, c.dbranch, dstate, g.mixer, dx);
+    norm_.backward(p.mixer_norm, x, c.mixer_norm, dx, g.mixer_norm, dx);
+    dx += c.dnormal;
+  }
+
+ private:
+  LayerNorm<Scalar> norm_;
+  Mixer mixer_;
+  Mlp<Scalar> mlp_;
+};
+
+}  // namespace qllk::nn
