@@ -9,7 +9,7 @@ include(FetchContent)
 set(qllk_missing)
 
 # qllk_dependency(PACKAGE VERSION DEBIAN_PACKAGE TARGET URL SHA256 [HEADERS FOLDER])
-# HEADERS: the archive is only unpacked, and TARGET is made of FOLDER in it; else the archive's own CMake project is used.
+# HEADERS: the archive is only unpacked, and TARGET is made of FOLDER in it; else the archive's CMake project is used.
 function(qllk_dependency package version debian target url sha256)
   cmake_parse_arguments(PARSE_ARGV 6 arg "" "HEADERS" "")
   if(TARGET ${target})
@@ -25,8 +25,8 @@ function(qllk_dependency package version debian target url sha256)
   endif()
   string(TOLOWER "qllk_${package}" name)
   if(DEFINED arg_HEADERS)
-    # A folder without a CMakeLists.txt: unpacked, but not added to the build.
-    FetchContent_Declare(${name} URL ${url} URL_HASH SHA256=${sha256} SOURCE_SUBDIR ${arg_HEADERS})
+    # There is no such folder in it, so the archive is unpacked but not added to the build.
+    FetchContent_Declare(${name} URL ${url} URL_HASH SHA256=${sha256} SOURCE_SUBDIR headers-only)
     FetchContent_MakeAvailable(${name})
     add_library(${target} INTERFACE IMPORTED GLOBAL)
     target_include_directories(${target} INTERFACE "${${name}_SOURCE_DIR}/${arg_HEADERS}")
@@ -37,7 +37,7 @@ function(qllk_dependency package version debian target url sha256)
     set(BENCHMARK_ENABLE_INSTALL OFF)
     set(BENCHMARK_ENABLE_WERROR OFF)
     set(CMAKE_POLICY_DEFAULT_CMP0077 NEW)
-    FetchContent_Declare(${name} URL ${url} URL_HASH SHA256=${sha256} SYSTEM)
+    FetchContent_Declare(${name} SYSTEM URL ${url} URL_HASH SHA256=${sha256})
     FetchContent_MakeAvailable(${name})
   endif()
 endfunction()

@@ -11,7 +11,8 @@ if(CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
   target_compile_options(qllk_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion)
   # Nobody reads errno after exp or sqrt, and writing it keeps loops from being vectorised. No result changes.
   target_compile_options(qllk_options INTERFACE -fno-math-errno)
-  # GCC 12 takes its own _mm512_undefined_pd() for a mistake, hundreds of times a file (GCC bug 105593). Clang still looks.
+  # GCC 12 takes its own _mm512_undefined_pd() for a mistake, hundreds of times a file (GCC bug 105593). Clang still
+  # looks.
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
     target_compile_options(qllk_options INTERFACE -Wno-uninitialized -Wno-maybe-uninitialized)
   endif()
@@ -29,8 +30,8 @@ if(QLLK_NATIVE)
   else()
     message(WARNING "QLLK_NATIVE is on, but ${CMAKE_CXX_COMPILER} does not know ${qllk_native}: building portable code")
   endif()
-  # GCC 12's scheduling for Zen spills registers in Eigen's products: 73 instead of 83 GFLOP/s for 256³. Haswell's does not,
-  # and is as good elsewhere.
+  # GCC 12's scheduling for Zen spills registers in Eigen's products: 73 instead of 83 GFLOP/s (256 × 256 × 512, one
+  # core, AVX2). Haswell's does not, and makes no difference at AVX-512.
   if(QLLK_HAS_NATIVE AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     target_compile_options(qllk_options INTERFACE -mtune=haswell)
   endif()

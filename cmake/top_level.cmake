@@ -5,7 +5,7 @@ if(NOT multi_config AND NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "Debug, Release, RelWithDebInfo or MinSizeRel" FORCE)
 endif()
 
-# A compiler takes up to 0.9 GB on Eigen's expressions: no more of them at once than fit, or a small board swaps for hours.
+# A compiler takes up to 0.9 GB on Eigen's expressions: no more of them at once than fit, or a small board swaps.
 if(CMAKE_GENERATOR MATCHES "Ninja" AND NOT DEFINED CMAKE_JOB_POOL_COMPILE)
   cmake_host_system_information(RESULT cores QUERY NUMBER_OF_LOGICAL_CORES)
   cmake_host_system_information(RESULT megabytes QUERY TOTAL_PHYSICAL_MEMORY)

@@ -1,5 +1,5 @@
-// Counts heap allocations. Include it from one source file of a program: it replaces the C library's malloc, which operator new
-// and Eigen both end in.
+// Counts heap allocations. Include it from one source file of a program: it replaces the C library's malloc, which
+// operator new and Eigen both end in.
 #pragma once
 
 #include <atomic>

@@ -63,7 +63,8 @@ TEST(Random, UniformBelowAndNormalAreExact) {
     EXPECT_EQ(uniform.uniform(), x);
 
   Random below(8);
-  for (const std::uint64_t x : {8, 6, 4, 4, 0, 5, 0, 4, 8, 1, 3, 5, 1, 4, 1, 7}) EXPECT_EQ(below.below(10), x);
+  for (const unsigned x : {8u, 6u, 4u, 4u, 0u, 5u, 0u, 4u, 8u, 1u, 3u, 5u, 1u, 4u, 1u, 7u})
+    EXPECT_EQ(below.below(10), x);
   for (const std::uint64_t x :
        {7954291471032099885u, 10933427417711959938u, 7726051542479150508u, 599086386243845961u, 8601104123770275964u})
     EXPECT_EQ(below.below(std::uint64_t{3} << 62), x);
