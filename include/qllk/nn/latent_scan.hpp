@@ -48,7 +48,7 @@ class LatentScan {
 
   struct Cache {
     Mat<Scalar> kept;  // head_dim 1: S_t before every position; else S before every chunk [head_dim·dim, chunks × sequences]
-    // scratch of one chunk
+    // scratch of one chunk, always sized for a whole one
     Vec<Scalar> log_decay;
     Mat<Scalar> weight, score, masked, dmasked, scaled, from_state, into_state;
   };
@@ -173,6 +173,15 @@ class LatentScan {
     }
   }
 
+  static auto square(Mat<Scalar>& scratch, Index size) {
+    scratch.resize(kChunk, kChunk);
+    return scratch.topLeftCorner(size, size);
+  }
+  auto wide(Mat<Scalar>& scratch, Index size) const {
+    scratch.resize(head_dim_, kChunk);
+    return scratch.leftCols(size);
+  }
+
   using Block = Eigen::Map<Mat<Scalar>>;
   using ConstBlock = Eigen::Map<const Mat<Scalar>>;
 
@@ -185,15 +194,16 @@ class LatentScan {
     masks(decay, head, begin, size, cache);
     const auto M = cache.weight.topLeftCorner(size, size);
     const auto lambda = cache.log_decay.head(size).array();
-    cache.score.resize(size, size);
-    gemm(K.transpose(), Q, cache.score);
-    cache.score.array() *= M.array();
-    cache.scaled = Q * lambda.exp().matrix().asDiagonal();
-    gemm(S.transpose(), cache.scaled, Y);
-    gemm_add(V, cache.score, Y);
-    cache.scaled = K * M.col(size - 1).asDiagonal();
+    auto score = square(cache.score, size);
+    auto scaled = wide(cache.scaled, size);
+    gemm(K.transpose(), Q, score);
+    score.array() *= M.array();
+    scaled = Q * lambda.exp().matrix().asDiagonal();
+    gemm(S.transpose(), scaled, Y);
+    gemm_add(V, score, Y);
+    scaled = K * M.col(size - 1).asDiagonal();
     S *= std::exp(lambda[size - 1]);
-    gemm_add(cache.scaled, V.transpose(), S);
+    gemm_add(scaled, V.transpose(), S);
   }
 
   void chunk_backward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Index head, Index begin,
@@ -210,47 +220,45 @@ class LatentScan {
     const auto lambda = cache.log_decay.head(size).array();
 
     // inside the chunk: Y = V (KᵀQ ∘ M)
-    cache.score.resize(size, size);
-    cache.dmasked.resize(size, size);
-    gemm(K.transpose(), Q, cache.score);
-    gemm(V.transpose(), dY, cache.dmasked);
-    cache.masked = cache.score.cwiseProduct(M);
-    cache.dmasked.array() *= M.array();
-    gemm(dY, cache.masked.transpose(), dV);
-    gemm(K, cache.dmasked, dQ);
-    gemm(Q, cache.dmasked.transpose(), dK);
+    auto score = square(cache.score, size), masked = square(cache.masked, size), dmasked = square(cache.dmasked, size);
+    gemm(K.transpose(), Q, score);
+    gemm(V.transpose(), dY, dmasked);
+    masked = score.cwiseProduct(M);
+    dmasked.array() *= M.array();
+    gemm(dY, masked.transpose(), dV);
+    gemm(K, dmasked, dQ);
+    gemm(Q, dmasked.transpose(), dK);
 
     // from the state before: Y += Sᵀ Q e^λ
-    cache.from_state.resize(d, size);
-    gemm(S, dY, cache.from_state);
-    cache.from_state *= lambda.exp().matrix().asDiagonal();
-    dQ += cache.from_state;
+    auto from_state = wide(cache.from_state, size);
+    gemm(S, dY, from_state);
+    from_state *= lambda.exp().matrix().asDiagonal();
+    dQ += from_state;
 
     // into the state after: S' = e^λ_C S + K w Vᵀ
     const auto last = M.col(size - 1);
-    cache.into_state.resize(d, size);
-    gemm(dS, V, cache.into_state);
-    cache.into_state *= last.asDiagonal();
-    dK += cache.into_state;
-    cache.scaled.resize(d, size);
-    gemm(dS.transpose(), K, cache.scaled);
-    cache.scaled *= last.asDiagonal();
-    dV += cache.scaled;
+    auto into_state = wide(cache.into_state, size), scaled = wide(cache.scaled, size);
+    gemm(dS, V, into_state);
+    into_state *= last.asDiagonal();
+    dK += into_state;
+    gemm(dS.transpose(), K, scaled);
+    scaled *= last.asDiagonal();
+    dV += scaled;
 
     if (decay.size() != 0) {
-      cache.score.array() *= cache.dmasked.array();  // d(log M_ji)
-      Scalar later = std::exp(lambda[size - 1]) * S.cwiseProduct(dS).sum() + cache.into_state.cwiseProduct(K).sum();
+      score.array() *= dmasked.array();  // d(log M_ji)
+      Scalar later = std::exp(lambda[size - 1]) * S.cwiseProduct(dS).sum() + into_state.cwiseProduct(K).sum();
       for (Index s = size; s-- > 0;) {  // later = Σ_{i>=s} dλ_i = d(log a_s)
-        const Scalar dlog_w = cache.score.row(s).sum() + cache.into_state.col(s).dot(K.col(s));
-        later += cache.score.col(s).sum() + cache.from_state.col(s).dot(Q.col(s)) - dlog_w;
+        const Scalar dlog_w = score.row(s).sum() + into_state.col(s).dot(K.col(s));
+        later += score.col(s).sum() + from_state.col(s).dot(Q.col(s)) - dlog_w;
         const Scalar a = decay(head, begin + s);
         ddecay(head, begin + s) = later * (Scalar(1) - a) - dlog_w * a;
       }
     }
 
-    cache.scaled = Q * lambda.exp().matrix().asDiagonal();
+    scaled = Q * lambda.exp().matrix().asDiagonal();
     dS *= std::exp(lambda[size - 1]);
-    gemm_add(cache.scaled, dY.transpose(), dS);
+    gemm_add(scaled, dY.transpose(), dS);
   }
 
   Index dim_, head_dim_;

@@ -1,0 +1,306 @@
+// What every sequence mixer and every model must do, whatever it computes.
+#pragma once
+
+#include <cstring>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "qllk/core/parameters.hpp"
+#include "qllk/core/random.hpp"
+#include "qllk/core/types.hpp"
+#include "qllk/testing/subject.hpp"
+
+namespace qllk::testing {
+
+/// What a conformance suite found.
+struct Conformance : WorstError {       // the largest relative difference between two ways to compute the same tensor
+  std::vector<std::string> violations;  // what had to hold bit for bit and did not, in words
+  bool reacts = false;                  // whether any output depends on the input: else little was shown
+
+  /// NaN anywhere fails.
+  bool passed(double tolerance) const { return error <= tolerance && violations.empty(); }
+
+  /// One line for a test's message.
+  std::string str() const {
+    std::string out = "largest difference " + std::to_string(error * 1e12) + "e-12 in '" + worst + "'; violations:";
+    for (const auto& violation : violations) out += " " + violation + ";";
+    return out;
+  }
+};
+
+namespace detail {
+
+/// Columns [begin, begin + size) of each sequence.
+template <Real S>
+Mat<S> piece(const Mat<S>& x, Index sequences, Index begin, Index size) {
+  const Index length = x.cols() / sequences;
+  Mat<S> out(x.rows(), sequences * size);
+  for (Index s = 0; s < sequences; ++s) out.middleCols(s * size, size) = x.middleCols(s * length + begin, size);
+  return out;
+}
+inline std::vector<Byte> piece(const std::vector<Byte>& bytes, Index sequences, Index begin, Index size) {
+  const Index length = std::ssize(bytes) / sequences;
+  std::vector<Byte> out;
+  for (Index s = 0; s < sequences; ++s)
+    out.insert(out.end(), bytes.begin() + s * length + begin, bytes.begin() + s * length + begin + size);
+  return out;
+}
+
+/// Puts a piece back to where it came from.
+template <Real S>
+void place(const Mat<S>& part, Index sequences, Index begin, Mat<S>& whole) {
+  const Index length = whole.cols() / sequences, size = part.cols() / sequences;
+  for (Index s = 0; s < sequences; ++s) whole.middleCols(s * length + begin, size) = part.middleCols(s * size, size);
+}
+
+template <Real S>
+Index columns(const Mat<S>& x) {
+  return x.cols();
+}
+inline Index columns(const std::vector<Byte>& bytes) { return std::ssize(bytes); }
+
+/// Gives column t another value.
+template <Real S>
+void change(Mat<S>& x, Index t) {
+  x.col(t).array() = x.col(t).array() * S(-2) + S(1);
+}
+inline void change(std::vector<Byte>& bytes, Index t) {
+  auto& byte = bytes[static_cast<std::size_t>(t)];
+  byte = static_cast<Byte>(byte ^ 0x55);
+}
+
+template <Real S>
+bool same_bits(const Mat<S>& a, Index a_begin, const Mat<S>& b, Index b_begin, Index count) {
+  return count == 0 || std::memcmp(a.data() + a_begin * a.rows(), b.data() + b_begin * b.rows(),
+                                   static_cast<std::size_t>(a.rows() * count) * sizeof(S)) == 0;
+}
+
+/// All that a subject computes from one input.
+template <class Subject>
+struct Answer {
+  Mat<typename Subject::Scalar> y, dx;
+  typename Subject::State final, dinitial;
+  typename Subject::Grads grads;
+};
+
+/// Forward through pieces of these lengths, one after the other, then backward through them in reverse.
+template <class Subject>
+Answer<Subject> run(const Subject& subject, const typename Subject::Params& params, const typename Subject::Input& input,
+                    Index sequences, const typename Subject::State& start,
+                    const Mat<typename Subject::Scalar>& dy, const typename Subject::State& dfinal,
+                    const std::vector<Index>& lengths) {
+  using S = typename Subject::Scalar;
+  Answer<Subject> a{dy, {}, start, dfinal, subject.zero_grads()};
+  std::vector<typename Subject::Cache> caches(lengths.size());
+  std::vector<typename Subject::Input> inputs;
+  Mat<S> part, dpart;
+  Index at = 0;
+  for (std::size_t i = 0; i < lengths.size(); at += lengths[i++]) {
+    inputs.push_back(piece(input, sequences, at, lengths[i]));
+    subject.forward(params, inputs.back(), a.final, caches[i], part);
+    place(part, sequences, at, a.y);
+  }
+  if constexpr (std::is_same_v<typename Subject::Input, Mat<S>>) a.dx = input;
+  for (std::size_t i = lengths.size(); i-- > 0;) {
+    at -= lengths[i];
+    subject.backward(params, inputs[i], caches[i], piece(dy, sequences, at, lengths[i]), a.dinitial, a.grads, dpart);
+    if (a.dx.size() > 0) place(dpart, sequences, at, a.dx);
+  }
+  return a;
+}
+
+/// Adds the differences between two answers. Values below `tiny` are compared absolutely.
+template <class Subject>
+void compare(const Answer<Subject>& found, const Answer<Subject>& expected, const std::string& how, Conformance& result) {
+  constexpr double tiny = 1e-3;
+  result.see(relative_error(found.y, expected.y, tiny), "y " + how);
+  result.see(relative_error(found.dx, expected.dx, tiny), "dx " + how);
+  const auto states = [&](const char* what) {
+    return [&, what](const std::string& name, const auto& a, const auto& b) {
+      result.see(relative_error(a, b, tiny), what + name + " " + how);
+    };
+  };
+  for_each_state_tensor(states("final "), found.final, expected.final);
+  for_each_state_tensor(states("gradient of initial "), found.dinitial, expected.dinitial);
+  for_each_parameter(
+      [&](const Path& path, const auto& a, const auto& b) {
+        result.see(relative_error(dense(a), dense(b), tiny), "gradient of " + path.str() + " " + how);
+      },
+      found.grads, expected.grads);
+}
+
+/// Ways to cut a length, empty pieces included.
+inline std::vector<std::pair<std::string, std::vector<Index>>> cuts(Index length, Random& random) {
+  std::vector<std::pair<std::string, std::vector<Index>>> all;
+  for (const Index size : {1, 2, 3, 7, 31, 32, 33}) {
+    if (size >= length && size > 1) break;
+    std::vector<Index> lengths(static_cast<std::size_t>(length / size), size);
+    if (length % size != 0) lengths.push_back(length % size);
+    all.emplace_back("in pieces of " + std::to_string(size), lengths);
+  }
+  for (int i = 0; i < 3; ++i) {
+    std::vector<Index> lengths{0};
+    for (Index left = length; left > 0; left -= lengths.back())
+      lengths.push_back(static_cast<Index>(random.below(static_cast<std::uint64_t>(left) + 1)));
+    all.emplace_back("in uneven pieces", lengths);
+  }
+  return all;
+}
+
+template <class Subject>
+Conformance check(const Subject& subject, const typename Subject::Params& params, const typename Subject::Input& input,
+                  Index sequences, const typename Subject::State& start, std::uint64_t seed) {
+  using S = typename Subject::Scalar;
+  Conformance result;
+  Random random(seed);
+  const Index length = columns(input) / sequences;
+  typename Subject::Cache cache;
+  Mat<S> y;
+  auto dfinal = start;
+  subject.forward(params, input, dfinal, cache, y);
+  for_each_state_tensor([&](const std::string&, auto& leaf) { fill_normal(leaf, 1, random); }, dfinal);
+  const Mat<S> dy = random_matrix<S>(y.rows(), y.cols(), random);
+  const auto whole = run(subject, params, input, sequences, start, dy, dfinal, {length});
+
+  // Any chunking, one position at a time among them.
+  for (const auto& [how, lengths] : cuts(length, random))
+    compare(run(subject, params, input, sequences, start, dy, dfinal, lengths), whole, how, result);
+
+  // Causality, in all sequences at once.
+  for (Index t = 0; t < length; ++t) {
+    auto changed = input;
+    for (Index s = 0; s < sequences; ++s) change(changed, s * length + t);
+    auto state = start;
+    Mat<S> other;
+    subject.forward(params, changed, state, cache, other);
+    for (Index s = 0; s < sequences; ++s)
+      if (!same_bits(other, s * length, y, s * length, t))
+        result.violations.push_back("column " + std::to_string(t) + " of the input reaches an earlier column");
+    result.reacts = result.reacts || !same_bits(other, 0, y, 0, y.cols());
+  }
+
+  // Independence of sequences: what the others hold must not matter, bit for bit.
+  for (Index s = 0; sequences > 1 && s < sequences; ++s) {
+    auto changed = input;
+    Mat<S> dother = dy;
+    for (Index t = 0; t < columns(input); ++t)
+      if (t / length != s) {
+        change(changed, t);
+        dother.col(t) *= S(-3);
+      }
+    const auto other = run(subject, params, changed, sequences, start, dother, dfinal, {length});
+    if (!same_bits(other.y, s * length, whole.y, s * length, length) ||
+        (other.dx.size() > 0 && !same_bits(other.dx, s * length, whole.dx, s * length, length)))
+      result.violations.push_back("sequence " + std::to_string(s) + " depends on others");
+  }
+
+  // Nothing in, nothing changed.
+  {
+    const auto empty = run(subject, params, piece(input, sequences, 0, 0), sequences, start, piece(dy, sequences, 0, 0),
+                           dfinal, {0});
+    const auto same = [&](const char* what) {
+      return [&result, what](const std::string& name, const auto& a, const auto& b) {
+        if (a != b) result.violations.push_back(std::string(what) + name + " changes where there is no position");
+      };
+    };
+    for_each_state_tensor(same(""), empty.final, start);
+    for_each_state_tensor(same("the gradient of "), empty.dinitial, dfinal);
+    for_each_parameter(
+        [&](const Path& path, const auto& leaf) {
+          if ((dense(leaf).array() != S(0)).any())
+            result.violations.push_back("the gradient of " + path.str() + " changes where there is no position");
+        },
+        empty.grads);
+  }
+  return result;
+}
+
+/// Each sequence alone gives what it gives among others, and gradients are the sum over sequences. From initial states.
+template <class Subject>
+Conformance check_alone(const Subject& subject, const typename Subject::Params& params,
+                        const typename Subject::Input& input, Index sequences, std::uint64_t seed) {
+  using S = typename Subject::Scalar;
+  Conformance result;
+  Random random(seed);
+  const Index length = columns(input) / sequences;
+  const auto zero_after = [&](typename Subject::State state, const typename Subject::Input& in, Mat<S>& y) {
+    typename Subject::Cache cache;
+    subject.forward(params, in, state, cache, y);
+    for_each_state_tensor([](const std::string&, auto& leaf) { leaf.setZero(); }, state);
+    return state;
+  };
+  Mat<S> y;
+  const auto start = subject.initial_state(sequences);
+  const auto dfinal = zero_after(start, input, y);
+  const Mat<S> dy = random_matrix<S>(y.rows(), y.cols(), random);
+  const auto together = run(subject, params, input, sequences, start, dy, dfinal, {length});
+
+  auto joined = together;
+  joined.grads = subject.zero_grads();
+  std::vector<typename Subject::Grads> parts;
+  for (Index s = 0; s < sequences; ++s) {
+    const auto in = piece(input, 1, s * length, length);
+    const auto one = subject.initial_state(1);
+    const auto alone = run(subject, params, in, 1, one, piece(dy, 1, s * length, length), zero_after(one, in, y), {length});
+    place(alone.y, 1, s * length, joined.y);
+    if (alone.dx.size() > 0) place(alone.dx, 1, s * length, joined.dx);
+    parts.push_back(alone.grads);
+  }
+  constexpr double tiny = 1e-3;
+  result.see(relative_error(joined.y, together.y, tiny), "y of sequences alone");
+  result.see(relative_error(joined.dx, together.dx, tiny), "dx of sequences alone");
+  std::vector<Mat<double>> sums;
+  for (const auto& part : parts) {
+    std::size_t i = 0;
+    for_each_parameter(
+        [&](const Path&, const auto& leaf) {
+          if (sums.size() == i) sums.push_back(Mat<double>::Zero(leaf.rows(), leaf.cols()));
+          sums[i++] += dense(leaf).template cast<double>();
+        },
+        part);
+  }
+  std::size_t i = 0;
+  for_each_parameter(
+      [&](const Path& path, const auto& leaf) {
+        result.see(relative_error(dense(leaf), sums[i++], tiny), "gradient of " + path.str() + " over sequences alone");
+      },
+      together.grads);
+  return result;
+}
+
+template <class Subject>
+Conformance check_all(const Subject& subject, const typename Subject::Params& params,
+                      const typename Subject::Input& input, Index sequences, const typename Subject::State& start,
+                      std::uint64_t seed) {
+  Conformance result = check(subject, params, input, sequences, start, seed);
+  const Conformance alone = check_alone(subject, params, input, sequences, seed);
+  result.see(alone.error, alone.worst);
+  return result;
+}
+
+}  // namespace detail
+
+/// Checks that a sequence mixer
+/// - gives the same outputs, states and gradients (those of x, of the parameters and of the initial state) in one piece, one
+///   position at a time, and cut anywhere, empty pieces included, up to rounding: the `error`;
+/// - is causal: another column t leaves the columns before t bit-identical;
+/// - keeps sequences apart: what others hold changes nothing in one, bit for bit; alone it gives the same up to rounding.
+///
+/// Shapes   x: [dim, sequences × length]; length may be 0. `start` is the state of `sequences` streams to begin from.
+/// Cost     about 15 passes forward and backward, and one forward for each position; lengths beyond 33 cross a chunk's end
+template <class Mixer, Real Scalar>
+Conformance check_mixer(const Mixer& mixer, const typename Mixer::Params& params, const Mat<Scalar>& x, Index sequences,
+                        const typename Mixer::State& start, std::uint64_t seed = 1) {
+  return detail::check_all(detail::MixerSubject<Mixer, Scalar>{mixer}, params, x, sequences, start, seed);
+}
+
+/// As check_mixer, for a whole model. bytes: [sequences × length], each sequence contiguous.
+template <class Model>
+Conformance check_model(const Model& model, const typename Model::Params& params, const std::vector<Byte>& bytes,
+                        Index sequences, const typename Model::State& start, std::uint64_t seed = 1) {
+  return detail::check_all(detail::ModelSubject<Model>{model}, params, bytes, sequences, start, seed);
+}
+
+}  // namespace qllk::testing

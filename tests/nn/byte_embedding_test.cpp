@@ -1,0 +1,52 @@
+#include "qllk/nn/byte_embedding.hpp"
+
+#include <gtest/gtest.h>
+
+#include <stdexcept>
+#include <vector>
+
+#include "qllk/testing/gradient_check.hpp"
+
+namespace qllk::nn {
+namespace {
+
+TEST(ByteEmbedding, ForwardLooksUpColumns) {
+  Random random(1);
+  const ByteEmbedding<float> embedding({.dim = 3});
+  const auto p = embedding.init(random);
+  const std::vector<Byte> bytes{0, 255, 7, 255};
+  ByteEmbedding<float>::Cache cache;
+  Mat<float> y(3, 4);
+  embedding.forward(p, bytes, cache, y);
+  for (Index t = 0; t < 4; ++t) EXPECT_EQ(y.col(t), p.weight.col(bytes[static_cast<std::size_t>(t)]));
+}
+
+TEST(ByteEmbedding, BackwardMatchesCentralDifference) {
+  for (const Index dim : {1, 2, 5})
+    for (const Index n : {1, 2, 40}) {
+      Random random = Random::of(dim, n);
+      const ByteEmbedding<double> embedding({.dim = dim});
+      // few kinds of bytes, so that some occur often
+      const auto report = testing::check_layer_gradients(embedding, embedding.init(random),
+                                                         testing::random_bytes(n, random, 16), dim, {.entries = 2000});
+      EXPECT_TRUE(report.passed(1e-9)) << "dim " << dim << ", n " << n << ": " << report.str();
+    }
+}
+
+TEST(ByteEmbedding, NoPositionsGiveNoGradient) {
+  Random random(1);
+  const ByteEmbedding<double> embedding({.dim = 2});
+  const auto report = testing::check_layer_gradients(embedding, embedding.init(random), std::vector<Byte>{}, 2);
+  EXPECT_TRUE(report.passed(0, {"weight"})) << report.str();
+}
+
+TEST(ByteEmbedding, InitialDeviationIsTheConfigured) {
+  Random random(1);
+  const auto p = ByteEmbedding<double>({.dim = 64, .deviation = 0.5}).init(random);
+  EXPECT_TRUE(std::abs(p.weight.norm() / 128 - 0.5) <= 0.01);  // √(64·256) values
+}
+
+TEST(ByteEmbedding, RefusesDimZero) { EXPECT_THROW(ByteEmbedding<float>({.dim = 0}), std::invalid_argument); }
+
+}  // namespace
+}  // namespace qllk::nn

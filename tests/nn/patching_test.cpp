@@ -1,0 +1,138 @@
+#include "qllk/nn/patching.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "qllk/testing/gradient_check.hpp"
+
+namespace qllk::nn {
+namespace {
+
+using testing::random_matrix;
+
+/// The patch that serves byte t of a whole stream is t / P; it covers bytes P·p-(P-1) … P·p.
+TEST(PatchPlan, AgreesWithTheWholeStreamWhereverItIsCut) {
+  for (const Index patch : {1, 2, 3, 4, 8})
+    for (Index begin = 0; begin < 2 * patch + 1; ++begin)
+      for (Index length = 0; length < 3 * patch + 2; ++length) {
+        const PatchPlan plan{patch, length, begin % patch};
+        Index first = -1, count = 0;  // stream's patches that are complete in [begin, begin + length)
+        for (Index t = begin; t < begin + length; ++t)
+          if (t % patch == 0) {
+            if (first < 0) first = t / patch;
+            EXPECT_EQ(plan.completed_at(count), t - begin);
+            ++count;
+          }
+        ASSERT_EQ(plan.patches(), count);
+        for (Index t = 0; t < length; ++t) {
+          const Index serving = (begin + t) / patch;
+          EXPECT_EQ(plan.serving(t), first < 0 || serving < first ? -1 : serving - first);
+          EXPECT_EQ(plan.slot(t), (begin + t) % patch);
+          if (plan.serving(t) >= 0) EXPECT_LE(plan.completed_at(plan.serving(t)), t) << "a row sees the future";
+        }
+        EXPECT_EQ(plan.next_phase(), (begin + length) % patch);
+      }
+}
+
+TEST(MeanPatching, ForwardIsTheMean) {
+  Random random(1);
+  const auto x = random_matrix<double>(3, 12, random);
+  Mat<double> y(3, 3);
+  MeanPatching<double>(4).forward(x, y);
+  for (Index p = 0; p < 3; ++p)
+    EXPECT_TRUE((y.col(p) - x.middleCols(4 * p, 4).rowwise().mean()).cwiseAbs().maxCoeff() <= 1e-15);
+}
+
+TEST(MeanPatching, BackwardMatchesCentralDifference) {
+  for (const Index patch : {1, 2, 3, 8})
+    for (const Index count : {1, 2, 5}) {
+      Random random = Random::of(patch, count);
+      const MeanPatching<double> patching(patch);
+      auto x = random_matrix<double>(3, patch * count, random);
+      const auto dy = random_matrix<double>(3, count, random);
+      Mat<double> y(3, count), dx = Mat<double>::Constant(3, x.cols(), testing::detail::kNaN<double>);
+      patching.backward(dy, dx);
+      testing::GradientReport report;
+      testing::detail::compare(
+          "x", x.data(), dx.reshaped(),
+          [&] {
+            patching.forward(x, y);
+            return y.cwiseProduct(dy).sum();
+          },
+          {}, random, report);
+      EXPECT_TRUE(report.passed(1e-9)) << patch << ", " << count << ": " << report.str();
+    }
+}
+
+TEST(MeanPatching, TakesNoPatches) {
+  Mat<double> x(3, 0), y(3, 0);
+  MeanPatching<double>(4).forward(x, y);
+  MeanPatching<double>(4).backward(y, x);
+}
+
+/// Patching as a map of columns: a stateful layer whose output has one column for each patch.
+struct PatchingStream {
+  using Scalar = double;
+  using Params = Patching<double>::Params;
+  using Grads = Params;
+  using Input = Mat<double>;
+  struct State {
+    Patching<double>::State columns;
+    Index phase = 0;
+    static constexpr auto fields() { return std::tuple{Field{"columns", &State::columns}}; }
+  };
+  struct Cache {
+    Patching<double>::Cache inner;
+    PatchPlan plan;
+  };
+
+  Patching<double> patching;
+  Index in, out, patch;
+
+  PatchingStream(Index in_, Index out_, Index patch_) : patching({in_, out_, patch_}), in(in_), out(out_), patch(patch_) {}
+  Grads zero_grads() const { return patching.zeros(); }
+  void forward(const Params& p, const Input& x, State& state, Cache& cache, Mat<double>& y) const {
+    cache.plan = {patch, x.cols() / state.columns.cols(), state.phase};
+    y.setConstant(out, cache.plan.patches() * state.columns.cols(), testing::detail::kNaN<double>);
+    patching.forward(p, x, cache.plan, state.columns, cache.inner, y);
+    state.phase = cache.plan.next_phase();
+  }
+  void backward(const Params& p, const Input& x, Cache& cache, const Mat<double>& dy, State& dstate, Grads& g,
+                Mat<double>& dx) const {
+    dx.setZero(x.rows(), x.cols());  // Patching adds to dx
+    patching.backward(p, cache.plan, cache.inner, dy, dstate.columns, g, dx);
+  }
+};
+
+TEST(Patching, BackwardMatchesCentralDifferenceWhereverTheChunkIsCut) {
+  for (const Index patch : {1, 2, 3, 5})
+    for (Index phase = 0; phase < patch; ++phase)
+      for (Index length = 0; length <= 2 * patch + 1; ++length) {
+        Random random = Random::of(patch, phase, length);
+        const PatchingStream stream(3, 2, patch);
+        auto p = stream.patching.init(random);
+        testing::disturb(p, 0.3, random);
+        PatchingStream::State start;
+        stream.patching.reset(start.columns, 2);
+        testing::disturb(start, 1, random);
+        start.phase = phase;
+        const auto report = testing::detail::check_gradients(stream, p, random_matrix<double>(3, 2 * length, random),
+                                                             start, {});
+        EXPECT_TRUE(report.error <= 1e-9 && report.violations.empty())
+            << "patch " << patch << ", phase " << phase << ", length " << length << ": " << report.str();
+        const bool any = PatchPlan{patch, length, phase}.patches() > 0;
+        EXPECT_EQ(std::ranges::count(report.dead, "weight"), any ? 0 : 1);
+      }
+}
+
+TEST(Patching, RefusesSizesThatAreNotPositive) {
+  EXPECT_THROW(MeanPatching<float>(0), std::invalid_argument);
+  EXPECT_THROW(Patching<float>({0, 2, 2}), std::invalid_argument);
+  EXPECT_THROW(Patching<float>({2, 0, 2}), std::invalid_argument);
+  EXPECT_THROW(Patching<float>({2, 2, 0}), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace qllk::nn
