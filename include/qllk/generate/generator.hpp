@@ -1,0 +1,74 @@
+// Streaming generation.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "qllk/core/random.hpp"
+#include "qllk/core/threads.hpp"
+#include "qllk/core/types.hpp"
+#include "qllk/generate/sampler.hpp"
+#include "qllk/train/evaluate.hpp"
+
+namespace qllk::generate {
+
+/// Reads bytes and continues them, one at a time, with the memory of one chunk however long the stream is.
+///
+/// Bytes that are fed wait until there are kChunk of them, or until a prediction is wanted: the chunks that the model sees
+/// depend on the stream alone, never on how it was cut into calls of `feed`. So do all the bytes that come out.
+/// The stream begins with train::kStartByte: an empty prompt is a prompt.
+template <class Model>
+class Generator {
+ public:
+  using Scalar = typename Model::Scalar;
+  using Logits = std::span<const Scalar, static_cast<std::size_t>(kByteValues)>;
+  static constexpr std::size_t kChunk = 512;
+
+  /// Keeps references to both: they must outlive it.
+  Generator(const Model& model, const typename Model::Params& params)
+      : model_(model), params_(params), state_(model.initial_state(1)) {
+    waiting_.reserve(kChunk);
+    waiting_.push_back(train::kStartByte);
+  }
+
+  /// Reads bytes of any number: a prompt, or more of one after bytes were generated.
+  void feed(Bytes bytes) {
+    while (!bytes.empty()) {
+      if (waiting_.size() == kChunk) advance();
+      const std::size_t count = std::min(bytes.size(), kChunk - waiting_.size());
+      waiting_.insert(waiting_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(count));
+      bytes = bytes.subspan(count);
+    }
+  }
+
+  /// What the model expects after all that was read: valid until the next call of any member.
+  Logits logits() {
+    if (!waiting_.empty()) advance();
+    return Logits(logits_.data() + (logits_.cols() - 1) * kByteValues, static_cast<std::size_t>(kByteValues));
+  }
+
+  /// Draws the next byte and reads it. Throws as Sampler::pick.
+  Byte next(const Sampler& sampler, Random& random) {
+    const Byte byte = sampler.pick<Scalar>(logits(), random);
+    waiting_.push_back(byte);
+    return byte;
+  }
+
+ private:
+  void advance() {
+    const FlushDenormals flush;
+    model_.forward(params_, Bytes(waiting_), state_, cache_, logits_);
+    waiting_.clear();
+  }
+
+  const Model& model_;
+  const typename Model::Params& params_;
+  typename Model::State state_;
+  typename Model::Cache cache_;
+  Mat<Scalar> logits_;
+  std::vector<Byte> waiting_;
+};
+
+}  // namespace qllk::generate

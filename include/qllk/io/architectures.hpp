@@ -1,0 +1,95 @@
+// The models that files can hold and tools can run. To add one: an Architecture, and an alternative of AnyModel.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+#include "qllk/core/types.hpp"
+#include "qllk/io/json_members.hpp"
+#include "qllk/io/safetensors_reader.hpp"
+#include "qllk/model/classic.hpp"
+
+namespace qllk::io {
+
+/// What a file needs to know of a model class. Specialisations have
+///
+///   static constexpr std::string_view name;                    what files and command lines call it
+///   static void check(reader, prefix, config);                 throws unless tensors have that configuration's sizes, so that
+///                                                              no absurd configuration makes a reader allocate
+///
+/// and the Config has io::Members.
+template <class Model>
+struct Architecture;
+
+/// A model with its learned parameters.
+template <class M>
+struct StoredModel {
+  using Model = M;
+  M model;
+  typename M::Params params;
+};
+
+using AnyModel = std::variant<StoredModel<QLLKClassic<float>>>;
+
+namespace detail {
+template <class F, class... Stored>
+void visit_names(std::string_view name, F&& f, std::type_identity<std::variant<Stored...>>) {
+  const auto try_one = [&]<class Model>(std::type_identity<Model> model) {
+    if (name != Architecture<Model>::name) return false;
+    f(model);
+    return true;
+  };
+  if ((try_one(std::type_identity<typename Stored::Model>{}) || ...)) return;
+  std::string names;
+  ((names += (names.empty() ? "" : " or ") + std::string(Architecture<typename Stored::Model>::name)), ...);
+  throw std::invalid_argument("the architecture is '" + std::string(name) + "', expected " + names);
+}
+}  // namespace detail
+
+/// Calls f(std::type_identity<Model>) for the architecture of that name. Throws std::invalid_argument if there is none.
+template <class F>
+void visit_architecture(std::string_view name, F&& f) {
+  detail::visit_names(name, f, std::type_identity<AnyModel>{});
+}
+
+template <Real S>
+struct Architecture<QLLKClassic<S>> {
+  using Config = typename QLLKClassic<S>::Config;
+  static constexpr std::string_view name = "classic";
+
+  /// The configuration that the tensors' shapes tell; also of files of the original PyTorch code, whose names are these.
+  static Config infer(const SafetensorsReader& reader, const std::string& prefix) {
+    const auto extent = [&](const std::string& tensor) {
+      const Shape& shape = reader.entry(prefix + tensor).shape;
+      return shape.empty() ? Index{0} : static_cast<Index>(shape.back());
+    };
+    Config config{
+        .dim = extent("byte_embedding.weight"), .layers = 0, .patch = extent("decoder_head.bias") / kByteValues};
+    while (reader.contains(prefix + "layers." + std::to_string(config.layers) + ".0.q_proj.weight")) ++config.layers;
+    if (config.dim <= 0 || config.layers <= 0 || config.patch <= 0)
+      reader.fail("is not a checkpoint of the classic model: its tensors have other names or shapes");
+    return config;
+  }
+
+  static void check(const SafetensorsReader& reader, const std::string& prefix, const Config& config) {
+    const Config found = infer(reader, prefix);
+    if (found == config) return;
+    const auto text = [](const Config& c) { return to_json(c).dump(); };
+    reader.fail("has the configuration " + text(config) + ", but tensors of " + text(found));
+  }
+};
+
+template <>
+struct Members<QLLKClassic<float>::Config> {
+  template <class Config, class F>
+  static void visit(Config& c, F&& f) {
+    auto& [dim, layers, patch] = c;
+    f("dim", dim), f("layers", layers), f("patch", patch);
+  }
+};
+
+}  // namespace qllk::io

@@ -1,0 +1,98 @@
+// Plain structs to and from JSON, by one list of their members.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+#include "qllk/core/types.hpp"
+
+namespace qllk::io {
+
+using Json = nlohmann::json;
+
+/// The members of a struct that a file keeps. Specialise it with
+///
+///   template <class Struct, class F> static void visit(Struct& s, F&& f) { f("dim", s.dim); f("layers", s.layers); }
+///
+/// which is called with const and mutable structs. Members are numbers, truth values, enumerations with EnumNames, or such
+/// structs. A visit that begins with `auto& [dim, layers] = s` does not compile when a member is added and forgotten.
+template <class T>
+struct Members;
+
+/// The names of an enumeration's values 0, 1, …: `static constexpr std::array names{"none", "learned"};`
+template <class T>
+struct EnumNames;
+
+template <class T>
+Json to_json(const T& value) {
+  if constexpr (std::is_enum_v<T>) {
+    return EnumNames<T>::names.at(static_cast<std::size_t>(value));
+  } else if constexpr (std::is_arithmetic_v<T>) {
+    return value;
+  } else {
+    Json out = Json::object();
+    Members<T>::visit(value, [&](const char* name, const auto& member) { out[name] = to_json(member); });
+    return out;
+  }
+}
+
+/// Reads what to_json wrote; doubles come back bit by bit. `name` is what errors call the value.
+/// Throws std::runtime_error if a member is missing, unknown, of another kind or out of its type's range.
+template <class T>
+void from_json(const Json& json, T& value, const std::string& name) {
+  const auto expected = [&](const std::string& what) -> std::runtime_error {
+    return std::runtime_error("'" + name + "' is " + json.dump().substr(0, 60) + ", expected " + what);
+  };
+  if constexpr (std::is_enum_v<T>) {
+    constexpr auto& names = EnumNames<T>::names;
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      if (json == names[i]) {
+        value = static_cast<T>(i);
+        return;
+      }
+    }
+    throw expected("one of " + Json(names).dump());
+  } else if constexpr (std::same_as<T, bool>) {
+    if (!json.is_boolean()) throw expected("true or false");
+    value = json.template get<bool>();
+  } else if constexpr (std::is_integral_v<T>) {
+    if (!json.is_number_integer()) throw expected("a whole number");
+    const bool fits = json.is_number_unsigned() ? std::in_range<T>(json.template get<std::uint64_t>())
+                                                : std::in_range<T>(json.template get<std::int64_t>());
+    if (!fits) throw expected("a smaller number");
+    value = json.template get<T>();
+  } else if constexpr (std::is_floating_point_v<T>) {
+    if (!json.is_number()) throw expected("a number");
+    value = json.template get<T>();
+  } else {
+    if (!json.is_object()) throw expected("an object");
+    std::size_t count = 0;
+    Members<T>::visit(value, [&](const char* key, auto& member) {
+      const auto found = json.find(key);
+      if (found == json.end()) throw std::runtime_error("'" + name + "' lacks '" + key + "'");
+      from_json(*found, member, name + "." + key);
+      ++count;
+    });
+    if (count == json.size()) return;
+    for (const auto& item : json.items()) {
+      bool known = false;
+      Members<T>::visit(value, [&](const char* member, const auto&) { known = known || item.key() == member; });
+      if (!known) throw std::runtime_error("'" + name + "' has an unknown member '" + item.key() + "'");
+    }
+  }
+}
+
+/// The value of a JSON text; errors as from_json.
+inline Json parse_json(const std::string& text, const std::string& name) {
+  Json json = Json::parse(text, nullptr, false);
+  if (json.is_discarded()) throw std::runtime_error("'" + name + "' is not valid JSON");
+  return json;
+}
+
+}  // namespace qllk::io

@@ -1,0 +1,160 @@
+// Training checkpoints: all that a run needs to go on as if it had never stopped.
+//
+// A safetensors file with the tensors "params.…", "adam.first.…" and "adam.second.…", and the metadata of a model file with
+// format "qllk-training" and besides, as JSON: settings, budget, progress, and notes of the program that trains.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "qllk/core/parameters.hpp"
+#include "qllk/io/json_members.hpp"
+#include "qllk/io/model_file.hpp"
+#include "qllk/io/safetensors.hpp"
+#include "qllk/train/trainer.hpp"
+
+// The bindings name every member: one that is added to a struct and not saved here does not compile.
+template <>
+struct qllk::io::Members<qllk::optim::AdamW> {
+  template <class Settings, class F>
+  static void visit(Settings& s, F&& f) {
+    auto& [learning_rate, beta1, beta2, epsilon, weight_decay] = s;
+    f("learning_rate", learning_rate), f("beta1", beta1), f("beta2", beta2), f("epsilon", epsilon);
+    f("weight_decay", weight_decay);
+  }
+};
+template <>
+struct qllk::io::Members<qllk::optim::WarmupCosine> {
+  template <class Settings, class F>
+  static void visit(Settings& s, F&& f) {
+    auto& [warmup, floor] = s;
+    f("warmup", warmup), f("floor", floor);
+  }
+};
+template <>
+struct qllk::io::Members<qllk::train::TrainerSettings> {
+  template <class Settings, class F>
+  static void visit(Settings& s, F&& f) {
+    auto& [batch, context, shards, adam, schedule, dropout, clip, seed] = s;
+    f("batch", batch), f("context", context), f("shards", shards), f("adam", adam), f("schedule", schedule);
+    f("dropout", dropout), f("clip", clip), f("seed", seed);
+  }
+};
+template <>
+struct qllk::io::Members<qllk::train::Progress> {
+  template <class Progress, class F>
+  static void visit(Progress& p, F&& f) {
+    auto& [steps, skipped, bytes, seconds] = p;
+    f("steps", steps), f("skipped", skipped), f("bytes", bytes), f("seconds", seconds);
+  }
+};
+
+namespace qllk::train {
+
+namespace detail {
+/// A bound that is not there is not in the file: JSON has no infinity.
+inline io::Json budget_to_json(const Budget& budget) {
+  io::Json json = io::Json::object();
+  if (budget.steps != std::numeric_limits<std::int64_t>::max()) json["steps"] = budget.steps;
+  if (std::isfinite(budget.seconds)) json["seconds"] = budget.seconds;
+  return json;
+}
+inline Budget budget_from_json(const io::Json& json) {
+  Budget budget;
+  if (const auto steps = json.find("steps"); steps != json.end()) io::from_json(*steps, budget.steps, "budget.steps");
+  if (const auto seconds = json.find("seconds"); seconds != json.end())
+    io::from_json(*seconds, budget.seconds, "budget.seconds");
+  if (!(budget.steps > 0) || !(budget.seconds > 0)) throw std::runtime_error("'budget' is " + json.dump());
+  return budget;
+}
+}  // namespace detail
+
+/// Writes a checkpoint, whole or not at all (see io::AtomicFile, also for the errors). `notes` are for the caller to read
+/// back, as Checkpoint::notes; what is not UTF-8 in them is replaced by U+FFFD.
+template <class Model>
+void save_checkpoint(const std::filesystem::path& path, const Trainer<Model>& trainer, const Budget& budget,
+                     const io::Json& notes = io::Json::object()) {
+  io::SafetensorsWriter writer;
+  io::detail::describe(writer, "qllk-training", trainer.model());
+  writer.set_metadata("settings", io::to_json(trainer.settings()).dump());
+  writer.set_metadata("budget", detail::budget_to_json(budget).dump());
+  writer.set_metadata("progress", io::to_json(trainer.progress()).dump());
+  writer.set_metadata("updates", io::to_json(trainer.optimizer().updates).dump());
+  writer.set_metadata("notes", notes.dump(-1, ' ', false, io::Json::error_handler_t::replace));
+  io::save_parameters(writer, "params", trainer.params());
+  io::save_parameters(writer, "adam", trainer.optimizer());
+  writer.write(path);
+}
+
+/// A checkpoint that was opened and checked.
+///
+///   const Checkpoint checkpoint(path);
+///   Trainer<Model> trainer(checkpoint.model<Model>(), checkpoint.settings(), corpus, threads);
+///   checkpoint.restore(trainer);
+///   trainer.run(checkpoint.budget(), …);
+///
+/// Errors   every member throws std::runtime_error that names the file and what is wrong with it
+class Checkpoint {
+ public:
+  /// Throws if the file is missing, cut short, or not a training checkpoint.
+  explicit Checkpoint(const std::filesystem::path& path) : reader_(path) {
+    const auto format = reader_.metadata().find("format");
+    if (format == reader_.metadata().end() || format->second != "qllk-training")
+      reader_.fail("is not a training checkpoint");
+    io::detail::check_version(reader_);
+    io::detail::naming(reader_, [&] {
+      const auto json = [&](const char* key) { return io::parse_json(io::detail::metadata(reader_, key), key); };
+      io::from_json(json("settings"), settings_, "settings");
+      io::from_json(json("progress"), progress_, "progress");
+      io::from_json(json("updates"), updates_, "updates");
+      budget_ = detail::budget_from_json(json("budget"));
+      notes_ = json("notes");
+      if (!(progress_.skipped >= 0 && progress_.steps >= progress_.skipped &&
+            updates_ == progress_.steps - progress_.skipped && progress_.seconds >= 0))
+        throw std::runtime_error("'progress' makes no sense: " + io::to_json(progress_).dump());
+    });
+  }
+
+  /// The name of the model's io::Architecture.
+  const std::string& arch() const { return io::detail::metadata(reader_, "arch"); }
+  const TrainerSettings& settings() const { return settings_; }
+  const Budget& budget() const { return budget_; }
+  const Progress& progress() const { return progress_; }
+  const io::Json& notes() const { return notes_; }
+
+  template <class Model>
+  Model model() const {
+    if (arch() != io::Architecture<Model>::name)
+      reader_.fail("is of architecture '" + arch() + "', expected '" + std::string(io::Architecture<Model>::name) +
+                   "'");
+    return io::detail::described_model<Model>(reader_, "params.");
+  }
+
+  /// Puts weights, moments and progress into a trainer that was made with this model and these settings.
+  template <class Model>
+  void restore(Trainer<Model>& trainer) const {
+    auto params = trainer.model().zeros();
+    auto optimizer = Trainer<Model>::Optimizer::of(params);
+    io::load_parameters(reader_, "params", params);
+    io::load_parameters(reader_, "adam", optimizer);
+    io::detail::check_finite(reader_, params);
+    io::detail::check_finite(reader_, optimizer);
+    optimizer.updates = updates_;
+    trainer.restore(std::move(params), std::move(optimizer), progress_);
+  }
+
+ private:
+  io::SafetensorsReader reader_;
+  TrainerSettings settings_;
+  Budget budget_;
+  Progress progress_;
+  std::int64_t updates_ = 0;
+  io::Json notes_;
+};
+
+}  // namespace qllk::train
