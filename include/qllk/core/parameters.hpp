@@ -76,6 +76,20 @@ void walk(const Path& path, F& f, First& first, Rest&... rest) {
   }
 }
 
+template <class Source, class Target, class Make>
+void build(const Source& source, Target& target, Make& make) {
+  if constexpr (HasFields<Source>) {
+    [&]<std::size_t... I>(std::index_sequence<I...>) {
+      (build(source.*(std::get<I>(Source::fields()).member), target.*(std::get<I>(Target::fields()).member), make), ...);
+    }(std::make_index_sequence<std::tuple_size_v<decltype(Source::fields())>>{});
+  } else if constexpr (is_vector_v<Source>) {
+    target.resize(source.size());
+    for (std::size_t i = 0; i < source.size(); ++i) build(source[i], target[i], make);
+  } else {
+    make(source, target);
+  }
+}
+
 }  // namespace detail
 
 /// Calls `f(path, leaf, leaves…)` for every tensor of `first`, in declaration order, with the tensor at the same place
@@ -83,6 +97,14 @@ void walk(const Path& path, F& f, First& first, Rest&... rest) {
 template <class F, HasFields First, HasFields... Rest>
 void for_each_parameter(F&& f, First& first, Rest&... rest) {
   detail::walk(Path(), f, first, rest...);
+}
+
+/// A Target of source's structure (as many entries in every vector), its leaves made by `make(source_leaf, target_leaf)`.
+template <HasFields Target, HasFields Source, class Make>
+Target build_like(const Source& source, Make&& make) {
+  Target target;
+  detail::build(source, target, make);
+  return target;
 }
 
 /// Number of learned scalars.

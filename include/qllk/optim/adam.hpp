@@ -10,6 +10,7 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/optim/row_update.hpp"
 
 namespace qllk::optim {
 
@@ -44,9 +45,13 @@ struct AdamState {
 
   /// Zero moments for parameters of these shapes.
   static AdamState of(const Params& params) {
-    AdamState state{params, params};
-    set_zero(state);
-    return state;
+    const auto first = [](const auto& p, auto& m) {
+      if constexpr (!is_hash_table_v<std::remove_cvref_t<decltype(p)>>) m.setZero(p.rows(), p.cols());
+    };
+    const auto second = [](const auto& p, auto& v) {
+      v.setZero(is_hash_table_v<std::remove_cvref_t<decltype(p)>> ? RowUpdate<float>::kMoments : p.rows(), p.cols());
+    };
+    return {build_like<Params>(params, first), build_like<Params>(params, second)};
   }
 };
 
@@ -101,17 +106,23 @@ class AdamUpdate {
 template <class Leaf>
 inline constexpr bool decays_v = Leaf::ColsAtCompileTime != 1;
 
-/// One update of every parameter, by one thread, at settings.learning_rate.
-template <class Settings, HasFields Params>
-void step(const Settings& settings, Params& params, const Params& grads, AdamState<Params>& state) {
+/// One update of every parameter, by one thread, at settings.learning_rate. Hashed tables are updated as `rows` says.
+template <class Settings, HasFields Params, HasFields Grads>
+void step(const Settings& settings, Params& params, Grads& grads, AdamState<Params>& state, const RowWise& rows = {}) {
   ++state.updates;
   for_each_parameter(
-      [&](const Path&, auto& p, const auto& g, auto& m, auto& v) {
+      [&](const Path&, auto& p, auto& g, auto& m, auto& v) {
         using Leaf = std::remove_cvref_t<decltype(p)>;
         using Scalar = typename Leaf::Scalar;
-        const auto size = static_cast<std::size_t>(p.size());
-        AdamUpdate<Scalar>(settings, state.updates, settings.learning_rate)
-            .apply({p.data(), size}, {g.data(), size}, {m.data(), size}, {v.data(), size}, decays_v<Leaf>);
+        if constexpr (is_hash_table_v<Leaf>) {
+          g.sort_by_bucket(RowUpdate<Scalar>::kShift);
+          const RowUpdate<Scalar> update(rows, settings.learning_rate);
+          for (Index b = 0; b < update.buckets(p.cols()); ++b) update.apply(p, {&g}, v, b);
+        } else {
+          const auto size = static_cast<std::size_t>(p.size());
+          AdamUpdate<Scalar>(settings, state.updates, settings.learning_rate)
+              .apply({p.data(), size}, {g.data(), size}, {m.data(), size}, {v.data(), size}, decays_v<Leaf>);
+        }
       },
       params, grads, state.first, state.second);
 }

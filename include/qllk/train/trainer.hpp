@@ -32,7 +32,9 @@ struct TrainerSettings {
   Index context = 512;  // bytes a sequence
   Index shards = 4;     // parts of a batch that are computed apart; part of the result, unlike the number of threads
   optim::AdamW adam{.learning_rate = 2e-3, .beta2 = 0.99};
+  optim::RowWise rows;  // hashed tables, for models that have them
   optim::WarmupCosine schedule;
+  double dropout = 0;  // for models that have it
   double clip = 1;  // largest norm of the whole gradient
   std::uint64_t seed = 1;
 };
@@ -123,7 +125,7 @@ class Trainer {
     } else {
       const double clip = report.gradient_norm > settings_.clip ? settings_.clip / report.gradient_norm : 1.0;
       const optim::AdamUpdate<Scalar> update(settings_.adam, ++optimizer_.updates, report.learning_rate, clip);
-      reducer_.apply(update, params_, shards_[0].grads, optimizer_, *pool_);
+      reducer_.apply(update, optim::RowUpdate<Scalar>(settings_.rows, report.learning_rate), params_, shards_[0].grads, optimizer_, *pool_);
     }
     ++progress_.steps;
     progress_.bytes += count;
@@ -195,6 +197,8 @@ class Trainer {
     model_.reset(shard.state, end - begin);
     model_.reset(shard.dstate, end - begin);
     set_zero(shard.grads);
+    if constexpr (requires { shard.cache.noise; })
+      shard.cache.noise = {settings_.dropout, Random::of(settings_.seed, progress_.steps, i)};
     model_.forward(params_, inputs, shard.state, shard.cache, shard.logits);
     shard.nats = nn::softmax_cross_entropy<Scalar>(
         targets, shard.logits, Scalar(1) / static_cast<Scalar>(settings_.batch * settings_.context));
