@@ -131,7 +131,9 @@ TEST(LatentKernel, ScanIsStepByStepIsAnyChunking) {
         const auto result = testing::check_mixer(kernel, generic(kernel, random),
                                                  random_matrix<double>(config.dim, sequences * length, random), sequences,
                                                  warm(kernel, sequences, random));
-        EXPECT_TRUE(result.passed(1e-11)) << name(config) << ", length " << length << ", sequences " << sequences << ": "
+        // After one position u is a multiple of v, whose length the norm takes away again: little is left of the terms of
+        // dq and dk, and rounding weighs more in it.
+        EXPECT_TRUE(result.passed(config.normalise ? 1e-10 : 1e-11)) << name(config) << ", length " << length << ", sequences " << sequences << ": "
                                           << result.str();
         EXPECT_EQ(result.reacts, length > 0);
       }

@@ -30,7 +30,8 @@ TEST(PatchPlan, AgreesWithTheWholeStreamWhereverItIsCut) {
           const Index serving = (begin + t) / patch;
           EXPECT_EQ(plan.serving(t), first < 0 || serving < first ? -1 : serving - first);
           EXPECT_EQ(plan.slot(t), (begin + t) % patch);
-          if (plan.serving(t) >= 0) EXPECT_LE(plan.completed_at(plan.serving(t)), t) << "a row sees the future";
+          const Index newest = plan.serving(t) < 0 ? -1 : plan.completed_at(plan.serving(t));
+          EXPECT_LE(newest, t) << "a row sees the future";
         }
         EXPECT_EQ(plan.next_phase(), (begin + length) % patch);
       }
