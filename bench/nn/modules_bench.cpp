@@ -139,10 +139,11 @@ void FeatureHashing(benchmark::State& state) {
   nn::FeatureHashing<float>::State memory;
   nn::FeatureHashing<float>::Cache cache;
   hashing.reset(memory, 1);
+  nn::Noise none;
   const auto bytes = text();
   M y = M::Zero(state.range(0), kPositions);
   for (auto _ : state) {
-    hashing.forward(p, bytes, 1, memory, cache, y);
+    hashing.forward(p, bytes, 1, memory, none, cache, y);
     benchmark::ClobberMemory();
   }
   bench::report(state, kPositions, 0);

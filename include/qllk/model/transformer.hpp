@@ -192,7 +192,7 @@ class QLLKTransformer {
     prepare(c, n, patches);
 
     embedding_.forward(p.embedding, bytes, c.embedding, c.encoded[0]);
-    hashing_.forward(p.hashing, bytes, sequences, state.hashing, c.hashing, c.encoded[0]);
+    hashing_.forward(p.hashing, bytes, sequences, state.hashing, c.noise, c.hashing, c.encoded[0]);
     nn::Dropout<Scalar>::forward(c.noise, c.dropout, c.encoded[0]);
     run(local_, p.encoder, state.encoder, c.noise, c.encoder, c.encoded);
 

@@ -9,9 +9,10 @@
 
 namespace qllk::nn {
 
-/// Where a training pass draws its noise from. Default: rate 0, no noise, as in scoring and generation.
+/// What a training pass leaves out, and where it draws that from. Default: nothing, as in scoring and generation.
 struct Noise {
-  double rate = 0;  // share of values dropped
+  double rate = 0;    // Dropout: share of values
+  double orders = 0;  // FeatureHashing: share of positions that lose their longer n-grams
   Random random{0};
 };
 

@@ -1,6 +1,8 @@
 // Hashed n-gram embeddings.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
@@ -11,6 +13,7 @@
 #include "qllk/core/random.hpp"
 #include "qllk/core/sparse_table.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/nn/dropout.hpp"
 
 namespace qllk::nn {
 
@@ -22,6 +25,9 @@ namespace qllk::nn {
 /// Every order has 2^bits rows of its own. Order 2 is exact where they suffice (bits >= 16): its row is the two bytes.
 /// Larger orders are hashed in unsigned 64-bit arithmetic, the same on every machine; the sign makes the n-grams that share
 /// a row disturb each other without bias. Rows start at zero: an n-gram never seen adds nothing.
+///
+/// A training pass may leave out, at a share of the positions, all n-grams longer than a length drawn evenly from 1 … N-1:
+/// there the model learns to do without them, as it must with n-grams that it has never seen.
 ///
 /// Shapes   bytes: [n]    y, dy: [dim, n]    the table: [dim, (N-1)·2^bits]
 /// Cost     (N-1)·dim additions a byte and as many random reads of a column, forward and backward
@@ -53,7 +59,7 @@ class FeatureHashing {
   };
 
   struct Cache {
-    std::vector<std::uint32_t> rows;  // [n, N-1]: row · 2 + sign
+    std::vector<std::uint32_t> rows;  // [n, N-1]: row · 2 + sign, or kLeftOut
   };
 
   /// Throws std::invalid_argument when orders or bits make no sense.
@@ -81,9 +87,11 @@ class FeatureHashing {
   Grads zero_grads() const { return {SparseGrads<Scalar>(config_.dim, rows())}; }
 
   /// Adds to y, advances the state.
-  void forward(const Params& p, Bytes bytes, Index sequences, State& state, Cache& cache, MatOut<Scalar> y) const {
+  void forward(const Params& p, Bytes bytes, Index sequences, State& state, Noise& noise, Cache& cache,
+               MatOut<Scalar> y) const {
     QLLK_ASSERT(y.rows() == config_.dim && y.cols() == std::ssize(bytes));
     look_up(bytes, sequences, state, cache);
+    leave_out(noise, cache);
     const auto orders = static_cast<std::size_t>(config_.orders - 1);
     const std::size_t n = bytes.size();
     for (std::size_t t = 0; t < n; ++t) {
@@ -92,6 +100,7 @@ class FeatureHashing {
       auto out = y.col(static_cast<Index>(t));
       for (std::size_t i = 0; i < orders; ++i) {
         const std::uint32_t entry = cache.rows[t * orders + i];
+        if (entry == kLeftOut) break;  // the longer ones are left out too
         if ((entry & 1) != 0)
           out -= p.table.col(entry >> 1);
         else
@@ -106,13 +115,26 @@ class FeatureHashing {
     QLLK_ASSERT(dy.rows() == config_.dim && static_cast<std::size_t>(dy.cols()) * orders == cache.rows.size());
     const Index first = g.table.append(dy);
     for (std::size_t e = 0; e < cache.rows.size(); ++e)
-      g.table.add(cache.rows[e] >> 1, first + static_cast<Index>(e / orders), (cache.rows[e] & 1) != 0);
+      if (cache.rows[e] != kLeftOut) g.table.add(cache.rows[e] >> 1, first + static_cast<Index>(e / orders), (cache.rows[e] & 1) != 0);
   }
 
  private:
   static constexpr std::size_t kAhead = 6;  // positions whose rows are fetched while others are added
 
+  static constexpr std::uint32_t kLeftOut = 0xFFFFFFFF;
+
+  void leave_out(Noise& noise, Cache& cache) const {
+    if (noise.orders <= 0 || config_.orders < 2) return;
+    const auto orders = static_cast<std::size_t>(config_.orders - 1);
+    for (std::size_t at = 0; at < cache.rows.size(); at += orders) {
+      if (noise.random.uniform() >= noise.orders) continue;
+      const auto kept = static_cast<std::size_t>(noise.random.below(orders));
+      std::fill_n(cache.rows.begin() + static_cast<std::ptrdiff_t>(at + kept), orders - kept, kLeftOut);
+    }
+  }
+
   void prefetch(const Params& p, std::uint32_t entry) const {
+    if (entry == kLeftOut) return;
     const auto* column = reinterpret_cast<const char*>(p.table.data() + static_cast<Index>(entry >> 1) * config_.dim);
     const auto size = static_cast<Index>(sizeof(Scalar)) * config_.dim;
     for (Index at = 0; at < size; at += 64) __builtin_prefetch(column + at);

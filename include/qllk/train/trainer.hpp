@@ -11,11 +11,13 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
+#include "qllk/core/sparse_table.hpp"
 #include "qllk/core/threads.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/data/batches.hpp"
@@ -34,7 +36,8 @@ struct TrainerSettings {
   optim::AdamW adam{.learning_rate = 2e-3, .beta2 = 0.99};
   optim::RowWise rows;  // hashed tables, for models that have them
   optim::WarmupCosine schedule;
-  double dropout = 0;  // for models that have it
+  double dropout = 0;        // share of values left out, for models that have dropout
+  double order_dropout = 0;  // share of positions that lose longer n-grams, for models that have hashed tables
   double clip = 1;  // largest norm of the whole gradient
   std::uint64_t seed = 1;
 };
@@ -64,7 +67,7 @@ struct StepReport {
   bool skipped;
 };
 
-/// Bytes of memory that a trainer holds.
+/// Bytes of memory that a trainer holds; activations are all else that a step needs.
 struct Memory {
   std::size_t parameters, gradients, optimizer, activations;
   std::size_t total() const { return parameters + gradients + optimizer + activations; }
@@ -98,12 +101,13 @@ class Trainer {
     const std::size_t before = heap_bytes();
     shards_.resize(static_cast<std::size_t>(std::min(settings_.shards, settings_.batch)));
     for (auto& shard : shards_) shard.grads = model_.zero_grads();
-    pool_->run(std::ssize(shards_), [&](Index i) { differentiate(i); });  // sizes every buffer; the result is not used
-    memory_.parameters = static_cast<std::size_t>(parameter_count(params_)) * sizeof(Scalar);
-    memory_.optimizer = 2 * memory_.parameters;
-    memory_.gradients = shards_.size() * memory_.parameters;
-    memory_.activations = heap_bytes() - before - memory_.gradients;
     reducer_ = Reducer<Scalar>(params_);
+    pool_->run(std::ssize(shards_), [&](Index i) { differentiate(i); });  // sizes every buffer; the result is not used
+    reducer_.sum(shards_, *pool_);
+    memory_.parameters = held(params_);
+    memory_.optimizer = held(optimizer_);
+    memory_.gradients = shards_.size() * held(shards_[0].grads);
+    memory_.activations = heap_bytes() - before - memory_.gradients;
   }
 
   /// One update; `progress` in [0, 1] is the share of the budget used so far, for the learning-rate schedule.
@@ -198,11 +202,24 @@ class Trainer {
     model_.reset(shard.dstate, end - begin);
     set_zero(shard.grads);
     if constexpr (requires { shard.cache.noise; })
-      shard.cache.noise = {settings_.dropout, Random::of(settings_.seed, progress_.steps, i)};
+      shard.cache.noise = {settings_.dropout, settings_.order_dropout, Random::of(settings_.seed, progress_.steps, i)};
     model_.forward(params_, inputs, shard.state, shard.cache, shard.logits);
     shard.nats = nn::softmax_cross_entropy<Scalar>(
         targets, shard.logits, Scalar(1) / static_cast<Scalar>(settings_.batch * settings_.context));
     model_.backward(params_, inputs, shard.cache, shard.logits, shard.dstate, shard.grads);
+  }
+
+  /// Bytes of all dense leaves. Sparse gradients follow the positions of a batch and count as activations.
+  template <HasFields Tree>
+  static std::size_t held(const Tree& tree) {
+    std::size_t bytes = 0;
+    for_each_parameter(
+        [&](const Path&, const auto& leaf) {
+          if constexpr (!std::is_same_v<std::remove_cvref_t<decltype(leaf)>, SparseGrads<Scalar>>)
+            bytes += static_cast<std::size_t>(leaf.size()) * sizeof(Scalar);
+        },
+        tree);
+    return bytes;
   }
 
   static std::size_t heap_bytes() {
