@@ -1,0 +1,205 @@
+#include "qllk/io/atomic_file.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <stdexcept>
+#include <string>
+
+#include "temporary_folder.hpp"
+
+namespace {
+
+namespace fs = std::filesystem;
+using qllk::io::AtomicFile;
+using qllk::testing::message_of;
+using qllk::testing::read_text;
+using qllk::testing::TemporaryFolder;
+using qllk::testing::write_text;
+
+unsigned mode_of(const std::string& path) {
+  struct stat status;
+  return ::stat(path.c_str(), &status) == 0 ? status.st_mode & 0777u : 0u;
+}
+
+/// While it lives, a file longer than `bytes` cannot be written: EFBIG, as a full disk would fail.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    ::getrlimit(RLIMIT_FSIZE, &saved_);
+    const rlimit limit{bytes, saved_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &saved_);
+    std::signal(SIGXFSZ, handler_);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  void (*handler_)(int);
+  rlimit saved_{};
+};
+
+TEST(AtomicFile, AppearsWhenItIsCommitted) {
+  const TemporaryFolder folder;
+  AtomicFile file(folder / "a");
+  file.write("hello, ");
+  file.write(std::string(1 << 20, 'x'));
+  EXPECT_FALSE(fs::exists(folder / "a"));
+  file.commit();
+  EXPECT_EQ(read_text(folder / "a"), "hello, " + std::string(1 << 20, 'x'));
+  EXPECT_EQ(folder.entries(), 1);
+  EXPECT_THROW(file.write("more"), std::logic_error);
+  EXPECT_THROW(file.commit(), std::logic_error);
+}
+
+TEST(AtomicFile, ReplacesTheOldFileAtOnce) {
+  const TemporaryFolder folder;
+  write_text(folder / "a", "old");
+  AtomicFile file(folder / "a");
+  file.write("new");
+  EXPECT_EQ(read_text(folder / "a"), "old");
+  file.commit();
+  EXPECT_EQ(read_text(folder / "a"), "new");
+}
+
+TEST(AtomicFile, LeavesNothingBehindWithoutCommit) {
+  const TemporaryFolder folder;
+  write_text(folder / "a", "old");
+  {
+    AtomicFile file(folder / "a");
+    file.write("new");
+    EXPECT_EQ(folder.entries(), 2);
+  }
+  EXPECT_EQ(read_text(folder / "a"), "old");
+  EXPECT_EQ(folder.entries(), 1);
+}
+
+TEST(AtomicFile, KeepsTheOldFileWhenTheDiskIsFull) {
+  const TemporaryFolder folder;
+  write_text(folder / "a", "old");
+  {
+    AtomicFile file(folder / "a");
+    const FileSizeLimit limit(10'000);
+    file.write(std::string(9'000, 'x'));
+    EXPECT_EQ(message_of<std::runtime_error>([&] { file.write(std::string(9'000, 'x')); }),
+              "cannot write '" + (folder / "a") + "': File too large");
+    EXPECT_EQ(folder.entries(), 1);
+    EXPECT_THROW(file.commit(), std::logic_error);
+  }
+  EXPECT_EQ(read_text(folder / "a"), "old");
+  EXPECT_EQ(folder.entries(), 1);
+}
+
+TEST(AtomicFile, KeepsPermissionsAndGivesNewFilesTheUsualOnes) {
+  const TemporaryFolder folder;
+  const mode_t umask = ::umask(027);
+  write_text(folder / "private", "old");
+  fs::permissions(folder / "private", fs::perms(0600));
+  for (const char* name : {"private", "new"}) {
+    AtomicFile file(folder / name);
+    file.write("new");
+    file.commit();
+  }
+  ::umask(umask);
+  EXPECT_EQ(mode_of(folder / "private"), 0600u);
+  EXPECT_EQ(mode_of(folder / "new"), 0640u);
+}
+
+TEST(AtomicFile, FollowsLinksToTheirTarget) {
+  const TemporaryFolder folder;
+  fs::create_directory(folder / "far");
+  write_text(folder / "far/a", "old");
+  fs::create_symlink("far/a", folder / "link");
+  fs::create_symlink("link", folder / "link2");
+  fs::create_symlink("far/b", folder / "dangling");
+  for (const char* name : {"link2", "dangling"}) {
+    AtomicFile file(folder / name);
+    file.write("new");
+    file.commit();
+    EXPECT_TRUE(fs::is_symlink(folder / name));
+  }
+  EXPECT_EQ(read_text(folder / "far/a"), "new");
+  EXPECT_EQ(read_text(folder / "far/b"), "new");
+  fs::create_symlink("circle", folder / "circle");
+  EXPECT_THROW(AtomicFile(folder / "circle"), std::runtime_error);
+}
+
+TEST(AtomicFile, WritesIntoTheCurrentFolder) {
+  const TemporaryFolder folder;
+  const fs::path before = fs::current_path();
+  fs::current_path(folder.path());
+  {
+    AtomicFile file("plain-name");
+    file.write("new");
+    file.commit();
+  }
+  fs::current_path(before);
+  EXPECT_EQ(read_text(folder / "plain-name"), "new");
+}
+
+TEST(AtomicFile, RefusesWhatIsNotAFile) {
+  const TemporaryFolder folder;
+  fs::create_directory(folder / "sub");
+  ASSERT_EQ(::mkfifo((folder / "fifo").c_str(), 0600), 0);
+  for (const std::string& path : {folder / "sub", folder / "fifo", std::string("/dev/null")})
+    EXPECT_EQ(message_of<std::runtime_error>([&] { AtomicFile file(path); }),
+              "cannot write '" + path + "': it exists and is not a regular file");
+  EXPECT_EQ(message_of<std::runtime_error>([&] { AtomicFile file(folder / "missing/a"); }),
+            "cannot write '" + (folder / "missing/a") + "': No such file or directory");
+  EXPECT_THROW(AtomicFile(""), std::runtime_error);
+  EXPECT_THROW(AtomicFile(folder / "missing/"), std::runtime_error);
+  if (::geteuid() != 0) {
+    write_text(folder / "a", "old");
+    fs::permissions(folder / "a", fs::perms(0400));
+    EXPECT_EQ(message_of<std::runtime_error>([&] { AtomicFile file(folder / "a"); }),
+              "cannot write '" + (folder / "a") + "': Permission denied");
+  }
+}
+
+TEST(AtomicFile, RemovesWhatAKilledProcessLeft) {
+  const TemporaryFolder folder;
+  write_text(folder / "a", "old");
+  write_text(folder / ".a.notes.tmp", "a stranger's");
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    AtomicFile file(folder / "a");
+    file.write("half");
+    ::kill(::getpid(), SIGKILL);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(folder.entries(), 3);
+  EXPECT_EQ(read_text(folder / "a"), "old");
+  {
+    AtomicFile file(folder / "a");
+    file.write("new");
+    file.commit();
+  }
+  EXPECT_EQ(folder.entries(), 2);
+  EXPECT_TRUE(fs::exists(folder / ".a.notes.tmp"));
+}
+
+TEST(AtomicFile, LivingWritersDoNotDisturbEachOther) {
+  const TemporaryFolder folder;
+  AtomicFile first(folder / "a");
+  first.write("first");
+  AtomicFile second(folder / "a");
+  second.write("second");
+  EXPECT_EQ(folder.entries(), 2);
+  first.commit();
+  EXPECT_EQ(read_text(folder / "a"), "first");
+  second.commit();
+  EXPECT_EQ(read_text(folder / "a"), "second");
+  EXPECT_EQ(folder.entries(), 1);
+}
+
+}  // namespace
