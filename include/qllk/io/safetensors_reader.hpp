@@ -1,0 +1,244 @@
+// Reads files of named tensors in the safetensors format; safetensors_writer.hpp tells how it looks.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <limits>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "qllk/core/types.hpp"
+#include "qllk/io/input_file.hpp"
+#include "qllk/io/tensor_form.hpp"
+
+namespace qllk::io {
+
+/// A file of tensors, checked as a whole when it is opened and read (mapped) where it lies.
+///
+/// Errors   every member throws std::runtime_error that names the file and what is wrong with it
+class SafetensorsReader {
+ public:
+  struct Entry {
+    Dtype dtype;
+    Shape shape;
+    Bytes bytes;  // row-major; may not be aligned
+  };
+
+  /// Throws if the file is missing, unreadable, cut short or longer than it says, not a safetensors file, or if its
+  /// header is not exactly as the format demands: after this, every entry lies within the file.
+  explicit SafetensorsReader(const std::filesystem::path& path)
+      : file_(path.string()), data_(InputFile(file_).contents()) {
+    parse();
+  }
+
+  const std::string& file() const { return file_; }
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+
+  /// All tensors by name, in the order of the names.
+  const std::map<std::string, Entry>& entries() const { return entries_; }
+  bool contains(const std::string& name) const { return entries_.contains(name); }
+
+  std::vector<std::string> names() const {
+    std::vector<std::string> out;
+    for (const auto& entry : entries_) out.push_back(entry.first);
+    return out;
+  }
+
+  const Entry& entry(const std::string& name) const {
+    const auto found = entries_.find(name);
+    if (found == entries_.end()) fail("has no tensor '" + name + "'");
+    return found->second;
+  }
+
+  /// Throws unless the tensor is there, F32 or F64, and has the shape of `tensor`.
+  template <Tensor T>
+  void check(const std::string& name, const T& tensor) const {
+    const Entry& found = entry(name);
+    if (found.dtype != Dtype::F32 && found.dtype != Dtype::F64)
+      fail("tensor '" + name + "' has dtype " + std::string(dtype_name(found.dtype)) + ", expected F32 or F64");
+    check_shape(name, found, tensor_form(tensor).shape);
+  }
+
+  /// Fills a Mat, Vec or Table, whose shape must be the tensor's; converts between F32 and F64. Throws as `check`,
+  /// and then `tensor` is as it was.
+  template <Tensor T>
+  void read_into(const std::string& name, T& tensor) const {
+    check(name, tensor);
+    const Entry& found = entry(name);
+    found.dtype == Dtype::F32 ? transpose<float>(found, tensor) : transpose<double>(found, tensor);
+  }
+
+  /// Fills numbers of exactly that dtype from a tensor of shape [n]. Throws if it is another, or not there.
+  template <class T>
+  void read_values(const std::string& name, std::span<T> values) const {
+    const Entry& found = entry(name);
+    if (found.dtype != dtype_of<T>())
+      fail("tensor '" + name + "' has dtype " + std::string(dtype_name(found.dtype)) + ", expected " +
+           std::string(dtype_name(dtype_of<T>())));
+    check_shape(name, found, {values.size()});
+    if (!values.empty()) std::memcpy(values.data(), found.bytes.data(), found.bytes.size());
+  }
+
+  /// Throws std::runtime_error: "'a.safetensors' <what>".
+  [[noreturn]] void fail(const std::string& what) const { throw std::runtime_error("'" + file_ + "' " + what); }
+
+ private:
+  using Json = nlohmann::json;
+  static constexpr std::uint64_t kMostHeader = 100'000'000;  // as in the reference implementation
+
+  /// Finds what a parsed JSON value no longer shows: names that occur twice. Also bounds the nesting, which the format
+  /// limits to tensor, member, list.
+  struct HeaderCheck : nlohmann::json_sax<Json> {
+    explicit HeaderCheck(const SafetensorsReader& reader) : owner(reader) {}
+    bool null() override { return true; }
+    bool boolean(bool) override { return true; }
+    bool number_integer(number_integer_t) override { return true; }
+    bool number_unsigned(number_unsigned_t) override { return true; }
+    bool number_float(number_float_t, const string_t&) override { return true; }
+    bool string(string_t&) override { return true; }
+    bool binary(binary_t&) override { return true; }
+    bool start_object(std::size_t) override { return open(); }
+    bool end_object() override { return close(); }
+    bool start_array(std::size_t) override { return open(); }
+    bool end_array() override { return close(); }
+    bool key(string_t& name) override {
+      if (!seen.back().insert(name).second) owner.fail("has the name '" + name + "' twice in its header");
+      return true;
+    }
+    bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception& error) override {
+      owner.fail("has a header that is not valid JSON: " + std::string(error.what()).substr(0, 200));
+    }
+
+    bool open() {
+      seen.emplace_back();
+      if (seen.size() > 3) owner.fail("has a header that is nested too deep");
+      return true;
+    }
+    bool close() {
+      seen.pop_back();
+      return true;
+    }
+
+    const SafetensorsReader& owner;
+    std::vector<std::set<std::string>> seen;
+  };
+
+  void parse() {
+    const Bytes bytes = data_.bytes;
+    std::uint64_t length = 0;
+    if (bytes.size() < sizeof length)
+      fail("is not a safetensors file, or cut short: it has " + std::to_string(bytes.size()) + " bytes");
+    std::memcpy(&length, bytes.data(), sizeof length);
+    if (length > bytes.size() - sizeof length)
+      fail("is not a safetensors file, or cut short: a header of " + std::to_string(length) + " bytes in a file of " +
+           std::to_string(bytes.size()));
+    if (length > kMostHeader) fail("has a header of " + std::to_string(length) + " bytes, more than the format allows");
+    const auto* const text = reinterpret_cast<const char*>(bytes.data()) + sizeof length;
+    const std::string_view header(text, static_cast<std::size_t>(length));
+    if (!header.starts_with('{')) fail("is not a safetensors file: its header does not begin with '{'");
+    HeaderCheck check(*this);
+    Json::sax_parse(header, &check);
+    const Bytes data = bytes.subspan(sizeof length + header.size());
+    std::vector<std::array<std::uint64_t, 2>> ranges;
+    const Json parsed = Json::parse(header);
+    for (const auto& [name, value] : parsed.items()) {
+      if (name == "__metadata__")
+        parse_metadata(value);
+      else
+        ranges.push_back(parse_entry(name, value, data));
+    }
+    std::sort(ranges.begin(), ranges.end());
+    std::uint64_t end = 0;
+    for (const auto& range : ranges) {
+      if (range[0] != end)
+        fail(std::string(range[0] < end ? "has overlapping tensors" : "has a gap between tensors") + " at data byte " +
+             std::to_string(std::min(range[0], end)));
+      end = range[1];
+    }
+    if (end != data.size())
+      fail("has " + std::to_string(data.size()) + " bytes of data, its header tells of " + std::to_string(end));
+  }
+
+  void parse_metadata(const Json& value) {
+    if (!value.is_object()) fail("has '__metadata__' that is not an object");
+    for (const auto& [key, text] : value.items()) {
+      if (!text.is_string()) fail("has metadata '" + key + "' that is not a string");
+      metadata_[key] = text.get<std::string>();
+    }
+  }
+
+  std::array<std::uint64_t, 2> parse_entry(const std::string& name, const Json& value, Bytes data) {
+    const std::string tensor = "has a tensor '" + name + "' ";
+    const auto numbers = [&](const char* member) {
+      if (!value.is_object() || !value.contains(member) || !value[member].is_array())
+        fail(tensor + "without a list '" + member + "'");
+      Shape out;
+      for (const Json& number : value[member]) {
+        if (!number.is_number_unsigned()) fail(tensor + "with a number in '" + member + "' that is no size");
+        out.push_back(number.get<std::uint64_t>());
+      }
+      return out;
+    };
+    const Shape offsets = numbers("data_offsets"), shape = numbers("shape");
+    if (!value.contains("dtype") || !value["dtype"].is_string()) fail(tensor + "without a 'dtype'");
+    if (value.size() != 3) fail(tensor + "with other members than dtype, shape and data_offsets");
+    const auto dtype_text = value["dtype"].get<std::string>();
+    const auto known = std::ranges::find(detail::kDtypes, dtype_text, &detail::DtypeInfo::name);
+    if (known == detail::kDtypes.end())
+      fail(tensor + "of dtype '" + dtype_text + "', expected U8, I32, U32, I64, U64, F32 or F64");
+    std::uint64_t size = known->size;
+    for (const std::uint64_t extent : shape) {
+      if (extent != 0 && size > std::numeric_limits<std::uint64_t>::max() / extent)
+        fail(tensor + "whose shape " + shape_string(shape) + " is too large");
+      size *= extent;
+    }
+    if (offsets.size() != 2 || offsets[0] > offsets[1]) fail(tensor + "whose data_offsets are not [begin, end]");
+    if (offsets[1] > data.size())
+      fail("is cut short: tensor '" + name + "' ends at data byte " + std::to_string(offsets[1]) + " of " +
+           std::to_string(data.size()));
+    if (offsets[1] - offsets[0] != size)
+      fail(tensor + "of shape " + shape_string(shape) + " and dtype " + dtype_text + " in " +
+           std::to_string(offsets[1] - offsets[0]) + " bytes, expected " + std::to_string(size));
+    const Bytes part = data.subspan(static_cast<std::size_t>(offsets[0]), static_cast<std::size_t>(size));
+    entries_.emplace(name, Entry{known->dtype, shape, part});
+    return {offsets[0], offsets[1]};
+  }
+
+  void check_shape(const std::string& name, const Entry& found, const Shape& expected) const {
+    if (found.shape != expected)
+      fail("tensor '" + name + "' has shape " + shape_string(found.shape) + ", expected " + shape_string(expected));
+  }
+
+  template <class Stored, Tensor T>
+  static void transpose(const Entry& entry, T& tensor) {
+    using Scalar = typename T::Scalar;
+    const TensorForm form = tensor_form(tensor);
+    Eigen::Map<Mat<Scalar>> view(tensor.data(), form.rows, form.cols);
+    const Index step = detail::rows_per_block(form);
+    detail::RowMajor<Stored> block(step, form.cols);
+    Bytes rest = entry.bytes;
+    for (Index row = 0; row < form.rows && form.cols > 0; row += step) {
+      const Index rows = std::min(step, form.rows - row);
+      const std::size_t size = static_cast<std::size_t>(rows * form.cols) * sizeof(Stored);
+      std::memcpy(block.data(), rest.data(), size);
+      view.middleRows(row, rows) = block.topRows(rows).template cast<Scalar>();
+      rest = rest.subspan(size);
+    }
+  }
+
+  std::string file_;
+  SharedBytes data_;
+  std::map<std::string, Entry> entries_;
+  std::map<std::string, std::string> metadata_;
+};
+
+}  // namespace qllk::io

@@ -1,0 +1,117 @@
+// Writes named tensors into one file, in the safetensors format that PyTorch and others read.
+//
+//   8 bytes      header length, little-endian
+//   header       JSON: {"name": {"dtype": "F32", "shape": [out, in], "data_offsets": [begin, end]}, …,
+//                       "__metadata__": {"key": "value", …}}, padded with spaces to a multiple of 8
+//   data         each tensor row-major and little-endian, without gaps
+//
+// Source: https://github.com/huggingface/safetensors, section "Format".
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "qllk/core/types.hpp"
+#include "qllk/io/atomic_file.hpp"
+#include "qllk/io/tensor_form.hpp"
+
+namespace qllk::io {
+
+/// Collects views of tensors, then writes them all.
+class SafetensorsWriter {
+ public:
+  /// Adds or replaces one string of the file's metadata.
+  void set_metadata(std::string key, std::string value) { metadata_[std::move(key)] = std::move(value); }
+
+  /// Adds a Mat [out, in], a Vec [n] or a Table (file: [keys, dim]) of float or double. It is not copied: it must live
+  /// and keep its place until `write`. Throws std::invalid_argument if the name is taken.
+  template <Tensor T>
+  void add(const std::string& name, const T& tensor) {
+    using Scalar = typename T::Scalar;
+    const TensorForm form = tensor_form(tensor);
+    insert(name, {dtype_of<Scalar>(), form.shape, static_cast<std::uint64_t>(tensor.size()) * sizeof(Scalar),
+                  [&tensor, form](AtomicFile& file) {
+                    const Eigen::Map<const Mat<Scalar>> view(tensor.data(), form.rows, form.cols);
+                    const Index step = detail::rows_per_block(form);
+                    detail::RowMajor<Scalar> block(step, form.cols);
+                    for (Index row = 0; row < form.rows; row += step) {
+                      const Index rows = std::min(step, form.rows - row);
+                      block.topRows(rows) = view.middleRows(row, rows);
+                      file.write(as_bytes(block.data(), static_cast<std::size_t>(rows * form.cols)));
+                    }
+                  }});
+  }
+  template <Tensor T>
+  void add(const std::string& name, const T&& temporary) = delete;
+
+  /// Adds numbers of any of the dtypes as a tensor of shape [n]. Not copied either.
+  template <class T>
+  void add_values(const std::string& name, std::span<const T> values) {
+    insert(name, {dtype_of<T>(), {values.size()}, values.size_bytes(), [values](AtomicFile& file) {
+                    file.write(as_bytes(values.data(), values.size()));
+                  }});
+  }
+
+  /// Writes the file whole or not at all: see AtomicFile for the errors. The same content gives the same bytes: tensors
+  /// of wide elements come first, so that each is aligned, and then in the order of their names.
+  void write(const std::filesystem::path& path) const {
+    std::vector<const std::pair<const std::string, Entry>*> order;
+    for (const auto& entry : entries_) order.push_back(&entry);
+    std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
+      return dtype_size(a->second.dtype) > dtype_size(b->second.dtype);
+    });
+    nlohmann::json header = nlohmann::json::object();
+    if (!metadata_.empty()) header["__metadata__"] = metadata_;
+    std::uint64_t end = 0;
+    for (const auto* item : order) {
+      const auto& [name, entry] = *item;
+      const std::uint64_t begin = std::exchange(end, end + entry.size);
+      header[name] = {{"dtype", dtype_name(entry.dtype)}, {"shape", entry.shape}, {"data_offsets", {begin, end}}};
+    }
+    std::string text;
+    try {
+      text = header.dump();
+    } catch (const nlohmann::json::exception&) {
+      throw std::invalid_argument("cannot write '" + path.string() + "': a name or its metadata is not UTF-8 text");
+    }
+    text.resize((text.size() + 7) / 8 * 8, ' ');
+    const auto length = static_cast<std::uint64_t>(text.size());
+    AtomicFile file(path);
+    file.write(as_bytes(&length, 1));
+    file.write(text);
+    for (const auto* item : order) item->second.write(file);
+    file.commit();
+  }
+
+ private:
+  struct Entry {
+    Dtype dtype;
+    Shape shape;
+    std::uint64_t size;  // bytes
+    std::function<void(AtomicFile&)> write;
+  };
+
+  template <class T>
+  static Bytes as_bytes(const T* data, std::size_t count) {
+    return Bytes(reinterpret_cast<const Byte*>(data), count * sizeof(T));
+  }
+
+  void insert(const std::string& name, Entry entry) {
+    if (name == "__metadata__" || !entries_.emplace(name, std::move(entry)).second)
+      throw std::invalid_argument("safetensors: the tensor name '" + name + "' is taken already");
+  }
+
+  std::map<std::string, Entry> entries_;
+  std::map<std::string, std::string> metadata_;
+};
+
+}  // namespace qllk::io
