@@ -1,0 +1,140 @@
+// What a training step reads: batches as pure functions of a seed and a number.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "qllk/core/random.hpp"
+#include "qllk/core/types.hpp"
+#include "qllk/data/corpus.hpp"
+
+namespace qllk::data {
+
+namespace detail {
+
+/// Throws std::invalid_argument unless both are positive and both spans hold `sequences` × `length` bytes.
+inline void check_batch(Index sequences, Index length, std::span<Byte> inputs, std::span<Byte> targets) {
+  if (sequences <= 0 || length <= 0)
+    throw std::invalid_argument("batch of " + std::to_string(sequences) + " sequences of " + std::to_string(length) +
+                                " bytes, expected both > 0");
+  const auto columns = static_cast<std::size_t>(length);
+  const auto fits = [&](std::size_t size) {
+    return size % columns == 0 && size / columns == static_cast<std::size_t>(sequences);
+  };
+  if (!fits(inputs.size()) || !fits(targets.size()))
+    throw std::invalid_argument("batch of " + std::to_string(sequences) + " sequences of " + std::to_string(length) +
+                                " bytes, but room for " + std::to_string(inputs.size()) + " inputs and " +
+                                std::to_string(targets.size()) + " targets");
+}
+
+/// The `length` bytes of sequence s.
+inline std::span<Byte> sequence(std::span<Byte> batch, Index s, Index length) {
+  return batch.subspan(static_cast<std::size_t>(s * length), static_cast<std::size_t>(length));
+}
+
+}  // namespace detail
+
+/// Independent crops of a corpus, each start equally likely.
+///
+/// Batch b is a pure function of (corpus, seed, b): the same bytes on every compiler and machine, in any order of
+/// calls, for a run that was resumed as for one that was not.
+class RandomCrops {
+ public:
+  RandomCrops(Corpus corpus, std::uint64_t seed) : corpus_(std::move(corpus)), seed_(seed) {}
+
+  const Corpus& corpus() const { return corpus_; }
+
+  /// Crops length + 1 bytes for each sequence: inputs are the first `length`, targets the last `length`.
+  ///
+  /// Shapes   inputs, targets: sequences × length, each sequence contiguous
+  /// Errors   std::invalid_argument if the corpus is shorter than length + 1 bytes, or a span has another size
+  void batch(std::uint64_t b, Index sequences, Index length, std::span<Byte> inputs, std::span<Byte> targets) const {
+    detail::check_batch(sequences, length, inputs, targets);
+    if (corpus_.size() <= static_cast<std::uint64_t>(length))
+      throw std::invalid_argument("the corpus has " + std::to_string(corpus_.size()) + " bytes, but a crop of length " +
+                                  std::to_string(length) + " needs " + std::to_string(length) + " + 1");
+    Random random = Random::of(kPurpose, seed_, b);
+    for (Index s = 0; s < sequences; ++s) {
+      const std::uint64_t start = random.below(corpus_.size() - static_cast<std::uint64_t>(length));
+      corpus_.copy(start, detail::sequence(inputs, s, length));
+      corpus_.copy(start + 1, detail::sequence(targets, s, length));
+    }
+  }
+
+ private:
+  static constexpr std::uint64_t kPurpose = 0x63726F7073;  // no other user of the seed draws the same numbers
+
+  Corpus corpus_;
+  std::uint64_t seed_;
+};
+
+/// Parallel streams through a corpus, for training with a state that is carried from batch to batch.
+///
+/// In an epoch the corpus is a ring, cut into `sequences` streams that follow one another; batch by batch each stream
+/// yields its next `length` bytes as targets, and as inputs the bytes just before them. No byte is a target twice in
+/// an epoch, and less than sequences × length bytes are left out. Each epoch begins at another place of the
+/// ring, drawn from the seed, so other bytes are left out and other places are cut. Once in an epoch some stream passes
+/// from the end of the corpus to its beginning.
+///
+/// Batch b is a pure function of (corpus, seed, sequences, length, b), as that of RandomCrops.
+class ConsecutiveSegments {
+ public:
+  /// Throws std::invalid_argument unless both are positive and the corpus has more than sequences × length bytes.
+  ConsecutiveSegments(Corpus corpus, std::uint64_t seed, Index sequences, Index length)
+      : corpus_(std::move(corpus)), seed_(seed), sequences_(sequences), length_(length) {
+    if (sequences <= 0 || length <= 0)
+      throw std::invalid_argument("batch of " + std::to_string(sequences) + " sequences of " + std::to_string(length) +
+                                  " bytes, expected both > 0");
+    if (corpus_.size() == 0 ||
+        (corpus_.size() - 1) / static_cast<std::uint64_t>(length) < static_cast<std::uint64_t>(sequences))
+      throw std::invalid_argument("the corpus has " + std::to_string(corpus_.size()) + " bytes, but " +
+                                  std::to_string(sequences) + " streams of length " + std::to_string(length) +
+                                  " need " + std::to_string(sequences) + " × " + std::to_string(length) + " + 1");
+    stream_ = corpus_.size() / static_cast<std::uint64_t>(sequences);
+    batches_per_epoch_ = stream_ / static_cast<std::uint64_t>(length);
+  }
+
+  const Corpus& corpus() const { return corpus_; }
+  Index sequences() const { return sequences_; }
+  Index length() const { return length_; }
+  std::uint64_t batches_per_epoch() const { return batches_per_epoch_; }
+
+  /// Whether batch b does not continue batch b - 1: before it, a carried state must be reset.
+  bool starts_anew(std::uint64_t b) const { return b % batches_per_epoch_ == 0; }
+
+  /// Shapes   inputs, targets: sequences × length, each sequence contiguous
+  /// Errors   std::invalid_argument if a span has another size
+  void batch(std::uint64_t b, std::span<Byte> inputs, std::span<Byte> targets) const {
+    detail::check_batch(sequences_, length_, inputs, targets);
+    const std::uint64_t begin = Random::of(kPurpose, seed_, b / batches_per_epoch_).below(corpus_.size());
+    const std::uint64_t walked = b % batches_per_epoch_ * static_cast<std::uint64_t>(length_);
+    for (Index s = 0; s < sequences_; ++s) {
+      const std::uint64_t start = begin + static_cast<std::uint64_t>(s) * stream_ + walked;
+      copy_from_ring(start, detail::sequence(inputs, s, length_));
+      copy_from_ring(start + 1, detail::sequence(targets, s, length_));
+    }
+  }
+
+ private:
+  static constexpr std::uint64_t kPurpose = 0x7365676D656E7473;  // no other user of the seed draws the same numbers
+
+  void copy_from_ring(std::uint64_t position, std::span<Byte> out) const {
+    position %= corpus_.size();
+    const auto to_end = static_cast<std::size_t>(std::min<std::uint64_t>(corpus_.size() - position, out.size()));
+    corpus_.copy(position, out.first(to_end));
+    corpus_.copy(0, out.subspan(to_end));
+  }
+
+  Corpus corpus_;
+  std::uint64_t seed_;
+  Index sequences_;
+  Index length_;
+  std::uint64_t stream_ = 0;  // bytes from the start of one stream to that of the next
+  std::uint64_t batches_per_epoch_ = 0;
+};
+
+}  // namespace qllk::data

@@ -1,0 +1,236 @@
+#include "qllk/data/corpus.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+#include <limits>
+#include <numeric>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "../io/temporary_folder.hpp"
+
+namespace {
+
+namespace fs = std::filesystem;
+using qllk::Byte;
+using qllk::data::Corpus;
+using qllk::testing::message_of;
+using qllk::testing::TemporaryFolder;
+using qllk::testing::write_text;
+
+std::string text_of(const Corpus& corpus) {
+  std::string text(corpus.size(), '\0');
+  corpus.copy(0, std::span(reinterpret_cast<Byte*>(text.data()), text.size()));
+  return text;
+}
+
+Corpus of_text(const std::string& text) { return Corpus::from_memory({text.begin(), text.end()}); }
+
+/// Bytes that differ from place to place, so that a wrong offset shows.
+std::string noise(std::size_t size, unsigned seed = 1) {
+  std::string out(size, '\0');
+  for (char& c : out) c = static_cast<char>((seed = seed * 1664525u + 1013904223u) >> 24);
+  return out;
+}
+
+std::string error_of_opening(const std::string& path) {
+  return message_of<std::runtime_error>([&] { Corpus::open(path); });
+}
+
+TEST(Corpus, OfOneFileIsItsBytesInOnePiece) {
+  const TemporaryFolder folder;
+  const std::string text = noise(300'001);
+  write_text(folder / "a.txt", text);
+  const Corpus corpus = Corpus::open(folder / "a.txt");
+  EXPECT_EQ(text_of(corpus), text);
+  EXPECT_EQ(corpus.sources(), std::vector{folder / "a.txt"});
+  int pieces = 0;
+  corpus.for_each_span([&](qllk::Bytes) { ++pieces; });
+  EXPECT_EQ(pieces, 1);
+}
+
+TEST(Corpus, OfSeveralFilesIsTheirBytesInTheOrderGiven) {
+  const TemporaryFolder folder;
+  const std::string large = noise(100'000), larger = noise(5'000'000, 2);
+  write_text(folder / "small", "one");
+  write_text(folder / "large", large);
+  write_text(folder / "larger", larger);
+  const Corpus corpus = Corpus::open_all(
+      {folder / "small", folder / "small", folder / "large", folder / "small", folder / "larger", folder / "small"});
+  EXPECT_EQ(text_of(corpus), "oneone" + large + "one" + larger + "one");
+  EXPECT_EQ(corpus.sources().size(), 6u);
+  EXPECT_THROW(Corpus::open_all({}), std::invalid_argument);
+}
+
+TEST(Corpus, OfManySmallFilesPacksThemIntoFewPieces) {
+  const TemporaryFolder folder;
+  std::string all;
+  for (int i = 0; i < 400; ++i) {
+    const std::string text = noise(20'000, static_cast<unsigned>(i));
+    write_text(folder / std::to_string(1000 + i), text);
+    all += text;
+  }
+  const Corpus corpus = Corpus::open(folder.path());
+  EXPECT_EQ(text_of(corpus), all);
+  EXPECT_EQ(corpus.sources().size(), 400u);
+  int pieces = 0;
+  corpus.for_each_span([&](qllk::Bytes) { ++pieces; });
+  EXPECT_LE(pieces, 3);
+}
+
+TEST(Corpus, OfAFolderSortsByTheBytesOfPathsAndPassesOverWhatHasNoBytes) {
+  const TemporaryFolder folder;
+  fs::create_directories(folder / "b/deep");
+  fs::create_directories(folder / "empty");
+  write_text(folder / "b/deep/x", "3");
+  write_text(folder / "b/a", "2");
+  write_text(folder / "b.txt", "1");  // '.' comes before '/'
+  write_text(folder / "Z", "0");      // capitals come before small letters
+  write_text(folder / "\xC3\xA4", "5");
+  write_text(folder / "z", "4");
+  write_text(folder / "nothing", "");
+  fs::create_symlink(folder / "z", folder / "zz");
+  fs::create_symlink(folder / "missing", folder / "dangling");
+  fs::create_directory_symlink(folder.path(), folder / "cycle");
+  ASSERT_EQ(::mkfifo((folder / "fifo").c_str(), 0600), 0);  // to open it would wait for ever
+  EXPECT_EQ(text_of(Corpus::open(folder.path())), "0123445");
+}
+
+TEST(Corpus, ReadsAFifoToItsEnd) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "fifo", text = noise(4'500'000);
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  std::thread writer([&] { write_text(path, text); });
+  const Corpus corpus = Corpus::open(path);
+  writer.join();
+  EXPECT_EQ(text_of(corpus), text);
+}
+
+TEST(Corpus, ReadsStandardInput) {
+  const TemporaryFolder folder;
+  const std::string text = noise(70'000);
+  write_text(folder / "in", text);
+  const int saved = ::dup(STDIN_FILENO);
+  ASSERT_NE(std::freopen((folder / "in").c_str(), "rb", stdin), nullptr);
+  const Corpus corpus = Corpus::open("-");
+  const std::string again = error_of_opening("-");
+  ::dup2(saved, STDIN_FILENO);
+  ::close(saved);
+  EXPECT_EQ(text_of(corpus), text);
+  EXPECT_EQ(corpus.sources(), std::vector<std::string>{"standard input"});
+  EXPECT_EQ(again, "standard input is empty");
+}
+
+TEST(Corpus, OutlivesTheRemovalOfItsFile) {
+  const TemporaryFolder folder;
+  write_text(folder / "a", noise(100'000));
+  const Corpus corpus = Corpus::open(folder / "a");
+  fs::remove(folder / "a");
+  EXPECT_EQ(text_of(corpus), noise(100'000));
+}
+
+TEST(Corpus, ErrorsNameThePath) {
+  const TemporaryFolder folder;
+  write_text(folder / "empty", "");
+  fs::create_directories(folder / "void/void");
+  write_text(folder / "void/nothing", "");
+  EXPECT_EQ(error_of_opening(folder / "missing"),
+            "cannot open '" + (folder / "missing") + "': No such file or directory");
+  EXPECT_EQ(error_of_opening(""), "cannot open '': No such file or directory");
+  EXPECT_EQ(error_of_opening(folder / "empty"), "the file '" + (folder / "empty") + "' is empty");
+  EXPECT_EQ(error_of_opening(folder / "void"),
+            "the folder '" + (folder / "void") + "' is empty: no regular file in it has any bytes");
+  EXPECT_EQ(error_of_opening("/dev/null"), "the file '/dev/null' is empty");
+  if (::geteuid() != 0) {
+    write_text(folder / "secret", "x");
+    fs::permissions(folder / "secret", fs::perms::none);
+    EXPECT_EQ(error_of_opening(folder / "secret"), "cannot open '" + (folder / "secret") + "': Permission denied");
+    fs::permissions(folder / "void", fs::perms::none);
+    EXPECT_EQ(error_of_opening(folder / "void"),
+              "cannot read the folder '" + (folder / "void") + "': Permission denied");
+    fs::permissions(folder / "void", fs::perms::owner_all);
+  }
+}
+
+TEST(Corpus, CopiesAnyRangeAcrossPieces) {
+  const TemporaryFolder folder;
+  std::string all;
+  std::vector<std::string> paths;
+  for (const std::size_t size : std::vector<std::size_t>{70'000, 1, 65'536, 3, 5, 65'535, 80'000}) {
+    paths.push_back(folder / std::to_string(paths.size()));
+    write_text(paths.back(), noise(size, static_cast<unsigned>(size)));
+    all += noise(size, static_cast<unsigned>(size));
+  }
+  const Corpus corpus = Corpus::open_all(paths);
+  ASSERT_EQ(corpus.size(), all.size());
+  for (const std::size_t size : std::vector<std::size_t>{0, 1, 2, 7, 100, 65'536, 150'000})
+    for (std::size_t begin = 0; begin + size <= all.size(); begin += 997 + begin / 100) {
+      std::string out(size, '\0');
+      corpus.copy(begin, std::span(reinterpret_cast<Byte*>(out.data()), size));
+      ASSERT_EQ(out, all.substr(begin, size)) << begin << " + " << size;
+    }
+  for (std::size_t begin = 69'998; begin < 70'004; ++begin) {
+    std::string out(4, '\0');
+    corpus.copy(begin, std::span(reinterpret_cast<Byte*>(out.data()), 4));
+    EXPECT_EQ(out, all.substr(begin, 4));
+  }
+}
+
+TEST(Corpus, RefusesRangesThatAreNotThere) {
+  const Corpus corpus = of_text("0123456789");
+  std::vector<Byte> out(4);
+  constexpr std::uint64_t kHuge = std::numeric_limits<std::uint64_t>::max();
+  EXPECT_THROW(corpus.copy(7, out), std::out_of_range);
+  EXPECT_THROW(corpus.copy(kHuge - 1, out), std::out_of_range);
+  EXPECT_THROW(corpus.slice(3, 2), std::out_of_range);
+  EXPECT_THROW(corpus.slice(0, 11), std::out_of_range);
+  EXPECT_THROW(corpus.slice(2, 8).copy(3, out), std::out_of_range);
+  EXPECT_NO_THROW(corpus.copy(10, {}));
+}
+
+TEST(Corpus, SlicesOfSlicesShareTheBytes) {
+  Corpus part;
+  {
+    const Corpus corpus = of_text("0123456789");
+    part = corpus.slice(2, 9).slice(1, 6);
+  }
+  EXPECT_EQ(text_of(part), "34567");
+  EXPECT_EQ(text_of(part.slice(5, 5)), "");
+  EXPECT_EQ(Corpus().size(), 0u);
+  EXPECT_EQ(Corpus::from_memory({}).size(), 0u);
+}
+
+TEST(Order0Entropy, IsThatOfTheByteCounts) {
+  std::vector<Byte> all(256);
+  std::iota(all.begin(), all.end(), Byte{0});
+  EXPECT_TRUE(std::abs(qllk::data::order0_entropy(Corpus::from_memory(all)) - 8) <= 1e-12);
+  EXPECT_TRUE(std::abs(qllk::data::order0_entropy(of_text("aabc")) - 1.5) <= 1e-12);
+  EXPECT_EQ(qllk::data::order0_entropy(of_text("aaaa")), 0);
+  EXPECT_EQ(qllk::data::order0_entropy(Corpus()), 0);
+  EXPECT_TRUE(std::abs(qllk::data::order0_entropy(of_text("xxabyy").slice(2, 4)) - 1) <= 1e-12);
+}
+
+TEST(SplitTail, HoldsOutTheLastPart) {
+  const auto [training, validation] = qllk::data::split_tail(of_text("0123456789"), 0.1);
+  EXPECT_EQ(text_of(training), "012345678");
+  EXPECT_EQ(text_of(validation), "9");
+  const auto [most, rest] = qllk::data::split_tail(Corpus::from_memory(std::vector<Byte>(1'115'394)), 0.1);
+  EXPECT_EQ(most.size(), 1'003'854u);
+  EXPECT_EQ(rest.size(), 111'540u);
+}
+
+TEST(SplitTail, RefusesEmptyPartsAndFractionsThatAreNone) {
+  for (const double fraction : {0.0, 1.0, -0.1, 1.5, std::numeric_limits<double>::quiet_NaN()})
+    EXPECT_THROW(qllk::data::split_tail(of_text("0123456789"), fraction), std::invalid_argument) << fraction;
+  EXPECT_THROW(qllk::data::split_tail(of_text("0"), 0.5), std::invalid_argument);
+  EXPECT_THROW(qllk::data::split_tail(of_text("0123456789"), 0.95), std::invalid_argument);
+  EXPECT_THROW(qllk::data::split_tail(Corpus(), 0.5), std::invalid_argument);
+  EXPECT_THROW(qllk::data::split_tail(of_text("0123456789"), 1e-30), std::invalid_argument);
+}
+
+}  // namespace
