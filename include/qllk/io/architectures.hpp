@@ -1,6 +1,8 @@
 // The models that files can hold and tools can run. To add one: an Architecture, and an alternative of AnyModel.
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -12,6 +14,8 @@
 #include "qllk/io/json_members.hpp"
 #include "qllk/io/safetensors_reader.hpp"
 #include "qllk/model/classic.hpp"
+#include "qllk/model/transformer.hpp"
+#include "qllk/nn/latent_kernel.hpp"
 
 namespace qllk::io {
 
@@ -33,7 +37,7 @@ struct StoredModel {
   typename M::Params params;
 };
 
-using AnyModel = std::variant<StoredModel<QLLKClassic<float>>>;
+using AnyModel = std::variant<StoredModel<QLLKTransformer<float>>, StoredModel<QLLKClassic<float>>>;
 
 namespace detail {
 template <class F, class... Stored>
@@ -89,6 +93,62 @@ struct Members<QLLKClassic<float>::Config> {
   static void visit(Config& c, F&& f) {
     auto& [dim, layers, patch] = c;
     f("dim", dim), f("layers", layers), f("patch", patch);
+  }
+};
+
+template <>
+struct Architecture<QLLKTransformer<float>> {
+  using Config = QLLKTransformer<float>::Config;
+  static constexpr std::string_view name = "default";
+
+  static void check(const SafetensorsReader& reader, const std::string& prefix, const Config& c) {
+    const auto expect = [&](const std::string& tensor, Index rows, Index cols) {
+      const Shape expected{static_cast<std::uint64_t>(rows), static_cast<std::uint64_t>(cols)};
+      const Shape& found = reader.entry(prefix + tensor).shape;
+      if (found != expected)
+        reader.fail("has '" + tensor + "' of shape " + shape_string(found) + ", expected " + shape_string(expected));
+    };
+    const auto count = [&](const std::string& stack, Index expected) {
+      Index found = 0;
+      while (reader.contains(prefix + stack + "." + std::to_string(found) + ".mixer_norm.weight")) ++found;
+      if (found != expected)
+        reader.fail("has " + std::to_string(found) + " blocks in '" + stack + "', expected " + std::to_string(expected));
+    };
+    expect("embedding.weight", kByteValues, c.dim_local);
+    if (c.orders > 1) {
+      if (c.orders > 32 || c.bits < 0 || c.bits > 24) reader.fail("has n-gram tables of no possible size");
+      expect("hashing.table", (c.orders - 1) << c.bits, c.dim_local);
+    }
+    if (c.patch <= 0 || c.patch > 4096) reader.fail("has patch " + std::to_string(c.patch));
+    expect("patching.weight", c.dim, c.dim_local * c.patch);
+    count("encoder", c.encoder);
+    count("blocks", c.layers);
+    count("decoder", c.decoder);
+    if (c.encoder > 0) expect("encoder.0.mlp.up.weight", c.hidden * c.dim_local, c.dim_local);
+    if (c.decoder > 0) expect("decoder.0.mlp.up.weight", c.hidden * c.dim_local, c.dim_local);
+    if (c.layers > 0) expect("blocks.0.mlp.up.weight", c.hidden * c.dim, c.dim);
+  }
+};
+
+template <>
+struct EnumNames<nn::Decay> {
+  static constexpr std::array names{"none", "learned", "data_dependent"};
+};
+/// Without the dim, which the model gives to its mixers.
+template <>
+struct Members<nn::LatentKernel<float>::Config> {
+  template <class Config, class F>
+  static void visit(Config& c, F&& f) {
+    f("head_dim", c.head_dim), f("decay", c.decay), f("normalise", c.normalise), f("project", c.project);
+  }
+};
+template <>
+struct Members<QLLKTransformer<float>::Config> {
+  template <class Config, class F>
+  static void visit(Config& c, F&& f) {
+    f("dim_local", c.dim_local), f("dim", c.dim), f("patch", c.patch), f("encoder", c.encoder), f("layers", c.layers);
+    f("decoder", c.decoder), f("orders", c.orders), f("bits", c.bits), f("hidden", c.hidden);
+    f("mixer_local", c.mixer_local), f("mixer", c.mixer);
   }
 };
 

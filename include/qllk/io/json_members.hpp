@@ -21,7 +21,7 @@ using Json = nlohmann::json;
 ///   template <class Struct, class F> static void visit(Struct& s, F&& f) { f("dim", s.dim); f("layers", s.layers); }
 ///
 /// which is called with const and mutable structs. Members are numbers, truth values, enumerations with EnumNames, or such
-/// structs. A visit that begins with `auto& [dim, layers] = s` does not compile when a member is added and forgotten.
+/// structs.
 template <class T>
 struct Members;
 

