@@ -133,8 +133,8 @@ TEST(LatentKernel, ScanIsStepByStepIsAnyChunking) {
                                                  warm(kernel, sequences, random));
         // After one position u is a multiple of v, whose length the norm takes away again: little is left of the terms of
         // dq and dk, and rounding weighs more in it.
-        EXPECT_TRUE(result.passed(config.normalise ? 1e-10 : 1e-11)) << name(config) << ", length " << length << ", sequences " << sequences << ": "
-                                          << result.str();
+        EXPECT_TRUE(result.passed(config.normalise ? 1e-10 : 1e-11))
+            << name(config) << ", length " << length << ", sequences " << sequences << ": " << result.str();
         EXPECT_EQ(result.reacts, length > 0);
       }
   }

@@ -94,6 +94,11 @@ class QLLKTransformer {
     Index phase = 0;      // bytes seen so far, modulo P
 
     Index sequences() const { return slots.cols(); }
+    static constexpr auto fields() {
+      return std::tuple{Field{"encoder", &State::encoder}, Field{"blocks", &State::blocks},
+                        Field{"decoder", &State::decoder}, Field{"columns", &State::columns},
+                        Field{"slots", &State::slots}};
+    }
   };
 
   struct Cache {

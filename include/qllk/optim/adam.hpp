@@ -117,7 +117,8 @@ void step(const Settings& settings, Params& params, Grads& grads, AdamState<Para
         if constexpr (is_hash_table_v<Leaf>) {
           g.sort_by_bucket(RowUpdate<Scalar>::kShift);
           const RowUpdate<Scalar> update(rows, settings.learning_rate);
-          for (Index b = 0; b < update.buckets(p.cols()); ++b) update.apply(p, {&g}, v, b);
+          const SparseGrads<Scalar>* const all[] = {&g};
+          for (Index b = 0; b < update.buckets(p.cols()); ++b) update.apply(p, all, v, b);
         } else {
           const auto size = static_cast<std::size_t>(p.size());
           AdamUpdate<Scalar>(settings, state.updates, settings.learning_rate)

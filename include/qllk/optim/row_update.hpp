@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "qllk/core/sparse_table.hpp"
@@ -43,7 +44,7 @@ class RowUpdate {
 
   /// Updates one bucket's rows from the gradients of all shards, which sort_by_bucket(kShift) has put in order: shard 0,
   /// then 1, …, each in the order of its positions. Buckets may be updated in any order, by any thread.
-  void apply(HashTable<Scalar>& table, const std::vector<const SparseGrads<Scalar>*>& shards, HashTable<Scalar>& moments,
+  void apply(HashTable<Scalar>& table, std::span<const SparseGrads<Scalar>* const> shards, HashTable<Scalar>& moments,
              Index bucket) const {
     thread_local std::vector<Occurrence> found;
     thread_local Eigen::Array<Scalar, Eigen::Dynamic, 1> sum;
