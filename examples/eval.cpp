@@ -12,10 +12,14 @@
 #include "tool.hpp"
 
 int main(int argc, char** argv) {
-  CLI::App app("Scores a text with a model: every byte in order, each given all bytes before it. Prints one JSON object.", "qllk-eval");
+  CLI::App app(
+      "Scores a text with a model: every byte in order, each given all bytes before it. Prints one JSON object.",
+      "qllk-eval");
   std::string model_file, data;
   app.add_option("--model", model_file, "Model file that qllk-train made")->required()->type_name("FILE");
-  app.add_option("--data", data, "Text: a file, a folder (all files in it), or - for standard input")->required()->type_name("PATH");
+  app.add_option("--data", data, "Text: a file, a folder (all files in it), or - for standard input")
+      ->required()
+      ->type_name("PATH");
   return tool::run(app, argc, argv, [&] {
     const auto any = qllk::io::load_model(model_file);
     const auto text = qllk::data::Corpus::open(data);
@@ -24,7 +28,9 @@ int main(int argc, char** argv) {
     for (const auto& warning : tool::build_warnings()) display.line("warning: " + warning);
 
     const auto start = std::chrono::steady_clock::now();
-    const auto elapsed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+    const auto elapsed = [&] {
+      return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    };
     const auto show = [&](const qllk::train::Score& so_far) {
       const double done = static_cast<double>(so_far.bytes) / static_cast<double>(text.size());
       display.progress(done, [&] {

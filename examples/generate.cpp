@@ -14,20 +14,27 @@
 
 int main(int argc, char** argv) {
   using namespace qllk;
-  CLI::App app("Continues a prompt with a model. Standard output gets the continuation, byte by byte as it is made, without the "
-               "prompt and with nothing added.",
-               "qllk-generate");
+  CLI::App app(
+      "Continues a prompt with a model. Standard output gets the continuation, byte by byte as it is made, without the "
+      "prompt and with nothing added.",
+      "qllk-generate");
   std::string model_file, prompt;
   std::uint64_t bytes = 512, seed = 1;
   generate::Sampler::Config config;
   app.add_option("--model", model_file, "Model file that qllk-train made")->required()->type_name("FILE");
-  app.add_option("--prompt", prompt, "Text to continue, of any bytes and any length; - reads it from standard input. Default: empty")
+  app.add_option("--prompt", prompt,
+                 "Text to continue, of any bytes and any length; - reads it from standard input. Default: empty")
       ->type_name("TEXT");
   app.add_option("--bytes", bytes, "How many bytes to make")->capture_default_str()->type_name("N");
-  app.add_option("--temperature", config.temperature, "Below 1 the likely gets likelier; 0 always takes the likeliest")->capture_default_str()
+  app.add_option("--temperature", config.temperature, "Below 1 the likely gets likelier; 0 always takes the likeliest")
+      ->capture_default_str()
       ->type_name("T");
-  app.add_option("--top-k", config.top_k, "Draw from the K likeliest bytes only; 0: from all")->capture_default_str()->type_name("K");
-  app.add_option("--top-p", config.top_p, "Draw from the likeliest bytes that have probability P together")->capture_default_str()->type_name("P");
+  app.add_option("--top-k", config.top_k, "Draw from the K likeliest bytes only; 0: from all")
+      ->capture_default_str()
+      ->type_name("K");
+  app.add_option("--top-p", config.top_p, "Draw from the likeliest bytes that have probability P together")
+      ->capture_default_str()
+      ->type_name("P");
   app.add_option("--seed", seed, "The same seed gives the same bytes")->capture_default_str()->type_name("N");
   return tool::run(app, argc, argv, [&] {
     const generate::Sampler sampler(config);

@@ -21,7 +21,8 @@ int main() {
     Model::State state = model.initial_state(1), dstate = model.initial_state(1);
     model.forward(params, inputs, state, cache, logits);
     const double nats = qllk::nn::softmax_cross_entropy<float>(targets, logits, 1.0f);  // logits become their gradient
-    if (step % 20 == 0) std::printf("step %3d: %.3f bits per byte\n", step, nats / double(targets.size()) * qllk::nn::kBitsPerNat);
+    if (step % 20 == 0)
+      std::printf("step %3d: %.3f bits per byte\n", step, nats / double(targets.size()) * qllk::nn::kBitsPerNat);
     qllk::set_zero(grads);
     model.backward(params, inputs, cache, logits, dstate, grads);
     qllk::optim::step(qllk::optim::Adam{.learning_rate = 3e-3}, params, grads, adam);

@@ -32,9 +32,9 @@ inline Recipe<qllk::QLLKTransformer<float>> recipe(std::type_identity<qllk::QLLK
   r.settings.adam = {.learning_rate = 4e-3, .beta2 = 0.99, .weight_decay = 0.1};
   r.settings.schedule.warmup = 30;
   constexpr double kBytesPerSecond = 25'000;  // in training, of two cores; only the order of magnitude matters
-  const double bytes = std::min(budget.seconds * kBytesPerSecond,
-                                static_cast<double>(budget.steps) *
-                                    static_cast<double>(r.settings.batch * r.settings.context));
+  const double bytes =
+      std::min(budget.seconds * kBytesPerSecond,
+               static_cast<double>(budget.steps) * static_cast<double>(r.settings.batch * r.settings.context));
   const double passes = bytes / static_cast<double>(std::max<std::uint64_t>(corpus, 1));
   r.settings.order_dropout = passes < 0.5 ? 0.1 : passes < 2 ? 0.4 : 0.6;
   r.settings.dropout = passes < 2 ? 0 : 0.1;

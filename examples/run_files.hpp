@@ -86,7 +86,8 @@ class RunFolder {
       folder.path = *wanted;
       for (const auto& file : {folder.training(), folder.model()})
         if (std::filesystem::exists(file, error))
-          throw std::runtime_error("'" + file.string() + "' is there already: continue that run with --resume, or give another --out");
+          throw std::runtime_error("'" + file.string() +
+                                   "' is there already: continue that run with --resume, or give another --out");
       make(folder.path);
     } else {
       const std::filesystem::path parent = "qllk-out";
@@ -119,7 +120,8 @@ class RunFolder {
   static void make(const std::filesystem::path& folder) {
     std::error_code error;
     std::filesystem::create_directories(folder, error);
-    if (!std::filesystem::is_directory(folder)) fail(folder, error ? error : std::make_error_code(std::errc::file_exists));
+    if (!std::filesystem::is_directory(folder))
+      fail(folder, error ? error : std::make_error_code(std::errc::file_exists));
   }
   [[noreturn]] static void fail(const std::filesystem::path& folder, const std::error_code& error) {
     throw std::runtime_error("cannot make the folder '" + folder.string() + "': " + error.message());

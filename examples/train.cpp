@@ -56,37 +56,46 @@ struct Options {
   bool resume = false;
 
   void add_to(CLI::App& app) {
-    app.add_option("--data", data, "Text to train on: a file, a folder (all files in it), or - for standard input. May be "
-                                   "given several times. Default: the Eigen headers that this tool was built with")
+    app.add_option("--data", data,
+                   "Text to train on: a file, a folder (all files in it), or - for standard input. May be "
+                   "given several times. Default: the Eigen headers that this tool was built with")
         ->allow_extra_args(false)
         ->type_name("PATH");
-    auto* const path = app.add_option("--val", val, "Text to score on; all of --data is for training then")->type_name("PATH");
-    app.add_option("--val-fraction", val_fraction, "Share of --data, at its end, to score on and not to train on. Default: 0.1")
+    auto* const path =
+        app.add_option("--val", val, "Text to score on; all of --data is for training then")->type_name("PATH");
+    app.add_option("--val-fraction", val_fraction,
+                   "Share of --data, at its end, to score on and not to train on. Default: 0.1")
         ->type_name("F")
         ->excludes(path);
     app.add_option("--arch", arch, "Model: classic. Default: classic")->type_name("NAME");
     app.add_option("--mixer", mixer, "Sequence mixer: latent. Default: latent")->type_name("NAME");
     app.add_option("--steps", steps, "Train for N updates (with --resume: N in all)")->type_name("N");
-    app.add_option("--seconds", seconds,
-                   "Train for T seconds, scoring not counted (with --resume: T in all). With --steps: until the first of the "
-                   "two. Default, without both: 90")
+    app.add_option(
+           "--seconds", seconds,
+           "Train for T seconds, scoring not counted (with --resume: T in all). With --steps: until the first of the "
+           "two. Default, without both: 90")
         ->type_name("T");
     app.add_option("--batch", batch, "Sequences in an update")->type_name("N");
     app.add_option("--context", context, "Bytes in a sequence")->type_name("N");
-    app.add_option("--threads", threads, "Threads; weights do not depend on it. Default: all processors")->type_name("N");
-    app.add_option("--seed", seed, "Of weights and batches: the same seed gives the same model. Default: 1")->type_name("N");
-    app.add_option("--out", out, "Folder for model.safetensors and training.safetensors. Default: qllk-out/1, or the next "
-                                 "number that is free. A run that is there already is never overwritten")
+    app.add_option("--threads", threads, "Threads; weights do not depend on it. Default: all processors")
+        ->type_name("N");
+    app.add_option("--seed", seed, "Of weights and batches: the same seed gives the same model. Default: 1")
+        ->type_name("N");
+    app.add_option("--out", out,
+                   "Folder for model.safetensors and training.safetensors. Default: qllk-out/1, or the next "
+                   "number that is free. A run that is there already is never overwritten")
         ->type_name("DIR");
-    app.add_flag("--resume", resume,
-                 "Continue the run in --out. Its options hold; those given must agree with it, but for --threads, and for "
-                 "--steps and --seconds, which replace its budget");
+    app.add_flag(
+        "--resume", resume,
+        "Continue the run in --out. Its options hold; those given must agree with it, but for --threads, and for "
+        "--steps and --seconds, which replace its budget");
   }
 
   void check() const {
     const auto positive = [](const char* name, auto value) {
       if (!(value > 0) || !std::isfinite(static_cast<double>(value)))
-        throw std::invalid_argument(std::string(name) + " is " + io::Json(value).dump() + ", expected a number above 0");
+        throw std::invalid_argument(std::string(name) + " is " + io::Json(value).dump() +
+                                    ", expected a number above 0");
     };
     if (steps) positive("--steps", *steps);
     if (seconds) positive("--seconds", *seconds);
@@ -95,8 +104,7 @@ struct Options {
     positive("--threads", threads);
     if (val_fraction && !(*val_fraction > 0 && *val_fraction < 1))
       throw std::invalid_argument("--val-fraction is " + io::Json(*val_fraction).dump() + ", expected between 0 and 1");
-    if (mixer && *mixer != "latent")
-      throw std::invalid_argument("--mixer is '" + *mixer + "', expected latent");
+    if (mixer && *mixer != "latent") throw std::invalid_argument("--mixer is '" + *mixer + "', expected latent");
     if (resume && !out) throw std::invalid_argument("--resume needs --out DIR, the folder of the run to continue");
   }
 
@@ -117,8 +125,9 @@ struct Options {
 template <class T, class U>
 void agree(const char* name, const std::optional<T>& given, const U& was) {
   if (given && *given != was)
-    throw std::invalid_argument(std::string(name) + " is " + io::Json(*given).dump() + ", but the run to continue has " +
-                                io::Json(was).dump() + "; leave it out, or begin a new run");
+    throw std::invalid_argument(std::string(name) + " is " + io::Json(*given).dump() +
+                                ", but the run to continue has " + io::Json(was).dump() +
+                                "; leave it out, or begin a new run");
 }
 
 /// One training run of one architecture.
@@ -127,7 +136,8 @@ class Run {
  public:
   Run(const Options& options, tool::RunFolder folder, const train::Checkpoint* checkpoint)
       : folder_(std::move(folder)),
-        sources_(checkpoint != nullptr ? tool::TextSources::of_json(checkpoint->notes().at("sources")) : options.sources()) {
+        sources_(checkpoint != nullptr ? tool::TextSources::of_json(checkpoint->notes().at("sources"))
+                                       : options.sources()) {
     if (checkpoint != nullptr) resume_sources(options);
     texts_ = tool::Texts::open(sources_);
     training_print_ = tool::fingerprint(texts_.training);
@@ -181,8 +191,8 @@ class Run {
       display_.line("interrupted while scoring; the model is trained and saved");
       return Interrupt::exit_status();
     }
-    display_.line("validation: " + number(score->bits_per_byte(), 4) + " bits per byte over all " + grouped(score->bytes) +
-                  " bytes (order 0: " + number(order0_, 4) + ")");
+    display_.line("validation: " + number(score->bits_per_byte(), 4) + " bits per byte over all " +
+                  grouped(score->bytes) + " bytes (order 0: " + number(order0_, 4) + ")");
     report(*score);
     return 0;
   }
@@ -208,9 +218,9 @@ class Run {
 
   void check_length(Index context) const {
     if (texts_.training.size() > static_cast<std::uint64_t>(context)) return;
-    throw std::invalid_argument("the training text has " + std::to_string(texts_.training.size()) + " bytes, but --context " +
-                                std::to_string(context) + " needs " + std::to_string(context) +
-                                " and one more: give more text, or a smaller --context");
+    throw std::invalid_argument("the training text has " + std::to_string(texts_.training.size()) +
+                                " bytes, but --context " + std::to_string(context) + " needs " +
+                                std::to_string(context) + " and one more: give more text, or a smaller --context");
   }
 
   std::uint64_t steps() const { return static_cast<std::uint64_t>(trainer_->progress().steps); }
@@ -225,16 +235,19 @@ class Run {
     std::string from;
     for (const auto& path : sources_.data) from += (from.empty() ? "" : ", ") + (path == "-" ? "standard input" : path);
     display_.line("text        " + from);
-    display_.line("            " + grouped(texts_.training.size()) + " bytes to train on, " + grouped(texts_.validation.size()) +
-                  " bytes to score on" + (sources_.val ? " (" + *sources_.val + ")" : " (its end)"));
-    display_.line("baselines   8.0 bits per byte (uniform), " + number(order0_) + " (order-0 entropy of the text to score on)");
+    display_.line("            " + grouped(texts_.training.size()) + " bytes to train on, " +
+                  grouped(texts_.validation.size()) + " bytes to score on" +
+                  (sources_.val ? " (" + *sources_.val + ")" : " (its end)"));
+    display_.line("baselines   8.0 bits per byte (uniform), " + number(order0_) +
+                  " (order-0 entropy of the text to score on)");
     display_.line("model       " + std::string(io::Architecture<Model>::name) + ", " +
                   grouped(static_cast<std::uint64_t>(parameter_count(trainer_->params()))) + " parameters, " +
                   io::to_json(trainer_->model().config()).dump());
     display_.line("memory      parameters " + mega(memory.parameters) + ", gradients " + mega(memory.gradients) +
                   ", optimiser " + mega(memory.optimizer) + ", activations " + mega(memory.activations) + ": " +
                   mega(memory.total()));
-    display_.line("machine     " + std::to_string(trainer_->threads()) + " threads, compiled for " + tool::instruction_set());
+    display_.line("machine     " + std::to_string(trainer_->threads()) + " threads, compiled for " +
+                  tool::instruction_set());
     std::string until;
     if (budget_.steps != std::numeric_limits<std::int64_t>::max())
       until = grouped(static_cast<std::uint64_t>(budget_.steps)) + " steps";
@@ -322,7 +335,8 @@ class Run {
     texts_.validation.copy(0, text);
     auto begin = std::find(text.begin(), text.end(), Byte{'\n'});
     begin = std::distance(begin, text.end()) > static_cast<std::ptrdiff_t>(kPrompt) ? begin + 1 : text.begin();
-    const Bytes prompt = Bytes(text).subspan(static_cast<std::size_t>(begin - text.begin())).first(std::min(kPrompt, text.size()));
+    const Bytes prompt =
+        Bytes(text).subspan(static_cast<std::size_t>(begin - text.begin())).first(std::min(kPrompt, text.size()));
 
     generate::Generator<Model> generator(trainer_->model(), trainer_->params());
     const generate::Sampler sampler({.temperature = 0.7});
@@ -338,8 +352,10 @@ class Run {
   }
 
   void save() {
-    io::Json notes{{"sources", sources_.to_json()},        {"training", training_print_},
-                   {"validation", validation_print_},      {"smooth_sum", smooth_.sum},
+    io::Json notes{{"sources", sources_.to_json()},
+                   {"training", training_print_},
+                   {"validation", validation_print_},
+                   {"smooth_sum", smooth_.sum},
                    {"smooth_weight", smooth_.weight}};
     train::save_checkpoint(folder_.training(), *trainer_, budget_, notes);
     io::save_model(folder_.model(), trainer_->model(), trainer_->params());
@@ -400,7 +416,8 @@ int train_model(const Options& options) {
   }
   int status = 1;
   io::visit_architecture(arch, [&]<class Model>(std::type_identity<Model>) {
-    tool::RunFolder folder = checkpoint ? tool::RunFolder::existing(*options.out) : tool::RunFolder::create(options.out);
+    tool::RunFolder folder =
+        checkpoint ? tool::RunFolder::existing(*options.out) : tool::RunFolder::create(options.out);
     folder.check_writable();
     Run<Model> run(options, folder, checkpoint ? &*checkpoint : nullptr);
     status = run();
@@ -411,9 +428,10 @@ int train_model(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Trains a byte-level language model. Progress goes to standard error; the last line of standard output is one "
-               "JSON object with the score.",
-               "qllk-train");
+  CLI::App app(
+      "Trains a byte-level language model. Progress goes to standard error; the last line of standard output is one "
+      "JSON object with the score.",
+      "qllk-train");
   Options options;
   options.add_to(app);
   return tool::run(app, argc, argv, [&] {
