@@ -1,4 +1,4 @@
-#include "qllk/qllk.hpp"
+#include "everything.hpp"
 
 qllk::Index parameters_of_two() {
   const qllk::nn::Linear<float> linear({.in = 3, .out = 2});
