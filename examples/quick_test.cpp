@@ -163,7 +163,13 @@ int main(int argc, char** argv) {
   CLI::App app("Trains small models for ten steps and checks that all is well. Takes seconds.", "qllk-quick-test");
   return tool::run(app, argc, argv, [] {
     for (const auto& warning : tool::build_warnings()) std::fprintf(stderr, "warning: %s\n", warning.c_str());
-    const bool passed = QuickTest<QLLKClassic<float>>({.dim = 64, .layers = 2, .patch = 4})();
+    QLLKTransformer<float>::Config small;
+    small.dim_local = 32;
+    small.dim = 64;
+    small.layers = small.decoder = 1;
+    small.bits = 12;
+    const bool classic = QuickTest<QLLKClassic<float>>({.dim = 64, .layers = 2, .patch = 4})();
+    const bool passed = QuickTest<QLLKTransformer<float>>(small)() && classic;
     std::printf("%s\n", passed ? "all is well" : "something is wrong with this build");
     return passed ? 0 : 1;
   });
