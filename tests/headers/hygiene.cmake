@@ -1,7 +1,8 @@
 # cmake -D INCLUDE=…/include -P hygiene.cmake: rules for headers that a compiler does not check.
 #   - they start with #pragma once, and have 400 lines at most;
 #   - they need Eigen and the standard library only, files and threads also the system's; io/ may use nlohmann/json, and
-#     distributed/ MPI; what models, data, optimisers and the umbrella are made of reaches neither, not even through other headers;
+#     distributed/ MPI; what models, data, optimisers and the umbrella are made of reaches neither, not even through
+#     other headers;
 #   - they never print and never exit.
 cmake_minimum_required(VERSION 3.25)
 
