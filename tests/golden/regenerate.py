@@ -4,8 +4,8 @@
     /usr/bin/python3 tests/golden/regenerate.py        (Debian 12: python3-torch 1.13)
 
 classic_checkpoint.safetensors  the parameters, F32, as a checkpoint of the original PyTorch code holds them
-classic_expected.safetensors    the bytes (U8) and, in F64, what PyTorch makes of them in double precision: logits, loss,
-                                every gradient, every parameter after 10 steps of Adam
+classic_expected.safetensors    the bytes (U8) and, in F64, what PyTorch makes of them in double precision: logits,
+                                loss, every gradient, every parameter after 10 steps of Adam
 
 The network, row t of whose logits predicts byte t+1 from bytes 0..t:
 

@@ -46,8 +46,9 @@ TEST(QLLKClassic, WholeModelGradientMatchesCentralDifference) {
     std::vector<std::string> dead;
   };
   const std::string carried = "state.rows";  // serves no row where a patch is complete at the first byte
-  for (const Case& c : {Case{4, 2, 3, 2, 0, 7, {carried}}, Case{4, 2, 3, 2, 4, 6, {}}, Case{3, 1, 1, 1, 2, 5, {carried}},
-                        Case{5, 1, 4, 3, 6, 9, {}}, Case{3, 2, 4, 1, 0, 1, {"state.layers.0.memory"}}}) {
+  for (const Case& c :
+       {Case{4, 2, 3, 2, 0, 7, {carried}}, Case{4, 2, 3, 2, 4, 6, {}}, Case{3, 1, 1, 1, 2, 5, {carried}},
+        Case{5, 1, 4, 3, 6, 9, {}}, Case{3, 2, 4, 1, 0, 1, {"state.layers.0.memory"}}}) {
     SCOPED_TRACE("dim " + std::to_string(c.dim) + ", patch " + std::to_string(c.patch) + ", before " +
                  std::to_string(c.before) + ", length " + std::to_string(c.length));
     Random random = Random::of(c.dim, c.patch, c.length);
@@ -55,9 +56,8 @@ TEST(QLLKClassic, WholeModelGradientMatchesCentralDifference) {
     const auto p = generic(model, random);
     auto start = state_after(model, p, c.sequences, c.before, random);
     testing::disturb(start, 0.3, random);
-    const auto report =
-        testing::check_model_gradients(model, p, random_bytes(c.sequences * c.length, random, 5), start,
-                                       {.step = 0x1p-12, .entries = 120});
+    const auto report = testing::check_model_gradients(model, p, random_bytes(c.sequences * c.length, random, 5), start,
+                                                       {.step = 0x1p-12, .entries = 120});
     if (c.length == 1)
       EXPECT_TRUE(report.error <= 1e-7 && report.violations.empty()) << report.str();
     else
@@ -109,7 +109,8 @@ TEST(QLLKClassic, RowsReactToExactlyTheBytesOfCompletePatches) {
     model.reset(state, 1);
     model.forward(p, other, state, cache, changed);
     const Index first = (t + patch - 1) / patch * patch;  // of the first patch that covers byte t
-    for (Index row = 0; row < length; ++row) EXPECT_EQ(logits.col(row) == changed.col(row), row < first) << t << ", " << row;
+    for (Index row = 0; row < length; ++row)
+      EXPECT_EQ(logits.col(row) == changed.col(row), row < first) << t << ", " << row;
   }
 }
 
@@ -154,7 +155,8 @@ TEST(QLLKClassic, DoesNotAllocateAfterTheFirstStep) {
     Random random(1);
     const QLLKClassic<float> model({.dim = c.dim, .layers = c.layers, .patch = c.patch});
     const auto p = model.init(random);
-    const auto inputs = random_bytes(c.sequences * c.length, random), targets = random_bytes(c.sequences * c.length, random);
+    const auto inputs = random_bytes(c.sequences * c.length, random),
+               targets = random_bytes(c.sequences * c.length, random);
     Step<float> step;
     step(model, p, inputs, targets, c.sequences);
     const long before = test::allocations();

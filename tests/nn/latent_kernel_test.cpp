@@ -129,10 +129,10 @@ TEST(LatentKernel, ScanIsStepByStepIsAnyChunking) {
         Random random = Random::of(config.dim, length, sequences);
         const LatentKernel<double> kernel(config);
         const auto result = testing::check_mixer(kernel, generic(kernel, random),
-                                                 random_matrix<double>(config.dim, sequences * length, random), sequences,
-                                                 warm(kernel, sequences, random));
-        // After one position u is a multiple of v, whose length the norm takes away again: little is left of the terms of
-        // dq and dk, and rounding weighs more in it.
+                                                 random_matrix<double>(config.dim, sequences * length, random),
+                                                 sequences, warm(kernel, sequences, random));
+        // After one position u is a multiple of v, whose length the norm takes away again: little is left of the
+        // terms of dq and dk, and rounding weighs more in it.
         EXPECT_TRUE(result.passed(config.normalise ? 1e-10 : 1e-11))
             << name(config) << ", length " << length << ", sequences " << sequences << ": " << result.str();
         EXPECT_EQ(result.reacts, length > 0);
@@ -145,8 +145,8 @@ TEST(LatentKernel, ConformsInFloat) {
     Random random(1);
     const LatentKernel<float> kernel(
         {.dim = 16, .head_dim = head_dim, .decay = Decay::data_dependent, .normalise = true, .project = true});
-    const auto result = testing::check_mixer(kernel, generic(kernel, random), random_matrix<float>(16, 2 * 67, random), 2,
-                                             warm(kernel, 2, random));
+    const auto result = testing::check_mixer(kernel, generic(kernel, random), random_matrix<float>(16, 2 * 67, random),
+                                             2, warm(kernel, 2, random));
     EXPECT_TRUE(result.passed(1e-4)) << result.str();
   }
 }
@@ -187,12 +187,10 @@ TEST(LatentKernel, HoldsOnlyWhatItsConfigurationNeeds) {
   EXPECT_EQ(parameter_count(LatentKernel<float>({.dim = dim}).zeros()), 4 * (dim * dim + dim));
   EXPECT_EQ(parameter_count(LatentKernel<float>({.dim = dim, .head_dim = 2, .decay = Decay::learned}).zeros()),
             4 * (dim * dim + dim) + 3);
-  EXPECT_EQ(parameter_count(LatentKernel<float>({.dim = dim,
-                                                 .head_dim = 2,
-                                                 .decay = Decay::data_dependent,
-                                                 .normalise = true,
-                                                 .project = true})
-                                .zeros()),
+  EXPECT_EQ(parameter_count(
+                LatentKernel<float>(
+                    {.dim = dim, .head_dim = 2, .decay = Decay::data_dependent, .normalise = true, .project = true})
+                    .zeros()),
             5 * (dim * dim + dim) + 3 * dim + 3 + 2 * dim);
 }
 

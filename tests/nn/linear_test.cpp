@@ -38,8 +38,8 @@ TEST(Linear, BackwardMatchesCentralDifference) {
     for (const Index n : {1, 2, 9}) {
       Random random = Random::of(in, out, n);
       const Linear<double> linear({in, out});
-      const auto report = testing::check_layer_gradients(linear, generic(linear, random),
-                                                         random_matrix<double>(in, n, random), out);
+      const auto report =
+          testing::check_layer_gradients(linear, generic(linear, random), random_matrix<double>(in, n, random), out);
       EXPECT_TRUE(report.passed(1e-9)) << in << " to " << out << ", n " << n << ": " << report.str();
     }
 }

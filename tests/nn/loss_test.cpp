@@ -35,7 +35,8 @@ double reference(const std::vector<Byte>& targets, const Mat<Scalar>& logits, Ma
     nats += std::log(sum) + largest;
     for (Index c = 0; c < kByteValues; ++c) {
       const long double p =
-          std::exp(static_cast<long double>(logits(c, t)) - static_cast<long double>(logits(target, t)) - largest) / sum;
+          std::exp(static_cast<long double>(logits(c, t)) - static_cast<long double>(logits(target, t)) - largest) /
+          sum;
       gradient(c, t) = static_cast<double>(p - (c == target ? 1 : 0));
     }
   }

@@ -92,7 +92,8 @@ struct PatchingStream {
   Patching<double> patching;
   Index in, out, patch;
 
-  PatchingStream(Index in_, Index out_, Index patch_) : patching({in_, out_, patch_}), in(in_), out(out_), patch(patch_) {}
+  PatchingStream(Index in_, Index out_, Index patch_)
+      : patching({in_, out_, patch_}), in(in_), out(out_), patch(patch_) {}
   Grads zero_grads() const { return patching.zeros(); }
   void forward(const Params& p, const Input& x, State& state, Cache& cache, Mat<double>& y) const {
     cache.plan = {patch, x.cols() / state.columns.cols(), state.phase};
@@ -119,8 +120,8 @@ TEST(Patching, BackwardMatchesCentralDifferenceWhereverTheChunkIsCut) {
         stream.patching.reset(start.columns, 2);
         testing::disturb(start, 1, random);
         start.phase = phase;
-        const auto report = testing::detail::check_gradients(stream, p, random_matrix<double>(3, 2 * length, random),
-                                                             start, {});
+        const auto report =
+            testing::detail::check_gradients(stream, p, random_matrix<double>(3, 2 * length, random), start, {});
         EXPECT_TRUE(report.error <= 1e-9 && report.violations.empty())
             << "patch " << patch << ", phase " << phase << ", length " << length << ": " << report.str();
         const bool any = PatchPlan{patch, length, phase}.patches() > 0;

@@ -127,8 +127,8 @@ TEST(GradientCheck, AParameterWithoutEffectIsDead) {
   // Nothing is wrong with a gradient of zero here, but nothing is shown either.
   Random random(1);
   const Sum sum{3};
-  const auto report = check_mixer_gradients(sum, {random_matrix<double>(3, 1, random)}, Mat<double>::Zero(3, 4),
-                                            sum.initial_state(1));
+  const auto report =
+      check_mixer_gradients(sum, {random_matrix<double>(3, 1, random)}, Mat<double>::Zero(3, 4), sum.initial_state(1));
   EXPECT_FALSE(report.passed());
   EXPECT_TRUE(report.passed(1e-9, {"weight"})) << report.str();
 }
@@ -137,7 +137,8 @@ TEST(GradientCheck, SamplesLargeTensorsAndStillSeesAllOfThem) {
   struct Wrong : nn::Linear<double> {
     using Linear::Linear;
     Index at;
-    void backward(const Params& p, MatIn<double> x, const Cache& c, MatIn<double> dy, Grads& g, MatOut<double> dx) const {
+    void backward(const Params& p, MatIn<double> x, const Cache& c, MatIn<double> dy, Grads& g,
+                  MatOut<double> dx) const {
       Linear::backward(p, x, c, dy, g, dx);
       if (at >= 0) g.weight.data()[at] += 1;
     }

@@ -87,8 +87,8 @@ struct Answer {
 
 /// Forward through pieces of these lengths, one after the other, then backward through them in reverse.
 template <class Subject>
-Answer<Subject> run(const Subject& subject, const typename Subject::Params& params, const typename Subject::Input& input,
-                    Index sequences, const typename Subject::State& start,
+Answer<Subject> run(const Subject& subject, const typename Subject::Params& params,
+                    const typename Subject::Input& input, Index sequences, const typename Subject::State& start,
                     const Mat<typename Subject::Scalar>& dy, const typename Subject::State& dfinal,
                     const std::vector<Index>& lengths) {
   using S = typename Subject::Scalar;
@@ -113,7 +113,8 @@ Answer<Subject> run(const Subject& subject, const typename Subject::Params& para
 
 /// Adds the differences between two answers. Values below `tiny` are compared absolutely.
 template <class Subject>
-void compare(const Answer<Subject>& found, const Answer<Subject>& expected, const std::string& how, Conformance& result) {
+void compare(const Answer<Subject>& found, const Answer<Subject>& expected, const std::string& how,
+             Conformance& result) {
   constexpr double tiny = 1e-3;
   result.see(relative_error(found.y, expected.y, tiny), "y " + how);
   result.see(relative_error(found.dx, expected.dx, tiny), "dx " + how);
@@ -198,8 +199,8 @@ Conformance check(const Subject& subject, const typename Subject::Params& params
 
   // Nothing in, nothing changed.
   {
-    const auto empty = run(subject, params, piece(input, sequences, 0, 0), sequences, start, piece(dy, sequences, 0, 0),
-                           dfinal, {0});
+    const auto empty =
+        run(subject, params, piece(input, sequences, 0, 0), sequences, start, piece(dy, sequences, 0, 0), dfinal, {0});
     const auto same = [&](const char* what) {
       return [&result, what](const std::string& name, const auto& a, const auto& b) {
         if (a != b) result.violations.push_back(std::string(what) + name + " changes where there is no position");
@@ -243,7 +244,8 @@ Conformance check_alone(const Subject& subject, const typename Subject::Params& 
   for (Index s = 0; s < sequences; ++s) {
     const auto in = piece(input, 1, s * length, length);
     const auto one = subject.initial_state(1);
-    const auto alone = run(subject, params, in, 1, one, piece(dy, 1, s * length, length), zero_after(one, in, y), {length});
+    const auto alone =
+        run(subject, params, in, 1, one, piece(dy, 1, s * length, length), zero_after(one, in, y), {length});
     place(alone.y, 1, s * length, joined.y);
     if (alone.dx.size() > 0) place(alone.dx, 1, s * length, joined.dx);
     parts.push_back(alone.grads);
@@ -283,13 +285,13 @@ Conformance check_all(const Subject& subject, const typename Subject::Params& pa
 }  // namespace detail
 
 /// Checks that a sequence mixer
-/// - gives the same outputs, states and gradients (those of x, of the parameters and of the initial state) in one piece, one
+/// - gives the same outputs, states and gradients (of x, the parameters and the initial state) in one piece, one
 ///   position at a time, and cut anywhere, empty pieces included, up to rounding: the `error`;
 /// - is causal: another column t leaves the columns before t bit-identical;
-/// - keeps sequences apart: what others hold changes nothing in one, bit for bit; alone it gives the same up to rounding.
+/// - keeps sequences apart: what others hold changes nothing in one, bit for bit; alone it is the same up to rounding.
 ///
 /// Shapes   x: [dim, sequences × length]; length may be 0. `start` is the state of `sequences` streams to begin from.
-/// Cost     about 15 passes forward and backward, and one forward for each position; lengths beyond 33 cross a chunk's end
+/// Cost     about 15 passes forward and backward, and one forward for each position
 template <class Mixer, Real Scalar>
 Conformance check_mixer(const Mixer& mixer, const typename Mixer::Params& params, const Mat<Scalar>& x, Index sequences,
                         const typename Mixer::State& start, std::uint64_t seed = 1) {

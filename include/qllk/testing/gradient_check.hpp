@@ -18,8 +18,8 @@
 namespace qllk::testing {
 
 struct GradientCheckSettings {
-  double step = 0x1p-10;   // h; right for values of about 1
-  Index entries = 256;     // of a tensor; a larger one is sampled, besides the derivative along one direction of all of it
+  double step = 0x1p-10;  // h; right for values of about 1
+  Index entries = 256;  // of a tensor; a larger one is sampled, and checked whole along one direction
   std::uint64_t seed = 1;  // of the cotangent, the direction and the samples
 };
 
@@ -128,8 +128,8 @@ GradientReport check_gradients(const Subject& subject, typename Subject::Params 
     auto state = start;
     subject.forward(params, input, state, cache, y);
     double sum = y.cwiseProduct(dy).sum();
-    for_each_state_tensor([&](const std::string&, const auto& leaf, const auto& d) { sum += leaf.cwiseProduct(d).sum(); },
-                          state, dfinal);
+    for_each_state_tensor(
+        [&](const std::string&, const auto& leaf, const auto& d) { sum += leaf.cwiseProduct(d).sum(); }, state, dfinal);
     return sum;
   };
 
@@ -174,9 +174,10 @@ GradientReport check_gradients(const Subject& subject, typename Subject::Params 
 ///   loss     <dy, y>, with a fixed random cotangent dy
 ///   numeric  ( 8 (f(h) - f(-h)) - (f(2h) - f(-2h)) ) / 12h
 ///
-/// Every tensor of `params` is compared by its name, and x as "x". Also checks that backward adds to g and overwrites all of dx.
+/// Every tensor of `params` is compared by its name, and x as "x". Also checks that backward adds to g and
+/// overwrites all of dx.
 /// Shapes   x: [in, n]    y: [outputs, n]
-/// Cost     four forward passes for each of up to `entries` values of every tensor: choose small sizes, odd ones among them
+/// Cost     four forward passes for each of up to `entries` values of every tensor: choose small sizes, odd ones too
 template <class Layer>
 GradientReport check_layer_gradients(const Layer& layer, const typename Layer::Params& params, const Mat<double>& x,
                                      Index outputs, const GradientCheckSettings& settings = {}) {
@@ -195,9 +196,9 @@ GradientReport check_layer_gradients(const Layer& layer, const typename Layer::P
 
 /// Checks a sequence mixer: `forward(p, x, state, cache, y)` and `backward(p, x, cache, dy, dstate, g, dx)`.
 ///
-/// As check_layer_gradients; the loss is <dy, y> + <dfinal, final state>, and the gradient of the initial state is compared as
-/// "state.…" for every tensor in `State::fields()`. `start` is the state to begin from: a disturbed one, or one after
-/// some positions, shows more than zeros.
+/// As check_layer_gradients; the loss is <dy, y> + <dfinal, final state>, and the gradient of the initial state is
+/// compared as "state.…" for every tensor in `State::fields()`. `start` is the state to begin from: a disturbed one, or
+/// one after some positions, shows more than zeros.
 template <class Mixer>
 GradientReport check_mixer_gradients(const Mixer& mixer, const typename Mixer::Params& params, const Mat<double>& x,
                                      const typename Mixer::State& start, const GradientCheckSettings& settings = {}) {

@@ -26,8 +26,8 @@ Mat<Scalar> dense(const SparseGrads<Scalar>& leaf) {
   return leaf.dense();
 }
 
-/// Adds N(0, deviation²) to every value of a params, grads or state struct: initial ones, zeros, or zeros and ones, can hide
-/// mistakes. (Bytes and counters of a state are not in its `fields()` and stay.)
+/// Adds N(0, deviation²) to every value of a params, grads or state struct: zeros and ones can hide mistakes.
+/// (Bytes and counters of a state are not in its `fields()` and stay.)
 template <HasFields Tree>
 void disturb(Tree& tree, double deviation, Random& random) {
   for_each_parameter(
