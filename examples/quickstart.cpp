@@ -1,15 +1,15 @@
 // Trains a small model to know one sentence by heart: construct, forward, loss, backward, Adam step.
 #include <cstdio>
 
-#include "qllk/model/classic.hpp"
+#include "qllk/model/transformer.hpp"
 #include "qllk/nn/loss.hpp"
 #include "qllk/optim/adam.hpp"
 
 int main() {
-  using Model = qllk::QLLKClassic<float>;
+  using Model = qllk::QLLKTransformer<float>;
   const qllk::Byte text[] = "The quick brown fox jumps over the lazy dog, and the dog does not mind at all.";
   const auto inputs = qllk::Bytes(text).first(sizeof text - 1), targets = qllk::Bytes(text).subspan(1);
-  const Model model({.dim = 64, .layers = 2, .patch = 4});
+  const Model model({.dim_local = 32, .dim = 64, .patch = 4, .layers = 2, .bits = 10});
   qllk::Random random(1);
   Model::Params params = model.init(random);
   Model::Grads grads = model.zero_grads();

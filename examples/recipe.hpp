@@ -1,6 +1,8 @@
 // What qllk-train picks where the command line leaves it open.
 #pragma once
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <type_traits>
@@ -23,21 +25,38 @@ inline Recipe<qllk::QLLKClassic<float>> recipe(std::type_identity<qllk::QLLKClas
   return {};
 }
 
-/// The larger the share of the budget in which text comes again, the more is left out at random: what has been seen before
-/// is otherwise trusted more than it deserves.
+/// How many bytes a run of this budget is going to train on, roughly: enough to choose sizes by.
+inline double expected_bytes(const qllk::train::Budget& budget, const qllk::train::TrainerSettings& settings) {
+  constexpr double kBytesPerSecond = 25'000;  // of two cores; only the order of magnitude matters
+  return std::min(budget.seconds * kBytesPerSecond,
+                  static_cast<double>(budget.steps) * static_cast<double>(settings.batch * settings.context));
+}
+
+/// Little to see: small steps and few blocks. Much: more rows for n-grams, within an eighth of this machine's memory. The more
+/// often text comes again, the more is left out at random, or what was seen before is trusted more than it deserves.
 inline Recipe<qllk::QLLKTransformer<float>> recipe(std::type_identity<qllk::QLLKTransformer<float>>,
                                                    std::uint64_t corpus, const qllk::train::Budget& budget) {
   Recipe<qllk::QLLKTransformer<float>> r;
-  r.settings.batch = 8;
-  r.settings.adam = {.learning_rate = 4e-3, .beta2 = 0.99, .weight_decay = 0.1};
-  r.settings.schedule.warmup = 30;
-  constexpr double kBytesPerSecond = 25'000;  // in training, of two cores; only the order of magnitude matters
-  const double bytes =
-      std::min(budget.seconds * kBytesPerSecond,
-               static_cast<double>(budget.steps) * static_cast<double>(r.settings.batch * r.settings.context));
+  auto& [config, settings] = r;
+  settings.batch = 8;
+  settings.adam = {.learning_rate = 4e-3, .beta2 = 0.99, .weight_decay = 0.1};
+  settings.schedule.warmup = 30;
+  if (expected_bytes(budget, settings) < 1.5e6) {
+    settings.batch = 4;
+    config.encoder = 0;
+    config.decoder = 1;
+  }
+  const double bytes = expected_bytes(budget, settings);
   const double passes = bytes / static_cast<double>(std::max<std::uint64_t>(corpus, 1));
-  r.settings.order_dropout = passes < 0.5 ? 0.1 : passes < 2 ? 0.4 : 0.6;
-  r.settings.dropout = passes < 2 ? 0 : 0.1;
+  settings.order_dropout = passes < 0.5 ? 0.1 : passes < 2 ? 0.4 : 0.6;
+  settings.dropout = passes < 2 ? 0 : 0.1;
+
+  config.bits = bytes < 8e6 ? 16 : bytes < 3.2e7 ? 17 : 18;
+  const double memory = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+  const auto table_bytes = [&] {
+    return static_cast<double>(((config.orders - 1) << config.bits) * config.dim_local) * sizeof(float);
+  };
+  while (config.bits > 12 && table_bytes() > memory / 8) --config.bits;
   return r;
 }
 
