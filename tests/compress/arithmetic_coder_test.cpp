@@ -134,6 +134,7 @@ TEST(ArithmeticCoder, NoticesBytesThatAreCutShort) {
 }
 
 TEST(ArithmeticCoder, ThrowsOnAnyBytesSoonerOrLater) {
+  EXPECT_THROW(RangeDecoder{Bytes{}}, DecodeError);
   Random random(11);
   for (int round = 0; round < 200; ++round) {
     std::vector<Byte> bytes(random.below(100));

@@ -18,7 +18,7 @@ inline constexpr int kTotalBits = 30;
 inline constexpr std::uint32_t kTotal = std::uint32_t{1} << kTotalBits;
 
 namespace detail {
-/// The range is kept at 2^56 and more, so that one part in kTotal of it has 2^26 values and rounding costs nothing to speak of.
+/// The range is kept at 2^56 and more: one part in kTotal of it has 2^26 values, so that rounding costs next to nothing.
 inline constexpr std::uint64_t kSmallestRange = std::uint64_t{1} << 56;
 inline constexpr int kTopShift = 56;
 /// Bytes that the decoder sees at once. All but the first may lie past the end, as zeros.
@@ -33,8 +33,8 @@ class DecodeError : public std::runtime_error {
 
 /// Writes symbols as the bytes of a number in [0, 1): each narrows the interval [low, low + range) to its share.
 ///
-/// A carry out of `low` runs through the bytes already made; so the last of them, and the 0xFF after it that a carry would
-/// turn over, are held back. Memory does not grow with them.
+/// A carry out of `low` runs through the bytes already made; so the last of them, and the 0xFF after it that a carry
+/// would turn over, are held back. Memory does not grow with them.
 ///
 /// Cost     Σ -log2(size / kTotal) bits, by a factor 1 + 2^-26 at most a symbol, and one byte at the end
 /// Source   Martin 1979, "Range encoding"; the carry as in Pavlov's LZMA
@@ -125,7 +125,7 @@ class RangeDecoder {
   }
 
   /// Whether the bytes end exactly here, as they do after the last symbol.
-  bool finished() const { return next_ == bytes_.size() && past_end_ == detail::kWindow - 1; }
+  bool finished() const { return past_end_ == detail::kWindow - 1; }
 
  private:
   void pull() {

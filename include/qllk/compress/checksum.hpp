@@ -13,8 +13,8 @@ namespace qllk::compress {
 
 static_assert(std::endian::native == std::endian::little, "checksum: written for little-endian machines");
 
-/// Finds damage, not malice. The bytes in words of eight go through h = mix64(h ^ word), a bijection of h and of the word:
-/// two streams of one length that differ inside one word never agree; any others do by a chance of 2^-64.
+/// Finds damage, not malice. The bytes in words of eight go through h = mix64(h ^ word), a bijection of h and of the
+/// word: two streams of one length that differ inside one word never agree; any others do by a chance of 2^-64.
 /// However the stream is cut into updates, the value is the same. Cost: about 2 GB/s.
 class Checksum {
  public:

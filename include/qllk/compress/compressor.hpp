@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -137,7 +138,7 @@ inline void check_file(Bytes file, const std::string& name) {
 
 }  // namespace detail
 
-/// Compresses all of a source: each byte is coded with the probability that the model gives it after all bytes before it.
+/// Compresses all of a source: each byte is coded with the probability that the model gives it after all before it.
 ///
 /// Calls progress(bytes read) every few bytes; it may throw to stop. Denormals are flushed, as in training.
 ///
@@ -184,8 +185,8 @@ Sizes compress(const Model& model, const typename Model::Params& params, Source&
 ///
 /// Calls progress(bytes written, bytes in all) every few bytes; it may throw to stop. Cost: as `compress`.
 ///
-/// Errors   std::runtime_error if the file is foreign, cut short or altered, if it was made with another model, or by a build
-///          or machine that computes this one differently. All this is found before the first byte is written. That the
+/// Errors   std::runtime_error if the file is foreign, cut short or altered, if it was made with another model, or by a
+///          build or machine that computes this one differently. All this is found before the first byte is written. That the
 ///          result is the original is known only at the end: where it is not, what was written must be thrown away, as
 ///          io::AtomicFile does
 template <class Model, ByteSink Sink, class Progress = detail::IgnoreProgress>

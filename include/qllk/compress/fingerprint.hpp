@@ -15,8 +15,8 @@
 
 namespace qllk::compress {
 
-/// A model's logits, one byte at a time. Compressor and decompressor both call it, for each byte with matrices of the same
-/// shapes, so that rounding is the same on both sides; a forward pass over many bytes at once would round otherwise.
+/// A model's logits, one byte at a time. Compressor and decompressor both call it, for each byte with matrices of the
+/// same shapes, so that rounding is the same on both sides; a forward pass over many bytes at once would round otherwise.
 template <class Model>
 class Predictor {
  public:
@@ -27,7 +27,7 @@ class Predictor {
   Predictor(const Model& model, const typename Model::Params& params)
       : model_(model), params_(params), state_(model.initial_state(1)) {}
 
-  /// Takes the byte that came last (train::kStartByte before the first). The logits of the next stay until the next call.
+  /// Takes the byte that came last (train::kStartByte before the first). The logits stay until the next call.
   Logits next(Byte last) {
     model_.forward(params_, Bytes(&last, 1), state_, cache_, logits_);
     QLLK_ASSERT(logits_.rows() == kByteValues && logits_.cols() == 1);
@@ -63,8 +63,8 @@ std::uint64_t weights_fingerprint(const Params& params) {
   return sum.value();
 }
 
-/// A checksum of the logits, to the last bit, that the model gives to a fixed text. It tells apart what the weights do not:
-/// another configuration, or another build or machine, which adds the same numbers in another order.
+/// A checksum of the logits, to the last bit, that the model gives to a fixed text. It tells apart what the weights do
+/// not: another configuration, or another build or machine, which adds the same numbers in another order.
 ///
 /// Cost: one byte's forward pass for each of some 500 bytes.
 template <class Model>

@@ -20,8 +20,8 @@ namespace qllk::compress {
 ///
 ///   f_i = 1 + ⌊ (kTotal - 256) · w_i / Σ w ⌋,  w_i = e^{z_i - max z}        what rounding leaves goes to the largest
 ///
-/// The same logits give the same frequencies on every machine, compiler and mathematical library: but for a subtraction and
-/// a product, which IEEE 754 defines to the bit, everything is whole numbers, the exponential too.
+/// The same logits give the same frequencies on every machine, compiler and mathematical library: but for a subtraction
+/// and a product, which IEEE 754 defines to the bit, everything is whole numbers, the exponential too.
 ///
 /// Cost      about 2 µs
 /// Error     at most 2^-21 bits a byte more than the softmax's entropy; w_i is 0 below e^-21.5 (then f_i = 1)

@@ -199,7 +199,7 @@ class QLLKClassic {
 
   /// Writes logits, advances the state.
   void forward(const Params& p, Bytes bytes, State& state, Cache& c, Mat<Scalar>& logits) const {
-    const Index sequences = state.sequences(), length = std::ssize(bytes) / sequences;
+    const Index sequences = state.sequences(), length = sequences > 0 ? std::ssize(bytes) / sequences : 0;
     QLLK_ASSERT(std::ssize(bytes) == sequences * length && std::ssize(p.layers) == config_.layers);
     c.plan = {config_.patch, length, state.phase};
     const Index patches = c.plan.patches(), columns = patches * sequences;

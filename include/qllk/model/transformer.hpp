@@ -190,7 +190,7 @@ class QLLKTransformer {
 
   /// Writes logits, advances the state.
   void forward(const Params& p, Bytes bytes, State& state, Cache& c, Mat<Scalar>& logits) const {
-    const Index sequences = state.sequences(), n = std::ssize(bytes), length = n / sequences;
+    const Index sequences = state.sequences(), n = std::ssize(bytes), length = sequences > 0 ? n / sequences : 0;
     QLLK_ASSERT(n == sequences * length);
     c.plan = {config_.patch, length, state.phase};
     const Index patches = c.plan.patches() * sequences;

@@ -141,7 +141,7 @@ class FeatureHashing {
   }
 
   void look_up(Bytes bytes, Index sequences, State& state, Cache& cache) const {
-    const Index orders = config_.orders - 1, length = std::ssize(bytes) / sequences;
+    const Index orders = config_.orders - 1, length = sequences > 0 ? std::ssize(bytes) / sequences : 0;
     const std::uint64_t mask = (std::uint64_t{1} << config_.bits) - 1;
     cache.rows.resize(bytes.size() * static_cast<std::size_t>(orders));
     auto out = cache.rows.begin();

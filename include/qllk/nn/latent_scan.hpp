@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -164,7 +163,7 @@ class LatentScan {
     Scalar sum = 0;
     for (Index i = 0; i < size; ++i) {
       const Scalar a = decay(head, begin + i);
-      sum += std::log(std::max(a, std::numeric_limits<Scalar>::min()));
+      sum += std::log(a);  // -inf where a is 0: it is only ever exponentiated
       cache.log_decay[i] = sum;
       auto column = cache.weight.col(i);
       if (i > 0) column.head(i) = cache.weight.col(i - 1).head(i) * a;

@@ -17,7 +17,7 @@ inline constexpr double kBitsPerNat = std::numbers::log2e;
 ///
 /// Shapes   targets: [n]    logits: [256, n]
 /// Cost     one exp a logit
-/// Errors   a non-finite logit gives a non-finite loss: callers must look
+/// Errors   NaN, +inf anywhere or -inf at a target gives a non-finite loss: callers must look
 template <Real Scalar>
 double softmax_cross_entropy(Bytes targets, MatOut<Scalar> logits, Scalar scale) {
   QLLK_ASSERT(logits.rows() == kByteValues && logits.cols() == std::ssize(targets));
