@@ -84,10 +84,7 @@ class RunFolder {
     std::error_code error;
     if (wanted) {
       folder.path = *wanted;
-      for (const auto& file : {folder.training(), folder.model()})
-        if (std::filesystem::exists(file, error))
-          throw std::runtime_error("'" + file.string() +
-                                   "' is there already: continue that run with --resume, or give another --out");
+      folder.check_unused();
       make(folder.path);
     } else {
       const std::filesystem::path parent = "qllk-out";
@@ -108,15 +105,25 @@ class RunFolder {
     std::error_code error;
     if (!std::filesystem::exists(folder.training(), error))
       throw std::runtime_error("cannot resume: there is no '" + folder.training().string() + "'");
+    folder.check_writable();
     return folder;
   }
 
+  /// Throws if a run is there: it was expensive to make, and is never overwritten.
+  void check_unused() const {
+    std::error_code error;
+    for (const auto& file : {training(), model()})
+      if (std::filesystem::exists(file, error))
+        throw std::runtime_error("'" + file.string() +
+                                 "' is there already: continue that run with --resume, or give another --out");
+  }
+
+ private:
   /// Better now than after an hour of training.
   void check_writable() const {
     for (const auto& file : {model(), training()}) qllk::io::AtomicFile(file).write("");
   }
 
- private:
   static void make(const std::filesystem::path& folder) {
     std::error_code error;
     std::filesystem::create_directories(folder, error);

@@ -67,7 +67,7 @@ struct Options {
                    "Share of --data, at its end, to score on and not to train on. Default: 0.1")
         ->type_name("F")
         ->excludes(path);
-    app.add_option("--arch", arch, "Model: classic. Default: classic")->type_name("NAME");
+    app.add_option("--arch", arch, "Model: default or classic. Default: default")->type_name("NAME");
     app.add_option("--mixer", mixer, "Sequence mixer: latent. Default: latent")->type_name("NAME");
     app.add_option("--steps", steps, "Train for N updates (with --resume: N in all)")->type_name("N");
     app.add_option(
@@ -94,8 +94,7 @@ struct Options {
   void check() const {
     const auto positive = [](const char* name, auto value) {
       if (!(value > 0) || !std::isfinite(static_cast<double>(value)))
-        throw std::invalid_argument(std::string(name) + " is " + io::Json(value).dump() +
-                                    ", expected a number above 0");
+        throw std::invalid_argument(std::string(name) + " is " + std::to_string(value) + ", expected a number above 0");
     };
     if (steps) positive("--steps", *steps);
     if (seconds) positive("--seconds", *seconds);
@@ -103,7 +102,7 @@ struct Options {
     if (context) positive("--context", *context);
     positive("--threads", threads);
     if (val_fraction && !(*val_fraction > 0 && *val_fraction < 1))
-      throw std::invalid_argument("--val-fraction is " + io::Json(*val_fraction).dump() + ", expected between 0 and 1");
+      throw std::invalid_argument("--val-fraction is " + std::to_string(*val_fraction) + ", expected between 0 and 1");
     if (mixer && *mixer != "latent") throw std::invalid_argument("--mixer is '" + *mixer + "', expected latent");
     if (resume && !out) throw std::invalid_argument("--resume needs --out DIR, the folder of the run to continue");
   }
@@ -134,41 +133,18 @@ void agree(const char* name, const std::optional<T>& given, const U& was) {
 template <class Model>
 class Run {
  public:
-  Run(const Options& options, tool::RunFolder folder, const train::Checkpoint* checkpoint)
-      : folder_(std::move(folder)),
-        sources_(checkpoint != nullptr ? tool::TextSources::of_json(checkpoint->notes().at("sources"))
-                                       : options.sources()) {
-    if (checkpoint != nullptr) resume_sources(options);
-    texts_ = tool::Texts::open(sources_);
-    training_print_ = tool::fingerprint(texts_.training);
-    validation_print_ = tool::fingerprint(texts_.validation);
-    budget_ = options.budget();
-    if (checkpoint == nullptr) {
-      auto [config, settings] = tool::recipe(std::type_identity<Model>{}, texts_.training.size(), budget_);
-      settings.batch = options.batch.value_or(settings.batch);
-      settings.context = options.context.value_or(settings.context);
-      settings.seed = options.seed.value_or(settings.seed);
-      check_length(settings.context);
-      trainer_.emplace(Model(config), settings, texts_.training, options.threads);
-      return;
+  /// A new run, or the one to continue.
+  Run(const Options& options, const train::Checkpoint* checkpoint) {
+    try {
+      prepare(options, checkpoint);
+    } catch (const io::Json::exception&) {
+      throw std::runtime_error("the checkpoint to continue was not made by qllk-train: it lacks the tool's notes");
     }
-    const io::Json& notes = checkpoint->notes();
-    const train::TrainerSettings& settings = checkpoint->settings();
-    agree("--batch", options.batch, settings.batch);
-    agree("--context", options.context, settings.context);
-    agree("--seed", options.seed, settings.seed);
-    if (notes.at("training") != training_print_ || notes.at("validation") != validation_print_)
-      throw std::invalid_argument("the text differs from that of the run to continue, which was " +
-                                  notes.at("sources").dump() + "; give the same --data, or begin a new run");
-    if (!options.steps && !options.seconds) budget_ = checkpoint->budget();
-    check_length(settings.context);
-    trainer_.emplace(checkpoint->model<Model>(), settings, texts_.training, options.threads);
-    checkpoint->restore(*trainer_);
-    smooth_ = {notes.at("smooth_sum").get<double>(), notes.at("smooth_weight").get<double>()};
   }
 
-  /// Returns the exit status.
-  int operator()() {
+  /// Trains, saves and scores; returns the exit status.
+  int operator()(tool::RunFolder folder) {
+    folder_ = std::move(folder);
     introduce();
     last_save_ = Clock::now();
     if (share() < 1) {
@@ -198,6 +174,38 @@ class Run {
   }
 
  private:
+  void prepare(const Options& options, const train::Checkpoint* checkpoint) {
+    sources_ =
+        checkpoint != nullptr ? tool::TextSources::of_json(checkpoint->notes().at("sources")) : options.sources();
+    if (checkpoint != nullptr) resume_sources(options);
+    texts_ = tool::Texts::open(sources_);
+    training_print_ = tool::fingerprint(texts_.training);
+    validation_print_ = tool::fingerprint(texts_.validation);
+    budget_ = options.budget();
+    if (checkpoint == nullptr) {
+      auto [config, settings] = tool::recipe(std::type_identity<Model>{}, texts_.training.size(), budget_);
+      settings.batch = options.batch.value_or(settings.batch);
+      settings.context = options.context.value_or(settings.context);
+      settings.seed = options.seed.value_or(settings.seed);
+      check_length(settings.context);
+      trainer_.emplace(Model(config), settings, texts_.training, options.threads);
+      return;
+    }
+    const io::Json& notes = checkpoint->notes();
+    const train::TrainerSettings& settings = checkpoint->settings();
+    agree("--batch", options.batch, settings.batch);
+    agree("--context", options.context, settings.context);
+    agree("--seed", options.seed, settings.seed);
+    if (notes.at("training") != training_print_ || notes.at("validation") != validation_print_)
+      throw std::invalid_argument("the text differs from that of the run to continue, which was " +
+                                  notes.at("sources").dump() + "; give the same --data, or begin a new run");
+    if (!options.steps && !options.seconds) budget_ = checkpoint->budget();
+    check_length(settings.context);
+    trainer_.emplace(checkpoint->model<Model>(), settings, texts_.training, options.threads);
+    checkpoint->restore(*trainer_);
+    smooth_ = {notes.at("smooth_sum").get<double>(), notes.at("smooth_weight").get<double>()};
+  }
+
   struct Smooth {
     double sum = 0, weight = 0;
     void add(double value) {
@@ -413,14 +421,14 @@ int train_model(const Options& options) {
     checkpoint.emplace(tool::RunFolder::existing(*options.out).training());
     agree("--arch", options.arch, checkpoint->arch());
     arch = checkpoint->arch();
+  } else if (options.out) {
+    tool::RunFolder{*options.out}.check_unused();
   }
   int status = 1;
   io::visit_architecture(arch, [&]<class Model>(std::type_identity<Model>) {
-    tool::RunFolder folder =
-        checkpoint ? tool::RunFolder::existing(*options.out) : tool::RunFolder::create(options.out);
-    folder.check_writable();
-    Run<Model> run(options, folder, checkpoint ? &*checkpoint : nullptr);
-    status = run();
+    Run<Model> run(options, checkpoint ? &*checkpoint : nullptr);
+    // Only now, when all else is well: a wrong command line leaves no empty folder behind.
+    status = run(checkpoint ? tool::RunFolder::existing(*options.out) : tool::RunFolder::create(options.out));
   });
   return status;
 }
