@@ -18,7 +18,7 @@ inline constexpr int kTotalBits = 30;
 inline constexpr std::uint32_t kTotal = std::uint32_t{1} << kTotalBits;
 
 namespace detail {
-/// The range is kept at 2^56 and more: one part in kTotal of it has 2^26 values, so that rounding costs next to nothing.
+/// The range is kept at 2^56 and more: one part in kTotal of it has 2^26 values, so rounding costs next to nothing.
 inline constexpr std::uint64_t kSmallestRange = std::uint64_t{1} << 56;
 inline constexpr int kTopShift = 56;
 /// Bytes that the decoder sees at once. All but the first may lie past the end, as zeros.

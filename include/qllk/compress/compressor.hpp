@@ -186,9 +186,9 @@ Sizes compress(const Model& model, const typename Model::Params& params, Source&
 /// Calls progress(bytes written, bytes in all) every few bytes; it may throw to stop. Cost: as `compress`.
 ///
 /// Errors   std::runtime_error if the file is foreign, cut short or altered, if it was made with another model, or by a
-///          build or machine that computes this one differently. All this is found before the first byte is written. That the
-///          result is the original is known only at the end: where it is not, what was written must be thrown away, as
-///          io::AtomicFile does
+///          build or machine that computes this one differently. All this is found before the first byte is written.
+///          That the result is the original is known only at the end: where it is not, what was written must be thrown
+///          away, as io::AtomicFile does
 template <class Model, ByteSink Sink, class Progress = detail::IgnoreProgress>
 Sizes decompress(const Model& model, const typename Model::Params& params, Bytes file, Sink& sink,
                  Progress&& progress = {}, const std::string& name = "the compressed data") {

@@ -16,7 +16,7 @@
 namespace qllk::compress {
 
 /// A model's logits, one byte at a time. Compressor and decompressor both call it, for each byte with matrices of the
-/// same shapes, so that rounding is the same on both sides; a forward pass over many bytes at once would round otherwise.
+/// same shapes, so that rounding is the same on both sides; a pass over many bytes at once would round otherwise.
 template <class Model>
 class Predictor {
  public:
