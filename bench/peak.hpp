@@ -24,7 +24,7 @@ inline double peak_flops() {
         for (auto& chain : sum) chain = Eigen::internal::pmadd(chain, x, y);
       const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       for (auto& chain : sum) benchmark::DoNotOptimize(chain);
-      constexpr double flop = 2.0 * kChains * kRounds * Eigen::internal::unpacket_traits<Packet>::size;
+      constexpr double flop = 2.0 * kChains * kRounds * (sizeof(Packet) / sizeof(float));
       best = std::max(best, flop / seconds);
     }
     return best;

@@ -38,23 +38,23 @@ void* __libc_calloc(std::size_t count, std::size_t size);
 void* __libc_realloc(void* block, std::size_t size);
 void* __libc_memalign(std::size_t alignment, std::size_t size);
 
-void* malloc(std::size_t size) {
+void* malloc(std::size_t size) noexcept {
   ++qllk::test::allocation_count;
   return __libc_malloc(size);
 }
-void* calloc(std::size_t count, std::size_t size) {
+void* calloc(std::size_t count, std::size_t size) noexcept {
   ++qllk::test::allocation_count;
   return __libc_calloc(count, size);
 }
-void* realloc(void* block, std::size_t size) {
+void* realloc(void* block, std::size_t size) noexcept {
   ++qllk::test::allocation_count;
   return __libc_realloc(block, size);
 }
-void* aligned_alloc(std::size_t alignment, std::size_t size) {
+void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept {
   ++qllk::test::allocation_count;
   return __libc_memalign(alignment, size);
 }
-int posix_memalign(void** block, std::size_t alignment, std::size_t size) {
+int posix_memalign(void** block, std::size_t alignment, std::size_t size) noexcept {
   ++qllk::test::allocation_count;
   *block = __libc_memalign(alignment, size);
   return *block != nullptr ? 0 : 12;  // ENOMEM

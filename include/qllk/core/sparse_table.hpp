@@ -50,6 +50,8 @@ class SparseGrads {
     Eigen::Map<Mat<Scalar>>(values_.data() + first * dim_, dim_, columns.cols()) = columns;
     return first;
   }
+  /// Room for as many entries, so that a later step with more of them does not allocate.
+  void reserve(std::size_t entries) { entries_.reserve(entries); }
   void add(std::uint32_t row, Index column, bool minus) {
     entries_.push_back({row, static_cast<std::uint32_t>(column << 1) | static_cast<std::uint32_t>(minus)});
   }
@@ -60,6 +62,7 @@ class SparseGrads {
     starts_.assign(buckets + 1, 0);
     for (const Entry& e : entries_) ++starts_[(e.row >> shift) + 1];
     for (std::size_t b = 0; b < buckets; ++b) starts_[b + 1] += starts_[b];
+    sorted_.reserve(entries_.capacity());
     sorted_.resize(entries_.size());
     next_.assign(starts_.begin(), starts_.end());
     for (const Entry& e : entries_) sorted_[next_[e.row >> shift]++] = e;

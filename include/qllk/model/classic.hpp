@@ -223,9 +223,10 @@ class QLLKClassic {
   }
 
   /// Adds to g; turns dstate from the gradient of the final state into that of the initial one.
-  void backward(const Params& p, Bytes bytes, Cache& c, const Mat<Scalar>& dlogits, State& dstate, Grads& g) const {
-    const Index sequences = dstate.sequences(), length = c.plan.length, patches = c.plan.patches();
-    QLLK_ASSERT(dlogits.cols() == std::ssize(bytes) && std::ssize(bytes) == sequences * length);
+  void backward(const Params& p, [[maybe_unused]] Bytes bytes, Cache& c, const Mat<Scalar>& dlogits, State& dstate,
+                Grads& g) const {
+    const Index sequences = dstate.sequences(), patches = c.plan.patches();
+    QLLK_ASSERT(dlogits.cols() == std::ssize(bytes) && dlogits.cols() == sequences * c.plan.length);
     nn::spread_backward<Scalar>(c.plan, dlogits, dstate.rows, c.drows);
     c.dhidden.resize(config_.dim, patches * sequences);
     c.dinput.resize(config_.dim, patches * sequences);

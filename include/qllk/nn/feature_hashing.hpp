@@ -114,6 +114,7 @@ class FeatureHashing {
     const auto orders = static_cast<std::size_t>(config_.orders - 1);
     QLLK_ASSERT(dy.rows() == config_.dim && static_cast<std::size_t>(dy.cols()) * orders == cache.rows.size());
     const Index first = g.table.append(dy);
+    g.table.reserve(g.table.entries().size() + cache.rows.size());
     for (std::size_t e = 0; e < cache.rows.size(); ++e)
       if (cache.rows[e] != kLeftOut) g.table.add(cache.rows[e] >> 1, first + static_cast<Index>(e / orders), (cache.rows[e] & 1) != 0);
   }

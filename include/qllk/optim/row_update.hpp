@@ -49,7 +49,7 @@ class RowUpdate {
     thread_local std::vector<Occurrence> found;
     thread_local Eigen::Array<Scalar, Eigen::Dynamic, 1> sum;
     std::size_t most = 0;
-    for (const auto* shard : shards) most += shard->entries().size();
+    for (const auto* shard : shards) most += shard->entries().capacity();
     found.reserve(most);
     found.clear();
     for (const auto* shard : shards) {

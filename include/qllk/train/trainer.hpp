@@ -34,8 +34,8 @@ struct TrainerSettings {
   Index context = 512;  // bytes a sequence
   Index shards = 4;     // parts of a batch that are computed apart; part of the result, unlike the number of threads
   optim::AdamW adam{.learning_rate = 2e-3, .beta2 = 0.99};
-  optim::RowWise rows;  // hashed tables, for models that have them
-  optim::WarmupCosine schedule;
+  optim::RowWise rows{};  // hashed tables, for models that have them
+  optim::WarmupCosine schedule{};
   double dropout = 0;        // share of values left out, for models that have dropout
   double order_dropout = 0;  // share of positions that lose longer n-grams, for models that have hashed tables
   double clip = 1;  // largest norm of the whole gradient

@@ -1,0 +1,184 @@
+// What every model's training promises: the same weights for any number of threads, the same after a resume, no allocation in a
+// step, nothing learned from bytes that a row must not see.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/allocations.hpp"
+#include "io/temporary_folder.hpp"
+#include "qllk/data/corpus.hpp"
+#include "qllk/model/classic.hpp"
+#include "qllk/model/transformer.hpp"
+#include "qllk/train/checkpoint.hpp"
+#include "qllk/train/evaluate.hpp"
+#include "qllk/train/trainer.hpp"
+
+namespace qllk::train {
+namespace {
+
+template <class Model>
+Model small();
+template <>
+QLLKClassic<float> small() {
+  return QLLKClassic<float>({.dim = 32, .layers = 1, .patch = 4});
+}
+template <>
+QLLKTransformer<float> small() {
+  return QLLKTransformer<float>({.dim_local = 16, .dim = 32, .patch = 4, .layers = 1, .decoder = 1, .bits = 12});
+}
+
+TrainerSettings settings() {
+  TrainerSettings s;
+  s.batch = 6;
+  s.context = 40;
+  s.dropout = 0.1;
+  s.order_dropout = 0.3;
+  s.adam.learning_rate = 4e-3;
+  s.schedule.warmup = 5;
+  return s;
+}
+
+data::Corpus random_corpus(std::size_t size, std::uint64_t seed) {
+  Random random(seed);
+  std::vector<Byte> bytes(size);
+  for (auto& byte : bytes) byte = static_cast<Byte>(random.bits());
+  return data::Corpus::from_memory(std::move(bytes));
+}
+
+data::Corpus words(std::size_t size) {
+  static const char* const kWords[] = {"the ", "quick ", "brown ", "fox ", "jumps ", "over ", "lazy ", "dog. "};
+  Random random(5);
+  std::vector<Byte> bytes;
+  while (bytes.size() < size)
+    for (const char* c = kWords[random.below(8)]; *c != 0; ++c) bytes.push_back(static_cast<Byte>(*c));
+  return data::Corpus::from_memory(std::move(bytes));
+}
+
+template <class Tree>
+void expect_same_bits(const Tree& a, const Tree& b) {
+  for_each_parameter(
+      [](const Path& path, const auto& x, const auto& y) {
+        ASSERT_EQ(x.size(), y.size()) << path.str();
+        if (x.size() == 0) return;
+        EXPECT_EQ(std::memcmp(x.data(), y.data(), static_cast<std::size_t>(x.size()) * sizeof(x.data()[0])), 0)
+            << path.str();
+      },
+      a, b);
+}
+
+template <class Model>
+class TrainingContracts : public ::testing::Test {};
+using Models = ::testing::Types<QLLKClassic<float>, QLLKTransformer<float>>;
+TYPED_TEST_SUITE(TrainingContracts, Models);
+
+TYPED_TEST(TrainingContracts, AnyNumberOfThreadsGivesTheSameBits) {
+  const auto train = [](int threads) {
+    Trainer<TypeParam> trainer(small<TypeParam>(), settings(), words(5000), threads);
+    trainer.run({.steps = 12}, [](const StepReport&) { return true; });
+    return trainer;
+  };
+  const auto one = train(1);
+  for (const int threads : {2, 3, 4}) {
+    SCOPED_TRACE(threads);
+    const auto many = train(threads);
+    expect_same_bits(one.params(), many.params());
+    expect_same_bits(one.optimizer(), many.optimizer());
+  }
+}
+
+TYPED_TEST(TrainingContracts, ResumingIsNeverHavingStopped) {
+  const testing::TemporaryFolder folder;
+  const auto file = folder / "training.safetensors";
+  const Budget budget{.steps = 11};
+  const auto go_on = [](const StepReport&) { return true; };
+  Trainer<TypeParam> whole(small<TypeParam>(), settings(), words(5000), 2);
+  whole.run(budget, go_on);
+  {
+    Trainer<TypeParam> first(small<TypeParam>(), settings(), words(5000), 1);
+    first.run(budget, [&](const StepReport&) { return first.progress().steps < 4; });
+    save_checkpoint(file, first, budget);
+  }
+  const Checkpoint checkpoint(file);
+  Trainer<TypeParam> second(checkpoint.model<TypeParam>(), checkpoint.settings(), words(5000), 3);
+  checkpoint.restore(second);
+  EXPECT_EQ(second.progress().steps, 4);
+  second.run(checkpoint.budget(), go_on);
+  EXPECT_EQ(second.progress().steps, 11);
+  expect_same_bits(whole.params(), second.params());
+  expect_same_bits(whole.optimizer(), second.optimizer());
+}
+
+TYPED_TEST(TrainingContracts, AStepDoesNotAllocate) {
+  if (!test::kCountsAllocations) GTEST_SKIP() << "allocations are not counted under a sanitizer";
+  auto s = settings();
+  s.batch = 8;
+  s.context = 128;
+  Trainer<TypeParam> trainer(small<TypeParam>(), s, words(5000), 2);
+  for (int i = 0; i < 3; ++i) trainer.step(0);  // packing buffers and lists of each thread
+  const long before = test::allocations();
+  for (int i = 0; i < 5; ++i) trainer.step(0.5);
+  EXPECT_EQ(test::allocations(), before);
+}
+
+/// 4,096 fresh random bytes cost 8 bits each if nothing is known of them; a model that saw what it predicts would pay less.
+TYPED_TEST(TrainingContracts, NothingIsLearnedFromRandomBytes) {
+  auto s = settings();
+  s.batch = 16;
+  s.context = 64;
+  Trainer<TypeParam> trainer(small<TypeParam>(), s, random_corpus(1 << 20, 1), 2);
+  trainer.run({.steps = 300}, [](const StepReport&) { return true; });
+  const Score score = evaluate(trainer.model(), trainer.params(), random_corpus(1 << 15, 2));
+  // log-probabilities of a near-uniform model spread by well below 1 bit: 4 standard errors of 2^15 bytes are below 0.02
+  EXPECT_TRUE(score.bits_per_byte() >= 8.0 - 0.02) << score.bits_per_byte();
+  EXPECT_TRUE(score.bits_per_byte() <= 9.5) << score.bits_per_byte();
+}
+
+TYPED_TEST(TrainingContracts, LearnsWords) {
+  Trainer<TypeParam> trainer(small<TypeParam>(), settings(), words(20000), 2);
+  const double before = evaluate(trainer.model(), trainer.params(), words(2000)).bits_per_byte();
+  trainer.run({.steps = 100}, [](const StepReport&) { return true; });
+  const double after = evaluate(trainer.model(), trainer.params(), words(2000)).bits_per_byte();
+  EXPECT_TRUE(after < before - 2) << before << " to " << after;
+}
+
+TYPED_TEST(TrainingContracts, ScoresDoNotDependOnTheChunk) {
+  const auto model = small<TypeParam>();
+  Random random(1);
+  const auto params = model.init(random);
+  const auto text = words(3000);
+  const auto score = [&](Index chunk) {
+    return evaluate(model, params, text, [](const Score&) { return true; }, chunk).nats_per_byte();
+  };
+  const double whole = score(4096);
+  for (const Index chunk : {1, 7, 64, 1000}) EXPECT_TRUE(std::abs(score(chunk) - whole) <= 1e-6 * whole) << chunk;
+}
+
+TYPED_TEST(TrainingContracts, AGradientThatIsNotFiniteIsSkippedAndCounted) {
+  Trainer<TypeParam> trainer(small<TypeParam>(), settings(), words(5000), 2);
+  trainer.step(0);
+  auto poisoned = trainer.params();
+  bool first = true;
+  for_each_parameter(
+      [&](const Path&, auto& leaf) {
+        if (std::exchange(first, false)) leaf.setConstant(std::numeric_limits<float>::quiet_NaN());
+      },
+      poisoned);
+  trainer.restore(poisoned, trainer.optimizer(), trainer.progress());
+  const auto before = trainer.optimizer();
+  const StepReport report = trainer.step(0);
+  EXPECT_TRUE(report.skipped);
+  EXPECT_EQ(trainer.progress().skipped, 1);
+  EXPECT_EQ(trainer.progress().steps, 2);
+  EXPECT_EQ(trainer.optimizer().updates, 1);
+  expect_same_bits(before, trainer.optimizer());
+  expect_same_bits(poisoned, trainer.params());
+}
+
+}  // namespace
+}  // namespace qllk::train
