@@ -25,7 +25,10 @@ int main(int argc, char** argv) {
   app.add_option("--prompt", prompt,
                  "Text to continue, of any bytes and any length; - reads it from standard input. Default: empty")
       ->type_name("TEXT");
-  app.add_option("--bytes", bytes, "How many bytes to make")->capture_default_str()->type_name("N");
+  app.add_option("--bytes", bytes, "How many bytes to make")
+      ->capture_default_str()
+      ->check(tool::not_negative)
+      ->type_name("N");
   app.add_option("--temperature", config.temperature, "Below 1 the likely gets likelier; 0 always takes the likeliest")
       ->capture_default_str()
       ->type_name("T");
@@ -35,7 +38,10 @@ int main(int argc, char** argv) {
   app.add_option("--top-p", config.top_p, "Draw from the likeliest bytes that have probability P together")
       ->capture_default_str()
       ->type_name("P");
-  app.add_option("--seed", seed, "The same seed gives the same bytes")->capture_default_str()->type_name("N");
+  app.add_option("--seed", seed, "The same seed gives the same bytes")
+      ->capture_default_str()
+      ->check(tool::not_negative)
+      ->type_name("N");
   return tool::run(app, argc, argv, [&] {
     const generate::Sampler sampler(config);
     const auto any = io::load_model(model_file);

@@ -42,6 +42,11 @@ inline void print_json(const nlohmann::ordered_json& object) {
   write_stdout(object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
+/// For options of whole numbers from 0 on: CLI11 takes "-1" for 2^64 - 1.
+inline std::string not_negative(const std::string& text) {
+  return text.starts_with('-') ? "is " + text + ", expected 0 or more" : "";
+}
+
 /// "1,234,567"
 inline std::string grouped(std::uint64_t number) {
   std::string digits = std::to_string(number);

@@ -80,6 +80,7 @@ struct Options {
     app.add_option("--threads", threads, "Threads; weights do not depend on it. Default: all processors")
         ->type_name("N");
     app.add_option("--seed", seed, "Of weights and batches: the same seed gives the same model. Default: 1")
+        ->check(tool::not_negative)
         ->type_name("N");
     app.add_option("--out", out,
                    "Folder for model.safetensors and training.safetensors. Default: qllk-out/1, or the next "
@@ -209,7 +210,7 @@ class Run {
   struct Smooth {
     double sum = 0, weight = 0;
     void add(double value) {
-      constexpr double kKeep = 0.98;  // about the last 50 updates
+      constexpr double kKeep = 0.95;  // about the last 20 updates
       sum = kKeep * sum + (1 - kKeep) * value;
       weight = kKeep * weight + (1 - kKeep);
     }
@@ -445,6 +446,7 @@ int main(int argc, char** argv) {
   return tool::run(app, argc, argv, [&] {
     Interrupt::watch();
     signal(SIGPIPE, SIG_IGN);  // whoever reads the progress may leave; training goes on
+    signal(SIGXFSZ, SIG_IGN);  // a file-size limit is an error of a write like others
     return train_model(options);
   });
 }
