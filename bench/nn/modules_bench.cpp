@@ -112,9 +112,17 @@ void LatentKernel(benchmark::State& state, nn::Decay decay, bool backward) {
 BENCHMARK_CAPTURE(LatentKernel, cumsum_forward, nn::Decay::none, false)->Args({256, 1});
 BENCHMARK_CAPTURE(LatentKernel, cumsum_backward, nn::Decay::none, true)->Args({256, 1});
 BENCHMARK_CAPTURE(LatentKernel, decay_forward, nn::Decay::data_dependent, false)
-    ->Args({128, 1})->Args({128, 16})->Args({256, 1})->Args({256, 16})->Args({256, 32});
+    ->Args({128, 1})
+    ->Args({128, 16})
+    ->Args({256, 1})
+    ->Args({256, 16})
+    ->Args({256, 32});
 BENCHMARK_CAPTURE(LatentKernel, decay_backward, nn::Decay::data_dependent, true)
-    ->Args({128, 1})->Args({128, 16})->Args({256, 1})->Args({256, 16})->Args({256, 32});
+    ->Args({128, 1})
+    ->Args({128, 16})
+    ->Args({256, 1})
+    ->Args({256, 16})
+    ->Args({256, 32});
 
 void ByteEmbedding(benchmark::State& state) {
   const nn::ByteEmbedding<float> embedding({.dim = state.range(0)});

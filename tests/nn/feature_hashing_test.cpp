@@ -41,7 +41,7 @@ TEST(FeatureHashing, RowsAreTheSameOnEveryMachine) {
   const Pass pass(hashing, hashing.zeros(), {'t', 'h', 'e'});
   const auto& rows = pass.cache.rows;
   ASSERT_EQ(rows.size(), 9U);
-  EXPECT_EQ(rows[0] >> 1, std::uint32_t{'t'} << 8);                      // exact: the byte and the one before it
+  EXPECT_EQ(rows[0] >> 1, std::uint32_t{'t'} << 8);  // exact: the byte and the one before it
   EXPECT_EQ(rows[3] >> 1, std::uint32_t{'h'} << 8 | std::uint32_t{'t'});
   EXPECT_EQ(rows[0] & 1, 0U);
   const std::uint64_t the = mix64((std::uint64_t{'e'} << 16 | std::uint64_t{'h'} << 8 | 't') ^ std::uint64_t{1} << 56);

@@ -153,7 +153,9 @@ TYPED_TEST(TrainingContracts, ScoresDoNotDependOnTheChunk) {
   const auto params = model.init(random);
   const auto text = words(3000);
   const auto score = [&](Index chunk) {
-    return evaluate(model, params, text, [](const Score&) { return true; }, chunk).nats_per_byte();
+    return evaluate(
+               model, params, text, [](const Score&) { return true; }, chunk)
+        .nats_per_byte();
   };
   const double whole = score(4096);
   for (const Index chunk : {1, 7, 64, 1000}) EXPECT_TRUE(std::abs(score(chunk) - whole) <= 1e-6 * whole) << chunk;

@@ -24,7 +24,9 @@ Field(const char*, Member Owner::*) -> Field<Owner, Member>;
 
 /// A struct that names its learned members: `static constexpr auto fields() { return std::tuple{Field{…}, …}; }`
 template <class T>
-concept HasFields = requires { std::remove_cvref_t<T>::fields(); };
+concept HasFields = requires {
+  std::remove_cvref_t<T>::fields();
+};
 
 /// The dotted name of a leaf, kept as a chain on the stack so that a walk never allocates.
 class Path {
@@ -62,12 +64,10 @@ void walk(const Path& path, F& f, First& first, Rest&... rest) {
     constexpr auto count = std::tuple_size_v<decltype(Node::fields())>;
     const auto visit = [&]<std::size_t I>(std::integral_constant<std::size_t, I>) {
       constexpr auto at = std::get<I>(Node::fields());
-      walk(Path(path, at.name), f, first.*(at.member),
-           rest.*(std::get<I>(std::remove_cv_t<Rest>::fields()).member)...);
+      walk(Path(path, at.name), f, first.*(at.member), rest.*(std::get<I>(std::remove_cv_t<Rest>::fields()).member)...);
     };
-    [&]<std::size_t... I>(std::index_sequence<I...>) {
-      (visit(std::integral_constant<std::size_t, I>{}), ...);
-    }(std::make_index_sequence<count>{});
+    [&]<std::size_t... I>(std::index_sequence<I...>) { (visit(std::integral_constant<std::size_t, I>{}), ...); }
+    (std::make_index_sequence<count>{});
   } else if constexpr (is_vector_v<Node>) {
     QLLK_ASSERT(((rest.size() == first.size()) && ...));
     for (std::size_t i = 0; i < first.size(); ++i) walk(Path(path, i), f, first[i], rest[i]...);
@@ -80,8 +80,10 @@ template <class Source, class Target, class Make>
 void build(const Source& source, Target& target, Make& make) {
   if constexpr (HasFields<Source>) {
     [&]<std::size_t... I>(std::index_sequence<I...>) {
-      (build(source.*(std::get<I>(Source::fields()).member), target.*(std::get<I>(Target::fields()).member), make), ...);
-    }(std::make_index_sequence<std::tuple_size_v<decltype(Source::fields())>>{});
+      (build(source.*(std::get<I>(Source::fields()).member), target.*(std::get<I>(Target::fields()).member), make),
+       ...);
+    }
+    (std::make_index_sequence<std::tuple_size_v<decltype(Source::fields())>>{});
   } else if constexpr (is_vector_v<Source>) {
     target.resize(source.size());
     for (std::size_t i = 0; i < source.size(); ++i) build(source[i], target[i], make);

@@ -77,8 +77,7 @@ class Random {
 template <class Tensor>
 void fill_uniform(Tensor& tensor, double bound, Random& random) {
   using Scalar = typename Tensor::Scalar;
-  for (Index i = 0; i < tensor.size(); ++i)
-    tensor.data()[i] = static_cast<Scalar>((2 * random.uniform() - 1) * bound);
+  for (Index i = 0; i < tensor.size(); ++i) tensor.data()[i] = static_cast<Scalar>((2 * random.uniform() - 1) * bound);
 }
 
 /// Fills with N(0, deviation²).

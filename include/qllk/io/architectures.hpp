@@ -112,7 +112,8 @@ struct Architecture<QLLKTransformer<float>> {
       Index found = 0;
       while (reader.contains(prefix + stack + "." + std::to_string(found) + ".mixer_norm.weight")) ++found;
       if (found != expected)
-        reader.fail("has " + std::to_string(found) + " blocks in '" + stack + "', expected " + std::to_string(expected));
+        reader.fail("has " + std::to_string(found) + " blocks in '" + stack + "', expected " +
+                    std::to_string(expected));
     };
     expect("embedding.weight", kByteValues, c.dim_local);
     if (c.orders > 1) {

@@ -170,7 +170,9 @@ class QLLKClassic {
   const Config& config() const { return config_; }
 
   Params zeros() const {
-    return {embedding_.zeros(), shortcut_.zeros(), {static_cast<std::size_t>(config_.layers), layer_.zeros()},
+    return {embedding_.zeros(),
+            shortcut_.zeros(),
+            {static_cast<std::size_t>(config_.layers), layer_.zeros()},
             head_.zeros()};
   }
   Grads zero_grads() const { return zeros(); }

@@ -50,8 +50,10 @@ class QLLKTransformer {
     Index decoder = 2;  // byte-level blocks after unpatching
     Index orders = 6;   // n-grams up to this many bytes
     int bits = 16;      // log2 of the rows for each order
-    typename Mixer<Scalar>::Config mixer_local{.dim = 128, .head_dim = 1, .decay = nn::Decay::data_dependent, .normalise = false, .project = true};
-    typename Mixer<Scalar>::Config mixer{.dim = 256, .head_dim = 1, .decay = nn::Decay::data_dependent, .normalise = false, .project = true};
+    typename Mixer<Scalar>::Config mixer_local{
+        .dim = 128, .head_dim = 1, .decay = nn::Decay::data_dependent, .normalise = false, .project = true};
+    typename Mixer<Scalar>::Config mixer{
+        .dim = 256, .head_dim = 1, .decay = nn::Decay::data_dependent, .normalise = false, .project = true};
     Index hidden = 2;  // width of an Mlp's hidden layer, in multiples of its input's
     bool operator==(const Config&) const = default;
   };
@@ -128,7 +130,8 @@ class QLLKTransformer {
         unpatching_({config.dim, config.dim_local * config.patch}),
         norm_({.dim = config.dim_local}),
         head_({config.dim_local, kByteValues}) {
-    for (const auto& [name, count] : {std::pair{"encoder", config.encoder}, {"layers", config.layers}, {"decoder", config.decoder}})
+    for (const auto& [name, count] :
+         {std::pair{"encoder", config.encoder}, {"layers", config.layers}, {"decoder", config.decoder}})
       if (count < 0)
         throw std::invalid_argument(std::string("QLLKTransformer: ") + name + " is " + std::to_string(count) +
                                     ", expected >= 0");
@@ -239,10 +242,16 @@ class QLLKTransformer {
  private:
   template <class T>
   static constexpr auto fields_of() {
-    return std::tuple{Field{"embedding", &T::embedding}, Field{"hashing", &T::hashing}, Field{"encoder", &T::encoder},
-                      Field{"patching", &T::patching}, Field{"blocks", &T::blocks},
-                      Field{"patch_norm", &T::patch_norm}, Field{"unpatching", &T::unpatching},
-                      Field{"decoder", &T::decoder}, Field{"norm", &T::norm}, Field{"head", &T::head}};
+    return std::tuple{Field{"embedding", &T::embedding},
+                      Field{"hashing", &T::hashing},
+                      Field{"encoder", &T::encoder},
+                      Field{"patching", &T::patching},
+                      Field{"blocks", &T::blocks},
+                      Field{"patch_norm", &T::patch_norm},
+                      Field{"unpatching", &T::unpatching},
+                      Field{"decoder", &T::decoder},
+                      Field{"norm", &T::norm},
+                      Field{"head", &T::head}};
   }
 
   static auto with_dim(auto mixer, Index dim) {

@@ -116,7 +116,8 @@ class FeatureHashing {
     const Index first = g.table.append(dy);
     g.table.reserve(g.table.entries().size() + cache.rows.size());
     for (std::size_t e = 0; e < cache.rows.size(); ++e)
-      if (cache.rows[e] != kLeftOut) g.table.add(cache.rows[e] >> 1, first + static_cast<Index>(e / orders), (cache.rows[e] & 1) != 0);
+      if (cache.rows[e] != kLeftOut)
+        g.table.add(cache.rows[e] >> 1, first + static_cast<Index>(e / orders), (cache.rows[e] & 1) != 0);
   }
 
  private:

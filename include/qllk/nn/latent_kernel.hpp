@@ -79,10 +79,7 @@ class LatentKernel {
 
   /// Throws std::invalid_argument unless dim > 0 and head_dim divides it.
   explicit LatentKernel(Config config)
-      : config_(config),
-        scan_(config.dim, config.head_dim),
-        linear_({config.dim, config.dim}),
-        norm_({config.dim}) {}
+      : config_(config), scan_(config.dim, config.head_dim), linear_({config.dim, config.dim}), norm_({config.dim}) {}
 
   const Config& config() const { return config_; }
   State initial_state(Index sequences) const {

@@ -46,7 +46,8 @@ class LatentScan {
   using State = LatentState<Scalar>;
 
   struct Cache {
-    Mat<Scalar> kept;  // head_dim 1: S_t before every position; else S before every chunk [head_dim·dim, chunks × sequences]
+    Mat<Scalar>
+        kept;  // head_dim 1: S_t before every position; else S before every chunk [head_dim·dim, chunks × sequences]
     // scratch of one chunk, always sized for a whole one
     Vec<Scalar> log_decay;
     Mat<Scalar> weight, score, masked, dmasked, scaled, from_state, into_state;
@@ -108,7 +109,8 @@ class LatentScan {
   }
 
  private:
-  static constexpr Index kChunk = 32;  // the C×C and C×head_dim products then cost about the same for heads of 16 and 32
+  static constexpr Index kChunk =
+      32;  // the C×C and C×head_dim products then cost about the same for heads of 16 and 32
 
   using Column = Eigen::Ref<Vec<Scalar>>;
   using ConstColumn = const Eigen::Ref<const Vec<Scalar>>&;

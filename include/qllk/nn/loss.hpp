@@ -45,8 +45,7 @@ double cross_entropy(Bytes targets, MatIn<Scalar> logits) {
     const auto z = logits.col(t).array();
     const Scalar largest = z.template maxCoeff<Eigen::PropagateNaN>();
     const Scalar sum = (z - largest).exp().sum();
-    nats += std::log(static_cast<double>(sum)) -
-            static_cast<double>(z[targets[static_cast<std::size_t>(t)]] - largest);
+    nats += std::log(static_cast<double>(sum)) - static_cast<double>(z[targets[static_cast<std::size_t>(t)]] - largest);
   }
   return nats;
 }

@@ -135,7 +135,8 @@ class Patching {
   Params init(Random& random) const { return linear_.init(random); }
 
   /// Writes y, advances the state.
-  void forward(const Params& p, MatIn<Scalar> x, const PatchPlan& plan, State& state, Cache& c, MatOut<Scalar> y) const {
+  void forward(const Params& p, MatIn<Scalar> x, const PatchPlan& plan, State& state, Cache& c,
+               MatOut<Scalar> y) const {
     const Index in = config_.in, pad = config_.patch - 1, patches = plan.patches();
     c.covered.resize(in * config_.patch, patches * state.cols());
     for (Index s = 0; s < state.cols(); ++s) {

@@ -18,8 +18,8 @@
 namespace qllk::testing {
 
 struct GradientCheckSettings {
-  double step = 0x1p-10;  // h; right for values of about 1
-  Index entries = 256;  // of a tensor; a larger one is sampled, and checked whole along one direction
+  double step = 0x1p-10;   // h; right for values of about 1
+  Index entries = 256;     // of a tensor; a larger one is sampled, and checked whole along one direction
   std::uint64_t seed = 1;  // of the cotangent, the direction and the samples
 };
 

@@ -29,8 +29,8 @@ struct Score {
 /// Calls progress(score) after each chunk; it returns false to stop there.
 /// Cost: one forward pass; memory for one chunk, whatever the corpus's size.
 template <class Model, class Progress>
-Score evaluate(const Model& model, const typename Model::Params& params, const data::Corpus& corpus, Progress&& progress,
-               Index chunk = 4096) {
+Score evaluate(const Model& model, const typename Model::Params& params, const data::Corpus& corpus,
+               Progress&& progress, Index chunk = 4096) {
   const FlushDenormals flush;
   auto state = model.initial_state(1);
   typename Model::Cache cache;
@@ -39,7 +39,8 @@ Score evaluate(const Model& model, const typename Model::Params& params, const d
   text[0] = kStartByte;
   Score score;
   while (score.bytes < corpus.size()) {
-    const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(static_cast<std::uint64_t>(chunk), corpus.size() - score.bytes));
+    const auto size = static_cast<std::size_t>(
+        std::min<std::uint64_t>(static_cast<std::uint64_t>(chunk), corpus.size() - score.bytes));
     corpus.copy(score.bytes, std::span(text).subspan(1, size));
     model.forward(params, Bytes(text).first(size), state, cache, logits);
     score.nats += nn::cross_entropy<typename Model::Scalar>(Bytes(text).subspan(1, size), logits);

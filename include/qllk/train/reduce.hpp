@@ -49,9 +49,8 @@ class Reducer {
     dense_.clear();
     sparse_.clear();
     for (auto& shard : shards) collect(shard.grads, sparse_);
-    pool.run(std::ssize(sparse_), [&](Index i) {
-      sparse_[static_cast<std::size_t>(i)]->sort_by_bucket(optim::RowUpdate<Scalar>::kShift);
-    });
+    pool.run(std::ssize(sparse_),
+             [&](Index i) { sparse_[static_cast<std::size_t>(i)]->sort_by_bucket(optim::RowUpdate<Scalar>::kShift); });
     pool.run(std::ssize(tiles_), [&](Index i) {
       const Tile& tile = tiles_[static_cast<std::size_t>(i)];
       auto total = values(dense_[tile.leaf], tile);

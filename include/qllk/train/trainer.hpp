@@ -38,7 +38,7 @@ struct TrainerSettings {
   optim::WarmupCosine schedule{};
   double dropout = 0;        // share of values left out, for models that have dropout
   double order_dropout = 0;  // share of positions that lose longer n-grams, for models that have hashed tables
-  double clip = 1;  // largest norm of the whole gradient
+  double clip = 1;           // largest norm of the whole gradient
   std::uint64_t seed = 1;
 };
 
@@ -129,7 +129,8 @@ class Trainer {
     } else {
       const double clip = report.gradient_norm > settings_.clip ? settings_.clip / report.gradient_norm : 1.0;
       const optim::AdamUpdate<Scalar> update(settings_.adam, ++optimizer_.updates, report.learning_rate, clip);
-      reducer_.apply(update, optim::RowUpdate<Scalar>(settings_.rows, report.learning_rate), params_, shards_[0].grads, optimizer_, *pool_);
+      reducer_.apply(update, optim::RowUpdate<Scalar>(settings_.rows, report.learning_rate), params_, shards_[0].grads,
+                     optimizer_, *pool_);
     }
     ++progress_.steps;
     progress_.bytes += count;
