@@ -1,0 +1,145 @@
+#include "qllk/io/model_file.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <variant>
+
+#include "io/temporary_folder.hpp"
+
+namespace qllk::io {
+namespace {
+
+using testing::message_of, testing::TemporaryFolder;
+using Classic = QLLKClassic<float>;
+
+template <class Tree>
+void expect_same_bits(const Tree& a, const Tree& b) {
+  for_each_parameter(
+      [](const Path& path, const auto& x, const auto& y) {
+        ASSERT_EQ(x.size(), y.size()) << path.str();
+        const auto size = static_cast<std::size_t>(x.size()) * sizeof(*x.data());
+        EXPECT_TRUE(size == 0 || std::memcmp(x.data(), y.data(), size) == 0) << path.str();
+      },
+      a, b);
+}
+
+template <class Model>
+void expect_round_trip(const Model& model) {
+  const TemporaryFolder folder;
+  Random random(3);
+  auto params = model.init(random);
+  for_each_parameter([&](const Path&, auto& leaf) { fill_normal(leaf, 1, random); }, params);
+  save_model(folder / "m", model, params);
+  const auto any = load_model(folder / "m");
+  const auto* stored = std::get_if<StoredModel<Model>>(&any);
+  ASSERT_NE(stored, nullptr);
+  EXPECT_EQ(to_json(stored->model.config()), to_json(model.config()));
+  expect_same_bits(stored->params, params);
+}
+
+TEST(ModelFile, GivesBackAClassicModel) { expect_round_trip(Classic({.dim = 24, .layers = 3, .patch = 5})); }
+
+TEST(ModelFile, GivesBackADefaultModel) {
+  QLLKTransformer<float>::Config config;
+  config.dim_local = 16;
+  config.dim = 24;
+  config.patch = 3;
+  config.encoder = 0;
+  config.layers = 2;
+  config.decoder = 1;
+  config.orders = 3;
+  config.bits = 6;
+  expect_round_trip(QLLKTransformer<float>(config));
+  config.orders = 1;  // a table without rows
+  expect_round_trip(QLLKTransformer<float>(config));
+}
+
+TEST(ModelFile, TakesTheOriginalCodesCheckpointsAsClassic) {
+  const auto stored = load_model_as<Classic>(QLLK_TEST_DATA "/classic_checkpoint.safetensors");
+  const SafetensorsReader reader(QLLK_TEST_DATA "/classic_checkpoint.safetensors");
+  EXPECT_EQ(stored.model.config(), Architecture<Classic>::infer(reader, ""));
+  EXPECT_TRUE(stored.params.decoder_head.weight.norm() > 0);
+}
+
+class DamagedModelFile : public ::testing::Test {
+ protected:
+  DamagedModelFile() {
+    Random random(1);
+    save_model(file, model, model.init(random));
+    text = testing::read_text(file);
+  }
+  std::string error() const {
+    return message_of<std::runtime_error>([&] { load_model(file); });
+  }
+  void expect_error(const std::string& words) const {
+    const std::string message = error();
+    EXPECT_NE(message.find("'" + file + "'"), std::string::npos) << message;
+    EXPECT_NE(message.find(words), std::string::npos) << message;
+    EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+  }
+  void replace(const std::string& from, const std::string& to) {
+    ASSERT_EQ(from.size(), to.size());
+    const auto at = text.find(from);
+    ASSERT_NE(at, std::string::npos) << from;
+    testing::write_text(file, std::string(text).replace(at, from.size(), to));
+  }
+
+  TemporaryFolder folder;
+  std::string file = folder / "model.safetensors";
+  Classic model{{.dim = 8, .layers = 1, .patch = 2}};
+  std::string text;
+};
+
+TEST_F(DamagedModelFile, CutAnywhereIsAnError) {
+  for (std::size_t size = 0; size < text.size(); size += 1 + size / 3) {
+    testing::write_text(file, text.substr(0, size));
+    expect_error("");
+  }
+}
+
+TEST_F(DamagedModelFile, OtherVersionsNamesAndSizesAreErrors) {
+  replace(R"("version":"1")", R"("version":"2")");
+  expect_error("version '2'");
+  replace(R"("arch":"classic")", R"("arch":"clossic")");
+  expect_error("'clossic'");
+  replace(R"(\"layers\":1)", R"(\"layers\":2)");
+  expect_error("configuration");
+  replace(R"(\"layers\":1)", R"(\"layerz\":1)");
+  expect_error("layers");
+  replace(R"(\"dim\":8)", R"(\"dim\":0)");
+  expect_error("configuration");
+  replace(R"("config":)", R"("kanfig":)");
+  expect_error("config");
+  replace(R"("byte_embedding.weight")", R"("byte_embedding.height")");
+  expect_error("byte_embedding.weight");
+}
+
+TEST_F(DamagedModelFile, WeightsThatAreNotFiniteAreErrors) {
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
+    std::string poisoned = text;
+    std::memcpy(poisoned.data() + poisoned.size() - sizeof bad, &bad, sizeof bad);
+    testing::write_text(file, poisoned);
+    expect_error("not finite");
+  }
+}
+
+TEST_F(DamagedModelFile, AnotherArchitectureThanWantedIsAnError) {
+  const auto message = message_of<std::runtime_error>([&] { load_model_as<QLLKTransformer<float>>(file); });
+  EXPECT_NE(message.find("expected 'default'"), std::string::npos) << message;
+}
+
+TEST_F(DamagedModelFile, OtherPeoplesTensorsAreErrors) {
+  const Mat<float> weight = Mat<float>::Zero(2, 2);
+  SafetensorsWriter writer;
+  writer.add("lm_head.weight", weight);
+  writer.set_metadata("format", "pt");
+  writer.write(file);
+  expect_error("not of a QLLK model");
+}
+
+}  // namespace
+}  // namespace qllk::io

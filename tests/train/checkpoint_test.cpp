@@ -1,0 +1,157 @@
+#include "qllk/train/checkpoint.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+#include "io/temporary_folder.hpp"
+
+namespace qllk::train {
+namespace {
+
+using testing::message_of, testing::TemporaryFolder;
+using Model = QLLKClassic<float>;
+
+data::Corpus text() {
+  std::vector<Byte> bytes(2000);
+  Random random(1);
+  for (auto& byte : bytes) byte = static_cast<Byte>('a' + random.below(6));
+  return data::Corpus::from_memory(std::move(bytes));
+}
+
+/// Every member differs from its default. The bindings name all members: one that is added to a struct does not compile
+/// here until it is, and then fails below until a checkpoint holds it.
+TrainerSettings unusual_settings() {
+  TrainerSettings s;
+  auto& [batch, context, shards, adam, rows, schedule, dropout, order_dropout, clip, seed] = s;
+  auto& [learning_rate, beta1, beta2, epsilon, weight_decay] = adam;
+  auto& [rate, row_beta2, row_epsilon] = rows;
+  auto& [warmup, floor] = schedule;
+  batch = 3, context = 17, shards = 2, dropout = 0.125, order_dropout = 0.3, clip = 0.7;
+  seed = std::numeric_limits<std::uint64_t>::max();
+  learning_rate = 1e-3 / 3, beta1 = 0.85, beta2 = 0.95, epsilon = 1e-7, weight_decay = 0.03;
+  rate = 3, row_beta2 = 0.9, row_epsilon = 1e-6;
+  warmup = 2, floor = 0.01;
+  return s;
+}
+
+void expect_same(const TrainerSettings& a, const TrainerSettings& b) {
+  const auto& [batch, context, shards, adam, rows, schedule, dropout, order_dropout, clip, seed] = a;
+  EXPECT_EQ(batch, b.batch);
+  EXPECT_EQ(context, b.context);
+  EXPECT_EQ(shards, b.shards);
+  const auto& [learning_rate, beta1, beta2, epsilon, weight_decay] = adam;
+  EXPECT_EQ(learning_rate, b.adam.learning_rate);
+  EXPECT_EQ(beta1, b.adam.beta1);
+  EXPECT_EQ(beta2, b.adam.beta2);
+  EXPECT_EQ(epsilon, b.adam.epsilon);
+  EXPECT_EQ(weight_decay, b.adam.weight_decay);
+  const auto& [rate, row_beta2, row_epsilon] = rows;
+  EXPECT_EQ(rate, b.rows.rate);
+  EXPECT_EQ(row_beta2, b.rows.beta2);
+  EXPECT_EQ(row_epsilon, b.rows.epsilon);
+  const auto& [warmup, floor] = schedule;
+  EXPECT_EQ(warmup, b.schedule.warmup);
+  EXPECT_EQ(floor, b.schedule.floor);
+  EXPECT_EQ(dropout, b.dropout);
+  EXPECT_EQ(order_dropout, b.order_dropout);
+  EXPECT_EQ(clip, b.clip);
+  EXPECT_EQ(seed, b.seed);
+}
+
+class CheckpointFile : public ::testing::Test {
+ protected:
+  CheckpointFile() {
+    trainer.run({.steps = 3}, [](const StepReport&) { return true; });
+    save_checkpoint(file, trainer, {.steps = 7, .seconds = 1.5}, {{"text", "a\xFFz"}, {"number", 1.0 / 3}});
+    bytes = testing::read_text(file);
+  }
+  void expect_error(const std::string& words) const {
+    const auto message = message_of<std::runtime_error>([&] {
+      const Checkpoint checkpoint(file);
+      Trainer<Model> other(checkpoint.model<Model>(), checkpoint.settings(), text(), 1);
+      checkpoint.restore(other);
+    });
+    EXPECT_NE(message.find("'" + file + "'"), std::string::npos) << message;
+    EXPECT_NE(message.find(words), std::string::npos) << message;
+    EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+  }
+  void replace(const std::string& from, const std::string& to) {
+    ASSERT_EQ(from.size(), to.size());
+    const auto at = bytes.find(from);
+    ASSERT_NE(at, std::string::npos) << from;
+    testing::write_text(file, std::string(bytes).replace(at, from.size(), to));
+  }
+
+  TemporaryFolder folder;
+  std::string file = folder / "training.safetensors";
+  Trainer<Model> trainer{Model({.dim = 8, .layers = 2, .patch = 2}), unusual_settings(), text(), 2};
+  std::string bytes;
+};
+
+TEST_F(CheckpointFile, HoldsEverything) {
+  const Checkpoint checkpoint(file);
+  EXPECT_EQ(checkpoint.arch(), "classic");
+  EXPECT_EQ(checkpoint.model<Model>().config(), trainer.model().config());
+  expect_same(unusual_settings(), checkpoint.settings());
+  EXPECT_EQ(checkpoint.budget().steps, 7);
+  EXPECT_EQ(checkpoint.budget().seconds, 1.5);
+  const auto& [steps, skipped, seen, seconds] = trainer.progress();
+  EXPECT_EQ(checkpoint.progress().steps, steps);
+  EXPECT_EQ(checkpoint.progress().skipped, skipped);
+  EXPECT_EQ(checkpoint.progress().bytes, seen);
+  EXPECT_EQ(checkpoint.progress().seconds, seconds);
+  EXPECT_EQ(checkpoint.notes().at("number"), 1.0 / 3);
+  EXPECT_EQ(checkpoint.notes().at("text"), "a\xEF\xBF\xBDz");
+}
+
+TEST_F(CheckpointFile, ABudgetWithoutBoundsComesBackWithout) {
+  save_checkpoint(file, trainer, {});
+  const Checkpoint checkpoint(file);
+  EXPECT_EQ(checkpoint.budget().steps, Budget().steps);
+  EXPECT_EQ(checkpoint.budget().seconds, Budget().seconds);
+}
+
+TEST_F(CheckpointFile, DamageIsAnError) {
+  for (std::size_t size = 0; size < bytes.size(); size += 1 + size / 3) {
+    testing::write_text(file, bytes.substr(0, size));
+    expect_error("");
+  }
+  replace(R"("version":"1")", R"("version":"9")");
+  expect_error("version '9'");
+  replace(R"(\"context\":17)", R"(\"cantext\":17)");
+  expect_error("context");
+  replace(R"(\"skipped\":0)", R"(\"skipped\":4)");
+  expect_error("progress");
+  replace(R"(\"layers\":2)", R"(\"layers\":3)");
+  expect_error("configuration");
+  replace(R"("format":"qllk-training")", R"("format":"qllk-drainage")");
+  expect_error("not a training checkpoint");
+  replace(R"("adam.first.hash_proj")", R"("adam.third.hash_proj")");
+  expect_error("adam.first.hash_proj");
+  std::string poisoned = bytes;
+  const float bad = std::numeric_limits<float>::quiet_NaN();
+  std::memcpy(poisoned.data() + poisoned.size() - sizeof bad, &bad, sizeof bad);
+  testing::write_text(file, poisoned);
+  expect_error("not finite");
+}
+
+TEST_F(CheckpointFile, AModelFileIsNotATrainingCheckpointNorTheOtherWayRound) {
+  const auto message = message_of<std::runtime_error>([&] { io::load_model(file); });
+  EXPECT_NE(message.find("training checkpoint"), std::string::npos) << message;
+  io::save_model(file, trainer.model(), trainer.params());
+  expect_error("not a training checkpoint");
+}
+
+TEST_F(CheckpointFile, AFullDiskLeavesTheOldOne) {
+  EXPECT_THROW(save_checkpoint("/dev/full", trainer, {}), std::runtime_error);
+  EXPECT_THROW(save_checkpoint(folder / "missing/training.safetensors", trainer, {}), std::runtime_error);
+  EXPECT_EQ(testing::read_text(file), bytes);
+  EXPECT_EQ(folder.entries(), 1);
+}
+
+}  // namespace
+}  // namespace qllk::train
