@@ -37,7 +37,8 @@ inline double expected_bytes(const qllk::train::Budget& budget, const qllk::trai
 inline Recipe<qllk::QLLKTransformer<float>> recipe(std::type_identity<qllk::QLLKTransformer<float>>,
                                                    std::uint64_t corpus, const qllk::train::Budget& budget) {
   Recipe<qllk::QLLKTransformer<float>> r;
-  auto& [config, settings] = r;
+  auto& config = r.config;
+  auto& settings = r.settings;
   settings.batch = 8;
   settings.adam = {.learning_rate = 4e-3, .beta2 = 0.99, .weight_decay = 0.1};
   settings.schedule.warmup = 30;
