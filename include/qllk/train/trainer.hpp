@@ -1,8 +1,6 @@
 // The training loop.
 #pragma once
 
-#include <malloc.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -14,6 +12,10 @@
 #include <type_traits>
 #include <utility>
 #include <vector>
+
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
@@ -67,7 +69,8 @@ struct StepReport {
   bool skipped;
 };
 
-/// Bytes of memory that a trainer holds; activations are all else that a step needs.
+/// Bytes of memory that a trainer holds; activations are all else that a step needs (0 where the C library
+/// does not tell).
 struct Memory {
   std::size_t parameters, gradients, optimizer, activations;
   std::size_t total() const { return parameters + gradients + optimizer + activations; }
@@ -107,7 +110,8 @@ class Trainer {
     memory_.parameters = held(params_);
     memory_.optimizer = held(optimizer_);
     memory_.gradients = shards_.size() * held(shards_[0].grads);
-    memory_.activations = heap_bytes() - before - memory_.gradients;
+    const std::size_t grown = heap_bytes() - before;
+    memory_.activations = grown > memory_.gradients ? grown - memory_.gradients : 0;
   }
 
   /// One update; `progress` in [0, 1] is the share of the budget used so far, for the learning-rate schedule.
@@ -223,8 +227,12 @@ class Trainer {
   }
 
   static std::size_t heap_bytes() {
+#if defined(__GLIBC__)
     const auto info = mallinfo2();
     return info.uordblks + info.hblkhd;
+#else
+    return 0;
+#endif
   }
 
   Model model_;
