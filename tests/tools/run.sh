@@ -3,7 +3,7 @@
 set -u
 export LC_ALL=C
 case_name=$1
-bin=$(cd "$2" && pwd) || exit 1
+bin=$2
 shift 2
 emulator=("$@")
 
