@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 #include <thread>
 #include <vector>
@@ -55,6 +56,9 @@ void check_all_transpositions(Index rows, Index cols, Index depth) {
   const Mat<double> scaled = reference(a, b, start, -0.75);
   const Mat<Scalar> zero = Mat<Scalar>::Zero(rows, cols);
   const Mat<double> product = reference(a, b, zero, 1);
+  const Vec<Scalar> bias = random_matrix<Scalar>(rows, 1, random);
+  const Mat<Scalar> biases = bias.replicate(1, cols);
+  const Mat<double> biased = reference(a, b, biases, 1);
 
   const auto check = [&](const auto& left, const auto& right) {
     Mat<Scalar> c = start;
@@ -66,6 +70,9 @@ void check_all_transpositions(Index rows, Index cols, Index depth) {
     c.setConstant(std::numeric_limits<Scalar>::quiet_NaN());
     gemm(left, right, c);
     EXPECT_TRUE(error(c, product, depth) <= 2);
+    c.setConstant(std::numeric_limits<Scalar>::quiet_NaN());
+    gemm(left, right, c, bias);
+    EXPECT_TRUE(error(c, biased, depth) <= 2);
   };
   check(a, b);
   check(at.transpose(), b);
@@ -85,6 +92,24 @@ TYPED_TEST(Gemm, IsTheProductForSizesBeyondABlock) {
   check_all_transpositions<TypeParam>(1, 257, 300);
   check_all_transpositions<TypeParam>(513, 1, 300);
   check_all_transpositions<TypeParam>(40, 300, 1);
+}
+
+TYPED_TEST(Gemm, AColumnDoesNotDependOnTheOthers) {
+  Random random(5);
+  for (const Index rows : {16, 45, 128, 300}) {
+    const auto a = random_matrix<TypeParam>(rows, 270, random);
+    const auto b = random_matrix<TypeParam>(270, 41, random);
+    Mat<TypeParam> all(rows, 41), part(rows, 41);
+    gemm(a, b, all);
+    for (const Index width : {1, 2, 5, 7, 20}) {
+      part.setZero();
+      for (Index j = 0; j < 41; j += width) {
+        const Index size = std::min(width, 41 - j);
+        gemm(a, b.middleCols(j, size), part.middleCols(j, size));
+      }
+      EXPECT_EQ(all, part) << rows << " rows, " << width << " columns at a time";
+    }
+  }
 }
 
 TYPED_TEST(Gemm, TakesBlocksOfLargerMatrices) {
@@ -135,7 +160,7 @@ TYPED_TEST(Gemm, GivesTheSameBitsInEveryThread) {
   Mat<TypeParam> here(65, 40), there(65, 40), scratch(300, 300);
   gemm(a, b, here);
   std::thread([&] {
-    gemm(big, big, scratch);  // the kept buffers are larger now
+    gemm(big, big, scratch);
     gemm(a, b, there);
   }).join();
   EXPECT_EQ(here, there);

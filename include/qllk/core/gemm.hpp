@@ -1,4 +1,4 @@
-// Eigen's matrix product with packing buffers that are kept, so that a training step does not allocate.
+// Matrix products at the speed of the processor's multiply-adds, with any compiler.
 #pragma once
 
 #include <Eigen/Core>
@@ -10,74 +10,237 @@
 namespace qllk {
 namespace detail {
 
-/// Eigen sizes its packing blocks from the caches and allocates them in every product; these live as long as the
-/// thread and only grow.
+/// Shape of the register tile: kRows packets by kCols columns of C, so that accumulators, a column of A and a value of B
+/// fit the registers (24 + 4 + 1 of 32, or 12 + 2 + 1 of 16).
 template <Real Scalar>
-class KeptBlocking : public Eigen::internal::level3_blocking<Scalar, Scalar> {
- public:
-  KeptBlocking(Index rows, Index cols, Index depth) {
-    Index kc = depth, mc = rows, nc = cols;
-    Eigen::internal::computeProductBlockingSizes<Scalar, Scalar>(kc, mc, nc, Index(1));
-    this->m_mc = mc;
-    this->m_nc = nc;
-    this->m_kc = kc;
-    thread_local Vec<Scalar> a, b;
-    if (a.size() < kc * mc) a.resize(kc * mc);
-    if (b.size() < kc * nc) b.resize(kc * nc);
-    this->m_blockA = a.data();
-    this->m_blockB = b.data();
-  }
-  void allocateA() {}
-  void allocateB() {}
-  void allocateAll() {}
+struct GemmTile {
+  using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
+  static constexpr int kPacket = Eigen::internal::unpacket_traits<Packet>::size;
+  static constexpr int kRows = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? 4 : 2;
+  static constexpr int kCols = 6;
+  static constexpr int kVectorRows =
+      8;  // packets of a matrix-vector tile: enough sums to hide the latency of a multiply-add
+  static constexpr Index kDepth = 256;
+  /// Rows of A that are packed at a time: 128 KiB, to stay in a second-level cache.
+  static constexpr Index kPanelRows =
+      std::max<Index>(kRows * kPacket, (Index{1} << 17) / Index{sizeof(Scalar)} / kDepth);
 };
+
+/// Where A, B and C begin, and their strides. A packed A is a series of strips, each as wide as the tile that reads it.
+template <Real Scalar>
+struct GemmPart {
+  Index depth;
+  bool packed;
+  const Scalar* a;
+  Index a_stride;
+  const Scalar* b;
+  Index b_stride;
+  Scalar* c;
+  Index c_stride;
+  Scalar alpha;
+  const Scalar* start;  // what a product is added to: columns of C itself, or one column for all
+  Index start_stride;   // 0 for one column
+};
+
+/// C[R packets, Cols] = start + alpha · A B, all sums in registers. Each is taken in the order of k, whatever the tile's shape:
+/// a column of C does not depend on how many columns are computed with it.
+template <Real Scalar, int R, int Cols, bool b_transposed>
+void gemm_tile(const GemmPart<Scalar>& part) {
+  using Eigen::internal::pload1, Eigen::internal::ploadu, Eigen::internal::pmadd, Eigen::internal::pset1,
+      Eigen::internal::pstoreu;
+  using Packet = typename GemmTile<Scalar>::Packet;
+  constexpr int kPacket = GemmTile<Scalar>::kPacket;
+  Packet sum[R][Cols];
+  const Scalar *a = part.a, *b = part.b;
+#pragma GCC unroll 8
+  for (int j = 0; j < Cols; ++j)
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i) sum[i][j] = pset1<Packet>(Scalar(0));
+#pragma GCC unroll 1
+  for (Index k = 0; k < part.depth; ++k) {
+    Packet column[R];
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i) column[i] = ploadu<Packet>(a + i * kPacket);
+#pragma GCC unroll 8
+    for (int j = 0; j < Cols; ++j) {
+      const Packet value = pload1<Packet>(b_transposed ? b + j : b + j * part.b_stride);
+#pragma GCC unroll 8
+      for (int i = 0; i < R; ++i) sum[i][j] = pmadd(column[i], value, sum[i][j]);
+    }
+    a += part.a_stride;
+    b += b_transposed ? part.b_stride : 1;
+  }
+  const Packet alpha = pset1<Packet>(part.alpha);
+#pragma GCC unroll 8
+  for (int j = 0; j < Cols; ++j)
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i) {
+      const Packet start = ploadu<Packet>(part.start + j * part.start_stride + i * kPacket);
+      pstoreu(part.c + j * part.c_stride + i * kPacket, pmadd(alpha, sum[i][j], start));
+    }
+}
+
+/// All rows of a strip of Cols columns, by tiles of R packets and then of fewer. A last packet that is not whole goes
+/// through a tile of its own: A is padded there, C is not.
+template <Real Scalar, int R, int Cols, bool b_transposed>
+void gemm_rows(Index rows, GemmPart<Scalar> part) {
+  constexpr Index kPacket = GemmTile<Scalar>::kPacket;
+  if (part.packed) part.a_stride = R * kPacket;
+  for (; rows >= R * kPacket; rows -= R * kPacket) {
+    gemm_tile<Scalar, R, Cols, b_transposed>(part);
+    part.a += R * kPacket * (part.packed ? part.depth : 1);
+    part.c += R * kPacket;
+    part.start += R * kPacket;
+  }
+  if (rows == 0) return;
+  if constexpr (R > 1) {
+    gemm_rows<Scalar, R / 2, Cols, b_transposed>(rows, part);
+  } else {
+    Scalar padded[kPacket * Cols] = {};
+    const auto whole = part;
+    for (Index j = 0; j < Cols; ++j)
+      for (Index i = 0; i < rows; ++i) padded[j * kPacket + i] = part.start[j * part.start_stride + i];
+    part.start = part.c = padded;
+    part.start_stride = part.c_stride = kPacket;
+    gemm_tile<Scalar, 1, Cols, b_transposed>(part);
+    for (Index j = 0; j < Cols; ++j)
+      for (Index i = 0; i < rows; ++i) whole.c[j * whole.c_stride + i] = padded[j * kPacket + i];
+  }
+}
+
+/// All columns, Cols at a time and then fewer.
+template <Real Scalar, int R, int Cols, bool b_transposed>
+void gemm_columns(Index rows, Index cols, GemmPart<Scalar> part) {
+  for (; cols >= Cols; cols -= Cols) {
+    gemm_rows<Scalar, R, Cols, b_transposed>(rows, part);
+    part.b += b_transposed ? Cols : Cols * part.b_stride;
+    part.c += Cols * part.c_stride;
+    part.start += Cols * part.start_stride;
+  }
+  if constexpr (Cols > 1) gemm_columns<Scalar, R, Cols == 6 ? 4 : Cols / 2, b_transposed>(rows, cols, part);
+}
+
+// GCC warns of any template argument that is a vector type, and every PacketBlock has one.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wignored-attributes"
+
+/// Copies rows × depth of A so that tiles read it front to back: strips of R packets of rows, k by k; the rest in strips of
+/// R/2, …, 1 packet, the last one padded with zeros.
+template <Real Scalar, bool transposed, int R = GemmTile<Scalar>::kRows>
+void gemm_pack(const Scalar* a, Index stride, Index rows, Index depth, Scalar* out) {
+  using Eigen::internal::ploadu, Eigen::internal::pstoreu;
+  using Packet = typename GemmTile<Scalar>::Packet;
+  constexpr Index kPacket = GemmTile<Scalar>::kPacket, kStrip = R * kPacket;
+  Index row = 0;
+  for (; row + kStrip <= rows; row += kStrip, out += kStrip * depth)
+    for (Index r = 0; r < kStrip; r += kPacket) {
+      Index k = 0;
+      if constexpr (!transposed) {
+        for (; k < depth; ++k) pstoreu(out + k * kStrip + r, ploadu<Packet>(a + row + r + k * stride));
+      } else {
+        const Scalar* const from = a + (row + r) * stride;
+        for (; k + kPacket <= depth; k += kPacket) {
+          Eigen::internal::PacketBlock<Packet, kPacket> block;
+          for (Index i = 0; i < kPacket; ++i) block.packet[i] = ploadu<Packet>(from + i * stride + k);
+          Eigen::internal::ptranspose(block);
+          for (Index i = 0; i < kPacket; ++i) pstoreu(out + (k + i) * kStrip + r, block.packet[i]);
+        }
+        for (; k < depth; ++k)
+          for (Index i = 0; i < kPacket; ++i) out[k * kStrip + r + i] = from[i * stride + k];
+      }
+    }
+  if (row == rows) return;
+  const Scalar* const rest = transposed ? a + row * stride : a + row;
+  if constexpr (R > 1) {
+    gemm_pack<Scalar, transposed, R / 2>(rest, stride, rows - row, depth, out);
+  } else {
+    for (Index k = 0; k < depth; ++k)
+      for (Index i = 0; i < kPacket; ++i)
+        out[k * kPacket + i] = i < rows - row ? rest[transposed ? i * stride + k : i + k * stride] : Scalar(0);
+  }
+}
+#pragma GCC diagnostic pop
+
+/// What C starts from.
+template <Real Scalar>
+struct GemmStart {
+  const Scalar* values;
+  Index stride;
+};
+
+/// Every call ends here. Pieces of A go to a buffer of this thread, as large as a second-level cache holds, or are read
+/// where they are when copying them would not pay; B is read in place, by tiles of columns that stay in the first-level
+/// cache while all rows of the piece pass.
+template <Real Scalar, bool a_transposed, bool b_transposed>
+void gemm(Index rows, Index cols, Index depth, const Scalar* a, Index a_stride, const Scalar* b, Index b_stride,
+          Scalar* c, Index c_stride, Scalar alpha, GemmStart<Scalar> start) {
+  using Tile = GemmTile<Scalar>;
+  thread_local Vec<Scalar> packed(Tile::kPanelRows * Tile::kDepth);
+  // A strip of several cache lines is fetched well at any stride; a narrower one only when it is used once.
+  constexpr bool wide_strip = Tile::kRows * Tile::kPacket * sizeof(Scalar) > 128;
+  const bool direct = !a_transposed && rows % Tile::kPacket == 0 && (wide_strip || cols <= Tile::kCols);
+  Index k = 0;
+  do {
+    const Index part_depth = std::min(Tile::kDepth, depth - k);
+    const Scalar* const b_part = b_transposed ? b + k * b_stride : b + k;
+    for (Index row = 0; row < rows; row += Tile::kPanelRows) {
+      const Index part_rows = std::min(Tile::kPanelRows, rows - row);
+      const Scalar* const a_part = a_transposed ? a + row * a_stride + k : a + row + k * a_stride;
+      GemmPart<Scalar> part{part_depth, !direct,  a_part, a_stride,           b_part,      b_stride,
+                            c + row,    c_stride, alpha,  start.values + row, start.stride};
+      if (part.packed) {
+        gemm_pack<Scalar, a_transposed>(a_part, a_stride, part_rows, part_depth, packed.data());
+        part.a = packed.data();
+      }
+      if (direct && cols == 1)
+        gemm_rows<Scalar, Tile::kVectorRows, 1, b_transposed>(part_rows, part);
+      else
+        gemm_columns<Scalar, Tile::kRows, Tile::kCols, b_transposed>(part_rows, cols, part);
+    }
+    start = {c, c_stride};
+    k += part_depth;
+  } while (k < depth);
+}
 
 template <class T>
 inline constexpr bool is_transpose_v = false;
 template <class T>
 inline constexpr bool is_transpose_v<Eigen::Transpose<T>> = true;
 
-/// Every call ends here, so that Eigen's kernels are compiled once for each transposition, not for each type of block.
-template <Real Scalar, int a_order, int b_order>
-void gemm_add(Index rows, Index cols, Index depth, const Scalar* a, Index a_stride, const Scalar* b, Index b_stride,
-              Scalar* c, Index c_stride, Scalar alpha) {
-  using Stride = Eigen::OuterStride<>;
-  if (rows == 0 || cols == 0 || depth == 0) return;
-  if (cols == 1) {  // one position, as in generation: a matrix-vector product needs no packing
-    using Strided = Eigen::Map<const Vec<Scalar>, 0, Eigen::InnerStride<>>;
-    const Eigen::Map<const Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, a_order>, 0, Stride> matrix(
-        a, rows, depth, Stride(a_stride));
-    Eigen::Map<Vec<Scalar>> out(c, rows);
-    if constexpr (b_order == Eigen::ColMajor)
-      out.noalias() += alpha * matrix * Eigen::Map<const Vec<Scalar>>(b, depth);
-    else
-      out.noalias() += alpha * matrix * Strided(b, depth, Eigen::InnerStride<>(b_stride));
-    return;
-  }
-  KeptBlocking<Scalar> blocking(rows, cols, depth);
-  Eigen::internal::general_matrix_matrix_product<Index, Scalar, a_order, false, Scalar, b_order, false, Eigen::ColMajor,
-                                                 1>::run(rows, cols, depth, a, a_stride, b, b_stride, c, 1, c_stride,
-                                                         alpha, blocking, nullptr);
+template <class A, class B, class C>
+void gemm_from(const A& a, const B& b, C& c, typename A::Scalar alpha, GemmStart<typename A::Scalar> start) {
+  QLLK_ASSERT(a.cols() == b.rows() && a.rows() == c.rows() && b.cols() == c.cols());
+  gemm<typename A::Scalar, is_transpose_v<A>, is_transpose_v<B>>(a.rows(), b.cols(), a.cols(), a.data(),
+                                                                 a.outerStride(), b.data(), b.outerStride(), c.data(),
+                                                                 c.outerStride(), alpha, start);
 }
 
 }  // namespace detail
 
 /// C += alpha · A B, where A and B are matrices, blocks or transposes of them, with contiguous columns.
-/// Cost: 2·rows·cols·depth FLOP. C must not alias A or B.
+///
+/// A column of C depends on that column of B only, bit for bit, for any number of columns. C must not alias A or B.
+/// Cost     2·rows·cols·depth FLOP; a buffer of 128 KiB a thread
+/// Source   Goto and van de Geijn 2008, section 4, with A packed and B read in place
 template <class A, class B, class C>
 void gemm_add(const A& a, const B& b, C&& c, typename A::Scalar alpha = 1) {
-  QLLK_ASSERT(a.cols() == b.rows() && a.rows() == c.rows() && b.cols() == c.cols());
-  constexpr int a_order = detail::is_transpose_v<A> ? Eigen::RowMajor : Eigen::ColMajor;
-  constexpr int b_order = detail::is_transpose_v<B> ? Eigen::RowMajor : Eigen::ColMajor;
-  detail::gemm_add<typename A::Scalar, a_order, b_order>(a.rows(), b.cols(), a.cols(), a.data(), a.outerStride(),
-                                                         b.data(), b.outerStride(), c.data(), c.outerStride(), alpha);
+  detail::gemm_from(a, b, c, alpha, {c.data(), c.outerStride()});
+}
+
+/// C = bias 1ᵀ + A B; otherwise as gemm_add.
+template <class A, class B, class C>
+void gemm(const A& a, const B& b, C&& c, const Vec<typename A::Scalar>& bias) {
+  QLLK_ASSERT(bias.size() == c.rows());
+  detail::gemm_from(a, b, c, typename A::Scalar(1), {bias.data(), 0});
 }
 
 /// C = A B; otherwise as gemm_add.
 template <class A, class B, class C>
 void gemm(const A& a, const B& b, C&& c) {
-  c.setZero();
-  gemm_add(a, b, c);
+  using Scalar = typename A::Scalar;
+  thread_local Vec<Scalar> zeros;
+  if (zeros.size() < c.rows()) zeros.setZero(c.rows());
+  detail::gemm_from(a, b, c, Scalar(1), {zeros.data(), 0});
 }
 
 }  // namespace qllk

@@ -128,8 +128,10 @@ class LatentKernel {
     cache.gate.array() = cache.gate.array().logistic();
     if (config_.decay != Decay::none) {
       cache.decay.resize(scan_.heads(), n);
-      cache.decay.colwise() = p.decay_bias;
-      if (config_.decay == Decay::data_dependent) gemm_add(p.decay_weight, x, cache.decay);
+      if (config_.decay == Decay::data_dependent)
+        gemm(p.decay_weight, x, cache.decay, p.decay_bias);
+      else
+        cache.decay.colwise() = p.decay_bias;
       cache.decay.array() = cache.decay.array().logistic();
     }
     scan_.forward(cache.q, cache.k, cache.v, cache.decay, state, cache.scan, cache.u);
@@ -151,13 +153,12 @@ class LatentKernel {
                 MatOut<Scalar> dx) const {
     QLLK_ASSERT(dy.rows() == config_.dim && dy.cols() == x.cols() && dx.rows() == x.rows() && dx.cols() == x.cols());
     for (auto* part : {&cache.du, &cache.dq, &cache.dk, &cache.dv}) part->resize(config_.dim, x.cols());
-    dx.setZero();
     if (config_.project)
       linear_.backward(p.out_proj, cache.gated, cache.linear, dy, g.out_proj, cache.du);
     else
       cache.du = dy;
     cache.dq.array() = cache.du.array() * answer(cache).array() * cache.gate.array() * (Scalar(1) - cache.gate.array());
-    linear_.backward_add(p.gate, x, cache.dq, g.gate, dx);
+    linear_.backward(p.gate, x, cache.linear, cache.dq, g.gate, dx);
     cache.du.array() *= cache.gate.array();
     if (config_.normalise) norm_.backward(p.norm, cache.u, cache.norm, cache.du, g.norm, cache.du);
     cache.ddecay.resize(cache.decay.rows(), cache.decay.cols());

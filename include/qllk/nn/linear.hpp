@@ -67,25 +67,28 @@ class Linear {
   /// Writes y. x and y must not alias.
   void forward(const Params& p, MatIn<Scalar> x, Cache&, MatOut<Scalar> y) const {
     QLLK_ASSERT(x.rows() == config_.in && y.rows() == config_.out && x.cols() == y.cols());
-    y.colwise() = p.bias;
-    gemm_add(p.weight, x, y);
+    gemm(p.weight, x, y, p.bias);
   }
 
   /// Adds to g, overwrites dx. x is the x of forward. dx must not alias x or dy.
   void backward(const Params& p, MatIn<Scalar> x, const Cache&, MatIn<Scalar> dy, Grads& g, MatOut<Scalar> dx) const {
-    dx.setZero();
-    backward_add(p, x, dy, g, dx);
+    add_gradient(x, dy, g);
+    gemm(p.weight.transpose(), dy, dx);
   }
 
   /// As backward, but adds to dx: for an input that several maps share.
   void backward_add(const Params& p, MatIn<Scalar> x, MatIn<Scalar> dy, Grads& g, MatOut<Scalar> dx) const {
-    QLLK_ASSERT(dy.rows() == config_.out && dx.rows() == config_.in && dy.cols() == x.cols());
-    gemm_add(dy, x.transpose(), g.weight);
-    for (Index t = 0; t < dy.cols(); ++t) g.bias += dy.col(t);
+    add_gradient(x, dy, g);
     gemm_add(p.weight.transpose(), dy, dx);
   }
 
  private:
+  void add_gradient(MatIn<Scalar> x, MatIn<Scalar> dy, Grads& g) const {
+    QLLK_ASSERT(dy.rows() == config_.out && x.rows() == config_.in && dy.cols() == x.cols());
+    gemm_add(dy, x.transpose(), g.weight);
+    for (Index t = 0; t < dy.cols(); ++t) g.bias += dy.col(t);
+  }
+
   Config config_;
 };
 

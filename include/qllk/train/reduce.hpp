@@ -42,8 +42,8 @@ class Reducer {
     squares_.resize(tiles_.size());
   }
 
-  /// Adds the dense gradients of all shards into those of the first and returns the norm of the sum; puts sparse gradients
-  /// in the order that `apply` needs.
+  /// Moves the dense gradients of all shards into those of the first, the others are zero then, and returns the norm of the
+  /// sum; puts sparse gradients in the order that `apply` needs.
   template <class Shards>
   double sum(Shards& shards, ThreadPool& pool) {
     dense_.clear();
@@ -54,7 +54,11 @@ class Reducer {
     pool.run(std::ssize(tiles_), [&](Index i) {
       const Tile& tile = tiles_[static_cast<std::size_t>(i)];
       auto total = values(dense_[tile.leaf], tile);
-      for (std::size_t s = 1; s < shards.size(); ++s) total += values(dense_[s * leaves_ + tile.leaf], tile);
+      for (std::size_t s = 1; s < shards.size(); ++s) {
+        auto part = values(dense_[s * leaves_ + tile.leaf], tile);
+        total += part;
+        part.setZero();
+      }
       squares_[static_cast<std::size_t>(i)] = total.square().template cast<double>().sum();
     });
     double square = 0;
@@ -62,7 +66,8 @@ class Reducer {
     return std::sqrt(square);
   }
 
-  /// Applies an optimiser's update to every tile, and `rows` to every row of a hashed table that occurred.
+  /// Applies an optimiser's update to every tile, and `rows` to every row of a hashed table that occurred. All gradients are
+  /// zero then: it costs least while they are in the cache.
   template <class Update, HasFields Params, HasFields Grads, class State>
   void apply(const Update& update, const optim::RowUpdate<Scalar>& rows, Params& params, Grads& grads, State& state,
              ThreadPool& pool) {
@@ -79,6 +84,7 @@ class Reducer {
         return std::span(dense_[which * leaves_ + tile.leaf] + tile.begin, tile.size);
       };
       update.apply(part(0), part(1), part(2), part(3), tile.decays);
+      values(part(1).data() - tile.begin, tile).setZero();
     });
     for (std::size_t t = 0; t < tables_; ++t) {
       of_table_.clear();
@@ -86,6 +92,7 @@ class Reducer {
       pool.run(rows.buckets(table_[t]->cols()),
                [&](Index bucket) { rows.apply(*table_[t], of_table_, *table_[2 * tables_ + t], bucket); });
     }
+    for (auto* grads : sparse_) grads->setZero();
   }
 
  private:

@@ -107,6 +107,7 @@ class Trainer {
     reducer_ = Reducer<Scalar>(params_);
     pool_->run(std::ssize(shards_), [&](Index i) { differentiate(i); });  // sizes every buffer; the result is not used
     reducer_.sum(shards_, *pool_);
+    clear_gradients();
     memory_.parameters = held(params_);
     memory_.optimizer = held(optimizer_);
     memory_.gradients = shards_.size() * held(shards_[0].grads);
@@ -130,6 +131,7 @@ class Trainer {
     report.skipped = !std::isfinite(nats) || !std::isfinite(report.gradient_norm);
     if (report.skipped) {
       ++progress_.skipped;
+      clear_gradients();
     } else {
       const double clip = report.gradient_norm > settings_.clip ? settings_.clip / report.gradient_norm : 1.0;
       const optim::AdamUpdate<Scalar> update(settings_.adam, ++optimizer_.updates, report.learning_rate, clip);
@@ -194,6 +196,11 @@ class Trainer {
     return s;
   }
 
+  /// Between steps all gradients are zero: `differentiate` adds to them, and the reducer leaves zeros.
+  void clear_gradients() {
+    for (auto& shard : shards_) set_zero(shard.grads);
+  }
+
   /// Loss and gradients of the shard's sequences; the gradient is of the mean over the whole batch.
   void differentiate(Index i) {
     const Index shards = std::ssize(shards_);
@@ -204,7 +211,6 @@ class Trainer {
     Shard& shard = shards_[static_cast<std::size_t>(i)];
     model_.reset(shard.state, end - begin);
     model_.reset(shard.dstate, end - begin);
-    set_zero(shard.grads);
     if constexpr (requires { shard.cache.noise; })
       shard.cache.noise = {settings_.dropout, settings_.order_dropout, Random::of(settings_.seed, progress_.steps, i)};
     model_.forward(params_, inputs, shard.state, shard.cache, shard.logits);
