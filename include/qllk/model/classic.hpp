@@ -28,16 +28,18 @@ namespace qllk {
 template <Real Scalar>
 class ClassicLayer {
  public:
-  struct Params {
-    typename nn::LatentKernel<Scalar>::Params kernel;
+  template <class Matrix>
+  struct Tensors {
+    typename nn::LatentKernel<Scalar>::template Tensors<Matrix> kernel;
     typename nn::LayerNorm<Scalar>::Params norm_a, norm_b;
-    typename nn::Linear<Scalar>::Params up, down;
+    typename nn::Linear<Scalar>::template Tensors<Matrix> up, down;
 
     static constexpr auto fields() {
-      return std::tuple{Field{"0", &Params::kernel}, Field{"1", &Params::norm_a}, Field{"2", &Params::up},
-                        Field{"4", &Params::down}, Field{"5", &Params::norm_b}};
+      return std::tuple{Field{"0", &Tensors::kernel}, Field{"1", &Tensors::norm_a}, Field{"2", &Tensors::up},
+                        Field{"4", &Tensors::down}, Field{"5", &Tensors::norm_b}};
     }
   };
+  using Params = Tensors<Mat<Scalar>>;
   using Grads = Params;
   using State = nn::LatentState<Scalar>;
 
@@ -46,7 +48,7 @@ class ClassicLayer {
     typename nn::LayerNorm<Scalar>::Cache norm_a, norm_b;
     typename nn::Linear<Scalar>::Cache linear;
     Mat<Scalar> sum, normal, slope, hidden, narrowed;  // a, LN_a(a), gelu', gelu, what LN_b sees
-    Mat<Scalar> dhidden, dnormal, dnarrowed;
+    Mat<Scalar> dhidden, dsum, dnarrowed;
   };
 
   explicit ClassicLayer(Index dim)
@@ -64,7 +66,8 @@ class ClassicLayer {
   }
 
   /// Writes y, advances the state. x and y must not alias.
-  void forward(const Params& p, MatIn<Scalar> x, State& state, Cache& c, MatOut<Scalar> y) const {
+  template <class Matrix>
+  void forward(const Tensors<Matrix>& p, MatIn<Scalar> x, State& state, Cache& c, MatOut<Scalar> y) const {
     const Index dim = x.rows(), n = x.cols();
     for (auto* part : {&c.sum, &c.normal, &c.narrowed}) part->resize(dim, n);
     for (auto* part : {&c.slope, &c.hidden}) part->resize(2 * dim, n);
@@ -77,18 +80,19 @@ class ClassicLayer {
     norm_.forward(p.norm_b, c.narrowed, c.norm_b, y);
   }
 
-  /// Adds to g, overwrites dx; dstate as in LatentKernel. dx must not alias x or dy.
-  void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Grads& g,
+  /// Adds to g, overwrites dx; dstate as in LatentKernel. dx must not alias x or dy. A g of ProductSum refers to x and cache.
+  template <class Matrix>
+  void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {
-    for (auto* part : {&c.dnormal, &c.dnarrowed}) part->resize(x.rows(), x.cols());
+    for (auto* part : {&c.dsum, &c.dnarrowed}) part->resize(x.rows(), x.cols());
     c.dhidden.resize(2 * x.rows(), x.cols());
     norm_.backward(p.norm_b, c.narrowed, c.norm_b, dy, g.norm_b, c.dnarrowed);
     down_.backward(p.down, c.hidden, c.linear, c.dnarrowed, g.down, c.dhidden);
     c.dhidden.array() *= c.slope.array();
-    up_.backward(p.up, c.normal, c.linear, c.dhidden, g.up, c.dnormal);
-    norm_.backward(p.norm_a, c.sum, c.norm_a, c.dnormal, g.norm_a, c.dnormal);
-    kernel_.backward(p.kernel, x, c.kernel, c.dnormal, dstate, g.kernel, dx);
-    dx += c.dnormal;
+    up_.backward(p.up, c.normal, c.linear, c.dhidden, g.up, c.dsum);
+    norm_.backward(p.norm_a, c.sum, c.norm_a, c.dsum, g.norm_a, c.dsum);
+    kernel_.backward(p.kernel, x, c.kernel, c.dsum, dstate, g.kernel, dx);
+    dx += c.dsum;
   }
 
  private:
@@ -118,18 +122,22 @@ class QLLKClassic {
     bool operator==(const Config&) const = default;
   };
 
-  struct Params {
+  template <class Matrix>
+  struct Tensors {
     typename nn::ByteEmbedding<Scalar>::Params byte_embedding;
     typename nn::FeatureShortcut<Scalar>::Params hash_proj;
-    std::vector<typename ClassicLayer<Scalar>::Params> layers;
-    typename nn::Linear<Scalar>::Params decoder_head;
+    std::vector<typename ClassicLayer<Scalar>::template Tensors<Matrix>> layers;
+    typename nn::Linear<Scalar>::template Tensors<Matrix> decoder_head;
 
     static constexpr auto fields() {
-      return std::tuple{Field{"byte_embedding", &Params::byte_embedding}, Field{"hash_proj", &Params::hash_proj},
-                        Field{"layers", &Params::layers}, Field{"decoder_head", &Params::decoder_head}};
+      return std::tuple{Field{"byte_embedding", &Tensors::byte_embedding}, Field{"hash_proj", &Tensors::hash_proj},
+                        Field{"layers", &Tensors::layers}, Field{"decoder_head", &Tensors::decoder_head}};
     }
   };
+  using Params = Tensors<Mat<Scalar>>;
   using Grads = Params;
+  /// Gradients whose matrix products are taken later: they refer to the cache.
+  using DeferredGrads = Tensors<ProductSum<Scalar>>;
 
   /// What a stream remembers between chunks; also the gradient of that (bytes and phase have none).
   struct State {
@@ -200,7 +208,8 @@ class QLLKClassic {
   }
 
   /// Writes logits, advances the state.
-  void forward(const Params& p, Bytes bytes, State& state, Cache& c, Mat<Scalar>& logits) const {
+  template <class P>
+  void forward(const P& p, Bytes bytes, State& state, Cache& c, Mat<Scalar>& logits) const {
     const Index sequences = state.sequences(), length = sequences > 0 ? std::ssize(bytes) / sequences : 0;
     QLLK_ASSERT(std::ssize(bytes) == sequences * length && std::ssize(p.layers) == config_.layers);
     c.plan = {config_.patch, length, state.phase};
@@ -224,9 +233,10 @@ class QLLKClassic {
     state.phase = c.plan.next_phase();
   }
 
-  /// Adds to g; turns dstate from the gradient of the final state into that of the initial one.
+  /// Adds to g, Grads or DeferredGrads; turns dstate from the gradient of the final state into that of the initial one.
+  template <class G>
   void backward(const Params& p, [[maybe_unused]] Bytes bytes, Cache& c, const Mat<Scalar>& dlogits, State& dstate,
-                Grads& g) const {
+                G& g) const {
     const Index sequences = dstate.sequences(), patches = c.plan.patches();
     QLLK_ASSERT(dlogits.cols() == std::ssize(bytes) && dlogits.cols() == sequences * c.plan.length);
     nn::spread_backward<Scalar>(c.plan, dlogits, dstate.rows, c.drows);

@@ -58,34 +58,41 @@ class QLLKTransformer {
     bool operator==(const Config&) const = default;
   };
 
-  struct Params {
+  /// What is learned, and what goes with it: Matrix is Mat, or another form of one; Hashing what FeatureHashing has of that.
+  template <class Matrix, class Hashing>
+  struct Tensors {
+    using Blocks = std::vector<typename Block::template Tensors<Matrix>>;
+    using Linear = typename nn::Linear<Scalar>::template Tensors<Matrix>;
+    using Norm = typename nn::LayerNorm<Scalar>::Params;
+
     typename nn::ByteEmbedding<Scalar>::Params embedding;
-    typename nn::FeatureHashing<Scalar>::Params hashing;
-    std::vector<typename Block::Params> encoder;
-    typename nn::Patching<Scalar>::Params patching;
-    std::vector<typename Block::Params> blocks;
-    typename nn::LayerNorm<Scalar>::Params patch_norm;
-    typename nn::Linear<Scalar>::Params unpatching;
-    std::vector<typename Block::Params> decoder;
-    typename nn::LayerNorm<Scalar>::Params norm;
-    typename nn::Linear<Scalar>::Params head;
+    Hashing hashing;
+    Blocks encoder;
+    Linear patching;
+    Blocks blocks;
+    Norm patch_norm;
+    Linear unpatching;
+    Blocks decoder;
+    Norm norm;
+    Linear head;
 
-    static constexpr auto fields() { return fields_of<Params>(); }
+    static constexpr auto fields() {
+      return std::tuple{Field{"embedding", &Tensors::embedding},
+                        Field{"hashing", &Tensors::hashing},
+                        Field{"encoder", &Tensors::encoder},
+                        Field{"patching", &Tensors::patching},
+                        Field{"blocks", &Tensors::blocks},
+                        Field{"patch_norm", &Tensors::patch_norm},
+                        Field{"unpatching", &Tensors::unpatching},
+                        Field{"decoder", &Tensors::decoder},
+                        Field{"norm", &Tensors::norm},
+                        Field{"head", &Tensors::head}};
+    }
   };
-  struct Grads {
-    typename nn::ByteEmbedding<Scalar>::Grads embedding;
-    typename nn::FeatureHashing<Scalar>::Grads hashing;
-    std::vector<typename Block::Grads> encoder;
-    typename nn::Patching<Scalar>::Grads patching;
-    std::vector<typename Block::Grads> blocks;
-    typename nn::LayerNorm<Scalar>::Grads patch_norm;
-    typename nn::Linear<Scalar>::Grads unpatching;
-    std::vector<typename Block::Grads> decoder;
-    typename nn::LayerNorm<Scalar>::Grads norm;
-    typename nn::Linear<Scalar>::Grads head;
-
-    static constexpr auto fields() { return fields_of<Grads>(); }
-  };
+  using Params = Tensors<Mat<Scalar>, typename nn::FeatureHashing<Scalar>::Params>;
+  using Grads = Tensors<Mat<Scalar>, typename nn::FeatureHashing<Scalar>::Grads>;
+  /// Gradients whose matrix products are taken later: they refer to the cache and to dlogits.
+  using DeferredGrads = Tensors<ProductSum<Scalar>, typename nn::FeatureHashing<Scalar>::Grads>;
 
   /// What a stream remembers between chunks; also the gradient of that (bytes and phase have none).
   struct State {
@@ -192,7 +199,8 @@ class QLLKTransformer {
   }
 
   /// Writes logits, advances the state.
-  void forward(const Params& p, Bytes bytes, State& state, Cache& c, Mat<Scalar>& logits) const {
+  template <class P>
+  void forward(const P& p, Bytes bytes, State& state, Cache& c, Mat<Scalar>& logits) const {
     const Index sequences = state.sequences(), n = std::ssize(bytes), length = sequences > 0 ? n / sequences : 0;
     QLLK_ASSERT(n == sequences * length);
     c.plan = {config_.patch, length, state.phase};
@@ -218,8 +226,9 @@ class QLLKTransformer {
     state.phase = c.plan.next_phase();
   }
 
-  /// Adds to g; turns dstate from the gradient of the final state into that of the initial one.
-  void backward(const Params& p, Bytes bytes, Cache& c, const Mat<Scalar>& dlogits, State& dstate, Grads& g) const {
+  /// Adds to g, Grads or DeferredGrads; turns dstate from the gradient of the final state into that of the initial one.
+  template <class G>
+  void backward(const Params& p, Bytes bytes, Cache& c, const Mat<Scalar>& dlogits, State& dstate, G& g) const {
     QLLK_ASSERT(dlogits.cols() == std::ssize(bytes));
     for (auto* part : {&c.dlocal, &c.dlocal_in}) part->resize(config_.dim_local, dlogits.cols());
     for (auto* part : {&c.dpatch, &c.dpatch_in}) part->resize(config_.dim, c.hidden[0].cols());
@@ -240,20 +249,6 @@ class QLLKTransformer {
   }
 
  private:
-  template <class T>
-  static constexpr auto fields_of() {
-    return std::tuple{Field{"embedding", &T::embedding},
-                      Field{"hashing", &T::hashing},
-                      Field{"encoder", &T::encoder},
-                      Field{"patching", &T::patching},
-                      Field{"blocks", &T::blocks},
-                      Field{"patch_norm", &T::patch_norm},
-                      Field{"unpatching", &T::unpatching},
-                      Field{"decoder", &T::decoder},
-                      Field{"norm", &T::norm},
-                      Field{"head", &T::head}};
-  }
-
   static auto with_dim(auto mixer, Index dim) {
     mixer.dim = dim;
     return mixer;

@@ -27,21 +27,23 @@ class Block {
     bool operator==(const Config&) const = default;
   };
 
-  struct Params {
+  template <class Matrix>
+  struct Tensors {
     typename LayerNorm<Scalar>::Params mixer_norm, mlp_norm;
-    typename Mixer::Params mixer;
-    typename Mlp<Scalar>::Params mlp;
+    typename Mixer::template Tensors<Matrix> mixer;
+    typename Mlp<Scalar>::template Tensors<Matrix> mlp;
 
     static constexpr auto fields() {
-      return std::tuple{Field{"mixer_norm", &Params::mixer_norm}, Field{"mixer", &Params::mixer},
-                        Field{"mlp_norm", &Params::mlp_norm}, Field{"mlp", &Params::mlp}};
+      return std::tuple{Field{"mixer_norm", &Tensors::mixer_norm}, Field{"mixer", &Tensors::mixer},
+                        Field{"mlp_norm", &Tensors::mlp_norm}, Field{"mlp", &Tensors::mlp}};
     }
   };
+  using Params = Tensors<Mat<Scalar>>;
   using Grads = Params;
   using State = typename Mixer::State;
 
   struct Cache {
-    Mat<Scalar> mixer_in, middle, mlp_in, dbranch, dnormal;
+    Mat<Scalar> mixer_in, middle, mlp_in, dmlp, dmixer, dmiddle;
     typename LayerNorm<Scalar>::Cache mixer_norm, mlp_norm;
     typename Mixer::Cache mixer;
     typename Mlp<Scalar>::Cache mlp;
@@ -62,7 +64,9 @@ class Block {
   }
 
   /// Writes y, advances the state. x and y must not alias.
-  void forward(const Params& p, MatIn<Scalar> x, State& state, Noise& noise, Cache& c, MatOut<Scalar> y) const {
+  template <class Matrix>
+  void forward(const Tensors<Matrix>& p, MatIn<Scalar> x, State& state, Noise& noise, Cache& c,
+               MatOut<Scalar> y) const {
     for (auto* part : {&c.mixer_in, &c.middle, &c.mlp_in}) part->resize(x.rows(), x.cols());
     norm_.forward(p.mixer_norm, x, c.mixer_norm, c.mixer_in);
     mixer_.forward(p.mixer, c.mixer_in, state, c.mixer, c.middle);
@@ -75,19 +79,21 @@ class Block {
   }
 
   /// Adds to g, overwrites dx; dstate as the mixer does. x is the x of forward. dx must not alias x or dy.
-  void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Grads& g,
+  /// A g of ProductSum refers to the cache.
+  template <class Matrix>
+  void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {
-    c.dnormal.resize(x.rows(), x.cols());
-    c.dbranch = dy;
-    Dropout<Scalar>::backward(c.mlp_drop, c.dbranch);
-    mlp_.backward(p.mlp, c.mlp_in, c.mlp, c.dbranch, g.mlp, c.dnormal);
-    norm_.backward(p.mlp_norm, c.middle, c.mlp_norm, c.dnormal, g.mlp_norm, c.dnormal);
-    c.dnormal += dy;  // the gradient of m
-    c.dbranch = c.dnormal;
-    Dropout<Scalar>::backward(c.mixer_drop, c.dbranch);
-    mixer_.backward(p.mixer, c.mixer_in, c.mixer, c.dbranch, dstate, g.mixer, dx);
+    c.dmiddle.resize(x.rows(), x.cols());
+    c.dmlp = dy;
+    Dropout<Scalar>::backward(c.mlp_drop, c.dmlp);
+    mlp_.backward(p.mlp, c.mlp_in, c.mlp, c.dmlp, g.mlp, c.dmiddle);
+    norm_.backward(p.mlp_norm, c.middle, c.mlp_norm, c.dmiddle, g.mlp_norm, c.dmiddle);
+    c.dmiddle += dy;
+    c.dmixer = c.dmiddle;
+    Dropout<Scalar>::backward(c.mixer_drop, c.dmixer);
+    mixer_.backward(p.mixer, c.mixer_in, c.mixer, c.dmixer, dstate, g.mixer, dx);
     norm_.backward(p.mixer_norm, x, c.mixer_norm, dx, g.mixer_norm, dx);
-    dx += c.dnormal;
+    dx += c.dmiddle;
   }
 
  private:

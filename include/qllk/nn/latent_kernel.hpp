@@ -45,23 +45,25 @@ class LatentKernel {
   };
 
   /// Members that the configuration leaves out are empty.
-  struct Params {
-    typename Linear<Scalar>::Params q_proj, k_proj, v_proj, gate, out_proj;
-    Mat<Scalar> decay_weight;  // [heads, dim]
-    Vec<Scalar> decay_bias;    // [heads]
+  template <class Matrix>
+  struct Tensors {
+    typename Linear<Scalar>::template Tensors<Matrix> q_proj, k_proj, v_proj, gate, out_proj;
+    Matrix decay_weight;     // [heads, dim]
+    Vec<Scalar> decay_bias;  // [heads]
     typename LayerNorm<Scalar>::Params norm;
 
     static constexpr auto fields() {
-      return std::tuple{Field{"q_proj", &Params::q_proj},
-                        Field{"k_proj", &Params::k_proj},
-                        Field{"v_proj", &Params::v_proj},
-                        Field{"gate", &Params::gate},
-                        Field{"decay.weight", &Params::decay_weight},
-                        Field{"decay.bias", &Params::decay_bias},
-                        Field{"norm", &Params::norm},
-                        Field{"out_proj", &Params::out_proj}};
+      return std::tuple{Field{"q_proj", &Tensors::q_proj},
+                        Field{"k_proj", &Tensors::k_proj},
+                        Field{"v_proj", &Tensors::v_proj},
+                        Field{"gate", &Tensors::gate},
+                        Field{"decay.weight", &Tensors::decay_weight},
+                        Field{"decay.bias", &Tensors::decay_bias},
+                        Field{"norm", &Tensors::norm},
+                        Field{"out_proj", &Tensors::out_proj}};
     }
   };
+  using Params = Tensors<Mat<Scalar>>;
   using Grads = Params;
   using State = LatentState<Scalar>;
 
@@ -71,7 +73,7 @@ class LatentKernel {
     Mat<Scalar> u;              // what the memory answered
     Mat<Scalar> normal;         // norm(u), where there is a norm
     Mat<Scalar> gated;          // what W_o sees
-    Mat<Scalar> du, dq, dk, dv, ddecay;
+    Mat<Scalar> du, dq, dk, dv, dgate, ddecay;
     typename LatentScan<Scalar>::Cache scan;
     typename LayerNorm<Scalar>::Cache norm;
     typename Linear<Scalar>::Cache linear;
@@ -117,7 +119,8 @@ class LatentKernel {
   }
 
   /// Writes y, advances the state. x and y must not alias.
-  void forward(const Params& p, MatIn<Scalar> x, State& state, Cache& cache, MatOut<Scalar> y) const {
+  template <class Matrix>
+  void forward(const Tensors<Matrix>& p, MatIn<Scalar> x, State& state, Cache& cache, MatOut<Scalar> y) const {
     QLLK_ASSERT(x.rows() == config_.dim && y.rows() == x.rows() && y.cols() == x.cols());
     const Index n = x.cols();
     for (auto* part : {&cache.q, &cache.k, &cache.v, &cache.gate, &cache.u}) part->resize(config_.dim, n);
@@ -148,17 +151,19 @@ class LatentKernel {
   }
 
   /// Adds to g, overwrites dx; turns dstate from the gradient of the final state into that of the initial one.
-  /// x is the x of forward. dx must not alias x or dy.
-  void backward(const Params& p, MatIn<Scalar> x, Cache& cache, MatIn<Scalar> dy, State& dstate, Grads& g,
+  /// x is the x of forward. dx must not alias x or dy. A g of ProductSum refers to x, dy and cache.
+  template <class Matrix>
+  void backward(const Params& p, MatIn<Scalar> x, Cache& cache, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {
     QLLK_ASSERT(dy.rows() == config_.dim && dy.cols() == x.cols() && dx.rows() == x.rows() && dx.cols() == x.cols());
-    for (auto* part : {&cache.du, &cache.dq, &cache.dk, &cache.dv}) part->resize(config_.dim, x.cols());
+    for (auto* part : {&cache.du, &cache.dq, &cache.dk, &cache.dv, &cache.dgate}) part->resize(config_.dim, x.cols());
     if (config_.project)
       linear_.backward(p.out_proj, cache.gated, cache.linear, dy, g.out_proj, cache.du);
     else
       cache.du = dy;
-    cache.dq.array() = cache.du.array() * answer(cache).array() * cache.gate.array() * (Scalar(1) - cache.gate.array());
-    linear_.backward(p.gate, x, cache.linear, cache.dq, g.gate, dx);
+    cache.dgate.array() =
+        cache.du.array() * answer(cache).array() * cache.gate.array() * (Scalar(1) - cache.gate.array());
+    linear_.backward(p.gate, x, cache.linear, cache.dgate, g.gate, dx);
     cache.du.array() *= cache.gate.array();
     if (config_.normalise) norm_.backward(p.norm, cache.u, cache.norm, cache.du, g.norm, cache.du);
     cache.ddecay.resize(cache.decay.rows(), cache.decay.cols());
@@ -170,7 +175,7 @@ class LatentKernel {
     if (config_.decay != Decay::none)
       for (Index t = 0; t < x.cols(); ++t) g.decay_bias += cache.ddecay.col(t);
     if (config_.decay == Decay::data_dependent) {
-      gemm_add(cache.ddecay, x.transpose(), g.decay_weight);
+      add_product(g.decay_weight, cache.ddecay, x);
       gemm_add(p.decay_weight.transpose(), cache.ddecay, dx);
     }
   }

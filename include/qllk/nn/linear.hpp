@@ -8,6 +8,7 @@
 
 #include "qllk/core/gemm.hpp"
 #include "qllk/core/parameters.hpp"
+#include "qllk/core/product_sum.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/types.hpp"
 
@@ -30,15 +31,17 @@ class Linear {
     bool operator==(const Config&) const = default;
   };
 
-  /// What is learned. Gradients and moments have this same type.
-  struct Params {
-    Mat<Scalar> weight;  // [out, in]
-    Vec<Scalar> bias;    // [out]
+  /// What is learned, and what goes with it value by value. Matrix is Mat, or another form of one.
+  template <class Matrix>
+  struct Tensors {
+    Matrix weight;     // [out, in]
+    Vec<Scalar> bias;  // [out]
 
     static constexpr auto fields() {
-      return std::tuple{Field{"weight", &Params::weight}, Field{"bias", &Params::bias}};
+      return std::tuple{Field{"weight", &Tensors::weight}, Field{"bias", &Tensors::bias}};
     }
   };
+  using Params = Tensors<Mat<Scalar>>;
   using Grads = Params;
 
   /// Backward needs x alone, and the caller has it.
@@ -65,27 +68,32 @@ class Linear {
   }
 
   /// Writes y. x and y must not alias.
-  void forward(const Params& p, MatIn<Scalar> x, Cache&, MatOut<Scalar> y) const {
+  template <class Matrix>
+  void forward(const Tensors<Matrix>& p, MatIn<Scalar> x, Cache&, MatOut<Scalar> y) const {
     QLLK_ASSERT(x.rows() == config_.in && y.rows() == config_.out && x.cols() == y.cols());
     gemm(p.weight, x, y, p.bias);
   }
 
-  /// Adds to g, overwrites dx. x is the x of forward. dx must not alias x or dy.
-  void backward(const Params& p, MatIn<Scalar> x, const Cache&, MatIn<Scalar> dy, Grads& g, MatOut<Scalar> dx) const {
+  /// Adds to g, overwrites dx. x is the x of forward. dx must not alias x or dy. A g of ProductSum refers to x and dy.
+  template <class Matrix>
+  void backward(const Params& p, MatIn<Scalar> x, const Cache&, MatIn<Scalar> dy, Tensors<Matrix>& g,
+                MatOut<Scalar> dx) const {
     add_gradient(x, dy, g);
     gemm(p.weight.transpose(), dy, dx);
   }
 
   /// As backward, but adds to dx: for an input that several maps share.
-  void backward_add(const Params& p, MatIn<Scalar> x, MatIn<Scalar> dy, Grads& g, MatOut<Scalar> dx) const {
+  template <class Matrix>
+  void backward_add(const Params& p, MatIn<Scalar> x, MatIn<Scalar> dy, Tensors<Matrix>& g, MatOut<Scalar> dx) const {
     add_gradient(x, dy, g);
     gemm_add(p.weight.transpose(), dy, dx);
   }
 
  private:
-  void add_gradient(MatIn<Scalar> x, MatIn<Scalar> dy, Grads& g) const {
+  template <class Matrix>
+  void add_gradient(MatIn<Scalar> x, MatIn<Scalar> dy, Tensors<Matrix>& g) const {
     QLLK_ASSERT(dy.rows() == config_.out && x.rows() == config_.in && dy.cols() == x.cols());
-    gemm_add(dy, x.transpose(), g.weight);
+    add_product(g.weight, dy, x);
     for (Index t = 0; t < dy.cols(); ++t) g.bias += dy.col(t);
   }
 

@@ -52,12 +52,14 @@ class Mlp {
     bool operator==(const Config&) const = default;
   };
 
-  struct Params {
-    typename Linear<Scalar>::Params up;    // dim -> hidden
-    typename Linear<Scalar>::Params down;  // hidden -> dim
+  template <class Matrix>
+  struct Tensors {
+    typename Linear<Scalar>::template Tensors<Matrix> up;    // dim -> hidden
+    typename Linear<Scalar>::template Tensors<Matrix> down;  // hidden -> dim
 
-    static constexpr auto fields() { return std::tuple{Field{"up", &Params::up}, Field{"down", &Params::down}}; }
+    static constexpr auto fields() { return std::tuple{Field{"up", &Tensors::up}, Field{"down", &Tensors::down}}; }
   };
+  using Params = Tensors<Mat<Scalar>>;
   using Grads = Params;
 
   struct Cache {
@@ -81,7 +83,8 @@ class Mlp {
   }
 
   /// Writes y. x and y must not alias.
-  void forward(const Params& p, MatIn<Scalar> x, Cache& cache, MatOut<Scalar> y) const {
+  template <class Matrix>
+  void forward(const Tensors<Matrix>& p, MatIn<Scalar> x, Cache& cache, MatOut<Scalar> y) const {
     cache.slope.resize(config_.hidden, x.cols());
     cache.hidden.resize(config_.hidden, x.cols());
     up_.forward(p.up, x, cache.linear, cache.slope);
@@ -89,8 +92,10 @@ class Mlp {
     down_.forward(p.down, cache.hidden, cache.linear, y);
   }
 
-  /// Adds to g, overwrites dx. x is the x of forward. dx must not alias x or dy.
-  void backward(const Params& p, MatIn<Scalar> x, Cache& cache, MatIn<Scalar> dy, Grads& g, MatOut<Scalar> dx) const {
+  /// Adds to g, overwrites dx. x is the x of forward. dx must not alias x or dy. A g of ProductSum refers to x, dy and cache.
+  template <class Matrix>
+  void backward(const Params& p, MatIn<Scalar> x, Cache& cache, MatIn<Scalar> dy, Tensors<Matrix>& g,
+                MatOut<Scalar> dx) const {
     cache.dhidden.resize(config_.hidden, x.cols());
     down_.backward(p.down, cache.hidden, cache.linear, dy, g.down, cache.dhidden);
     cache.dhidden.array() *= cache.slope.array();

@@ -135,8 +135,8 @@ class Patching {
   Params init(Random& random) const { return linear_.init(random); }
 
   /// Writes y, advances the state.
-  void forward(const Params& p, MatIn<Scalar> x, const PatchPlan& plan, State& state, Cache& c,
-               MatOut<Scalar> y) const {
+  template <class P>
+  void forward(const P& p, MatIn<Scalar> x, const PatchPlan& plan, State& state, Cache& c, MatOut<Scalar> y) const {
     const Index in = config_.in, pad = config_.patch - 1, patches = plan.patches();
     c.covered.resize(in * config_.patch, patches * state.cols());
     for (Index s = 0; s < state.cols(); ++s) {
@@ -153,7 +153,9 @@ class Patching {
   }
 
   /// Adds to g and to dx; turns dstate from the gradient of the final state into that of the initial one.
-  void backward(const Params& p, const PatchPlan& plan, Cache& c, MatIn<Scalar> dy, State& dstate, Grads& g,
+  /// A g of ProductSum refers to dy and the cache.
+  template <class G>
+  void backward(const Params& p, const PatchPlan& plan, Cache& c, MatIn<Scalar> dy, State& dstate, G& g,
                 MatOut<Scalar> dx) const {
     const Index in = config_.in, pad = config_.patch - 1, patches = plan.patches();
     c.dcovered.resize(c.covered.rows(), c.covered.cols());

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "qllk/core/parameters.hpp"
+#include "qllk/core/product_sum.hpp"
 #include "qllk/core/sparse_table.hpp"
 #include "qllk/core/threads.hpp"
 #include "qllk/core/types.hpp"
@@ -16,7 +17,19 @@
 
 namespace qllk::train {
 
-/// Cuts all parameters into tiles of one size, whatever the number of threads. A tile is one task, and tiles' norms are
+/// Gradients of zero for parameters of these shapes, in the form that Grads has for each leaf.
+template <HasFields Grads, HasFields Params>
+Grads zero_grads_like(const Params& params) {
+  return build_like<Grads>(params, [](const auto& p, auto& g) {
+    using Leaf = std::remove_cvref_t<decltype(g)>;
+    if constexpr (requires { g.setZero(p.rows(), p.cols()); })
+      g.setZero(p.rows(), p.cols());
+    else
+      g = Leaf(p.rows(), p.cols());
+  });
+}
+
+/// Cuts all parameters into tiles of whole columns, whatever the number of threads. A tile is one task, and tiles' norms are
 /// added in order: the result does not depend on who did what when. Hashed tables go by buckets of rows instead.
 template <Real Scalar>
 class Reducer {
@@ -32,9 +45,9 @@ class Reducer {
           if constexpr (is_hash_table_v<Leaf>) {
             ++tables_;
           } else {
-            for (Index at = 0; at < leaf.size(); at += kTile)
-              tiles_.push_back({leaves_, static_cast<std::size_t>(at),
-                                static_cast<std::size_t>(std::min(kTile, leaf.size() - at)), optim::decays_v<Leaf>});
+            const Index width = std::max(kColumns, kValues / std::max<Index>(leaf.rows(), 1));
+            for (Index at = 0; at < leaf.cols(); at += width)
+              tiles_.push_back({leaves_, leaf.rows(), at, std::min(width, leaf.cols() - at), optim::decays_v<Leaf>});
             ++leaves_;
           }
         },
@@ -42,49 +55,72 @@ class Reducer {
     squares_.resize(tiles_.size());
   }
 
-  /// Moves the dense gradients of all shards into those of the first, the others are zero then, and returns the norm of the
-  /// sum; puts sparse gradients in the order that `apply` needs.
-  template <class Shards>
-  double sum(Shards& shards, ThreadPool& pool) {
-    dense_.clear();
+  /// Writes the sum of all shards' dense gradients to `total` and returns its norm. Dense gradients of the shards are zero
+  /// then; sparse ones are in the order that `apply` needs.
+  template <class Shards, HasFields Grads>
+  double sum(Shards& shards, Grads& total, ThreadPool& pool) {
+    totals_.clear();
+    parts_.clear();
     sparse_.clear();
-    for (auto& shard : shards) collect(shard.grads, sparse_);
+    ignored_.clear();
+    collect(total, totals_, ignored_);
+    for (auto& shard : shards)
+      for_each_parameter(
+          [&](const Path&, auto& leaf) {
+            using Leaf = std::remove_cvref_t<decltype(leaf)>;
+            if constexpr (std::is_same_v<Leaf, SparseGrads<Scalar>>)
+              sparse_.push_back(&leaf);
+            else if constexpr (std::is_same_v<Leaf, ProductSum<Scalar>>)
+              parts_.push_back({nullptr, &leaf});
+            else
+              parts_.push_back({leaf.data(), nullptr});
+          },
+          shard.grads);
     pool.run(std::ssize(sparse_),
              [&](Index i) { sparse_[static_cast<std::size_t>(i)]->sort_by_bucket(optim::RowUpdate<Scalar>::kShift); });
     pool.run(std::ssize(tiles_), [&](Index i) {
       const Tile& tile = tiles_[static_cast<std::size_t>(i)];
-      auto total = values(dense_[tile.leaf], tile);
-      for (std::size_t s = 1; s < shards.size(); ++s) {
-        auto part = values(dense_[s * leaves_ + tile.leaf], tile);
-        total += part;
+      auto sum = values(totals_[tile.leaf], tile);
+      bool fresh = true;
+      for (std::size_t at = tile.leaf; at < parts_.size(); at += leaves_) {
+        if (parts_[at].products != nullptr) {
+          parts_[at].products->add_to(sum, tile.column, fresh);
+          continue;
+        }
+        auto part = values(parts_[at].dense, tile);
+        if (fresh)
+          sum = part;
+        else
+          sum += part;
+        fresh = false;
         part.setZero();
       }
-      squares_[static_cast<std::size_t>(i)] = total.square().template cast<double>().sum();
+      if (fresh) sum.setZero();
+      squares_[static_cast<std::size_t>(i)] = sum.array().square().template cast<double>().sum();
     });
     double square = 0;
     for (const double part : squares_) square += part;
     return std::sqrt(square);
   }
 
-  /// Applies an optimiser's update to every tile, and `rows` to every row of a hashed table that occurred. All gradients are
-  /// zero then: it costs least while they are in the cache.
+  /// Applies an optimiser's update with gradients `total` to every tile, and `rows` to every row of a hashed table that occurred.
   template <class Update, HasFields Params, HasFields Grads, class State>
-  void apply(const Update& update, const optim::RowUpdate<Scalar>& rows, Params& params, Grads& grads, State& state,
+  void apply(const Update& update, const optim::RowUpdate<Scalar>& rows, Params& params, Grads& total, State& state,
              ThreadPool& pool) {
     dense_.clear();
     table_.clear();
     ignored_.clear();
-    collect(params, table_);
-    collect(grads, ignored_);
-    collect(state.first, table_);
-    collect(state.second, table_);
+    collect(params, dense_, table_);
+    collect(total, dense_, ignored_);
+    collect(state.first, dense_, table_);
+    collect(state.second, dense_, table_);
     pool.run(std::ssize(tiles_), [&](Index i) {
       const Tile& tile = tiles_[static_cast<std::size_t>(i)];
       const auto part = [&](std::size_t which) {
-        return std::span(dense_[which * leaves_ + tile.leaf] + tile.begin, tile.size);
+        auto block = values(dense_[which * leaves_ + tile.leaf], tile);
+        return std::span(block.data(), static_cast<std::size_t>(block.size()));
       };
       update.apply(part(0), part(1), part(2), part(3), tile.decays);
-      values(part(1).data() - tile.begin, tile).setZero();
     });
     for (std::size_t t = 0; t < tables_; ++t) {
       of_table_.clear();
@@ -92,36 +128,42 @@ class Reducer {
       pool.run(rows.buckets(table_[t]->cols()),
                [&](Index bucket) { rows.apply(*table_[t], of_table_, *table_[2 * tables_ + t], bucket); });
     }
-    for (auto* grads : sparse_) grads->setZero();
   }
 
  private:
-  static constexpr Index kTile = 16384;  // four tiles of floats fit a second-level cache of 256 KiB
+  static constexpr Index kColumns = 64;    // so that a product reads its left factor for many columns at once
+  static constexpr Index kValues = 16384;  // four tiles of floats fit a second-level cache of 256 KiB
 
   struct Tile {
-    std::size_t leaf, begin, size;
+    std::size_t leaf;
+    Index rows, column, columns;
     bool decays;
+  };
+  struct Part {
+    Scalar* dense;
+    ProductSum<Scalar>* products;
   };
 
   template <class Tree, class Sparse>
-  void collect(Tree& tree, std::vector<Sparse*>& sparse) {
+  static void collect(Tree& tree, std::vector<Scalar*>& dense, std::vector<Sparse*>& sparse) {
     for_each_parameter(
         [&](const Path&, auto& leaf) {
           if constexpr (std::is_same_v<std::remove_cvref_t<decltype(leaf)>, Sparse>)
             sparse.push_back(&leaf);
           else
-            dense_.push_back(leaf.data());
+            dense.push_back(leaf.data());
         },
         tree);
   }
 
   static auto values(Scalar* leaf, const Tile& tile) {
-    return Eigen::Map<Eigen::Array<Scalar, Eigen::Dynamic, 1>>(leaf + tile.begin, static_cast<Index>(tile.size));
+    return Eigen::Map<Mat<Scalar>>(leaf + tile.column * tile.rows, tile.rows, tile.columns);
   }
 
   std::vector<Tile> tiles_;
   std::vector<double> squares_;
-  std::vector<Scalar*> dense_;
+  std::vector<Scalar*> dense_, totals_;
+  std::vector<Part> parts_;
   std::vector<SparseGrads<Scalar>*> sparse_, ignored_;
   std::vector<const SparseGrads<Scalar>*> of_table_;
   std::vector<HashTable<Scalar>*> table_;

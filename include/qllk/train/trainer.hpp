@@ -103,14 +103,14 @@ class Trainer {
     targets_.resize(inputs_.size());
     const std::size_t before = heap_bytes();
     shards_.resize(static_cast<std::size_t>(std::min(settings_.shards, settings_.batch)));
-    for (auto& shard : shards_) shard.grads = model_.zero_grads();
+    for (auto& shard : shards_) shard.grads = zero_grads_like<typename Model::DeferredGrads>(params_);
+    total_ = model_.zero_grads();
     reducer_ = Reducer<Scalar>(params_);
     pool_->run(std::ssize(shards_), [&](Index i) { differentiate(i); });  // sizes every buffer; the result is not used
-    reducer_.sum(shards_, *pool_);
-    clear_gradients();
+    reducer_.sum(shards_, total_, *pool_);
     memory_.parameters = held(params_);
     memory_.optimizer = held(optimizer_);
-    memory_.gradients = shards_.size() * held(shards_[0].grads);
+    memory_.gradients = held(total_);
     const std::size_t grown = heap_bytes() - before;
     memory_.activations = grown > memory_.gradients ? grown - memory_.gradients : 0;
   }
@@ -126,16 +126,15 @@ class Trainer {
 
     StepReport report{};
     report.bits_per_byte = nats / static_cast<double>(count) * nn::kBitsPerNat;
-    report.gradient_norm = reducer_.sum(shards_, *pool_);
+    report.gradient_norm = reducer_.sum(shards_, total_, *pool_);
     report.learning_rate = settings_.adam.learning_rate * settings_.schedule.factor(progress_.steps, progress);
     report.skipped = !std::isfinite(nats) || !std::isfinite(report.gradient_norm);
     if (report.skipped) {
       ++progress_.skipped;
-      clear_gradients();
     } else {
       const double clip = report.gradient_norm > settings_.clip ? settings_.clip / report.gradient_norm : 1.0;
       const optim::AdamUpdate<Scalar> update(settings_.adam, ++optimizer_.updates, report.learning_rate, clip);
-      reducer_.apply(update, optim::RowUpdate<Scalar>(settings_.rows, report.learning_rate), params_, shards_[0].grads,
+      reducer_.apply(update, optim::RowUpdate<Scalar>(settings_.rows, report.learning_rate), params_, total_,
                      optimizer_, *pool_);
     }
     ++progress_.steps;
@@ -176,7 +175,7 @@ class Trainer {
  private:
   /// What one part of a batch needs for itself.
   struct Shard {
-    typename Model::Grads grads;
+    typename Model::DeferredGrads grads;
     typename Model::Cache cache;
     typename Model::State state, dstate;
     Mat<Scalar> logits;
@@ -196,12 +195,8 @@ class Trainer {
     return s;
   }
 
-  /// Between steps all gradients are zero: `differentiate` adds to them, and the reducer leaves zeros.
-  void clear_gradients() {
-    for (auto& shard : shards_) set_zero(shard.grads);
-  }
-
-  /// Loss and gradients of the shard's sequences; the gradient is of the mean over the whole batch.
+  /// Loss and gradients of the shard's sequences; the gradient is of the mean over the whole batch. Products and rows that
+  /// the gradients list are the last step's until now; what is dense in them the reducer has left zero.
   void differentiate(Index i) {
     const Index shards = std::ssize(shards_);
     const Index begin = i * settings_.batch / shards, end = (i + 1) * settings_.batch / shards;
@@ -211,6 +206,11 @@ class Trainer {
     Shard& shard = shards_[static_cast<std::size_t>(i)];
     model_.reset(shard.state, end - begin);
     model_.reset(shard.dstate, end - begin);
+    for_each_parameter(
+        [](const Path&, auto& leaf) {
+          if constexpr (!requires { leaf.data(); }) leaf.setZero();
+        },
+        shard.grads);
     if constexpr (requires { shard.cache.noise; })
       shard.cache.noise = {settings_.dropout, settings_.order_dropout, Random::of(settings_.seed, progress_.steps, i)};
     model_.forward(params_, inputs, shard.state, shard.cache, shard.logits);
@@ -250,6 +250,7 @@ class Trainer {
   Progress progress_;
   std::vector<Byte> inputs_, targets_;
   std::vector<Shard> shards_;
+  typename Model::Grads total_;
   Reducer<Scalar> reducer_;
   Memory memory_{};
 };
