@@ -1,0 +1,95 @@
+// The command line of qllk-experiment.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "qllk/train/trainer.hpp"
+#include "recipe.hpp"
+#include "tool.hpp"
+
+namespace experiments {
+
+/// CLI::PositiveNumber lets nan pass, with which training would never end.
+inline std::string positive(const std::string& text) {
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  return *end == 0 && value > 0 && std::isfinite(value) ? "" : "is " + text + ", expected a number above 0";
+}
+
+struct Options {
+  std::string data, arch = "default", label;
+  std::optional<std::string> val, results, table;
+  std::vector<std::string> set;
+  std::optional<double> seconds, eval_every;
+  std::optional<std::uint64_t> bytes;
+  std::uint64_t val_bytes = 0, seed = 1;
+  int threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  bool plain = false;
+
+  void add_to(CLI::App& app) {
+    app.add_option("--data", data, "Text to train on: a file or a folder")->type_name("PATH");
+    app.add_option("--val", val, "Text to score on. Default: the last 10 % of --data")->type_name("PATH");
+    app.add_option("--val-bytes", val_bytes, "Score the first N bytes of it; 0: all. Default: 0")
+        ->check(tool::not_negative)
+        ->type_name("N");
+    app.add_option("--arch", arch, "Model: default or classic. Default: default")->type_name("NAME");
+    app.add_option("--label", label, "What the results call this run. Default: --arch and --set")->type_name("TEXT");
+    app.add_option("--bytes", bytes, "Train on N bytes, rounded up to whole updates: the same weights on every run")
+        ->check(positive)
+        ->type_name("N");
+    app.add_option("--seconds", seconds, "Train for T seconds. With --bytes: until the first of the two")
+        ->check(positive)
+        ->type_name("T");
+    app.add_option("--threads", threads, "Default: all processors")->check(positive)->type_name("N");
+    app.add_option("--seed", seed, "Of weights and batches. Default: 1")->check(tool::not_negative)->type_name("N");
+    app.add_option("--eval-every", eval_every, "Score after every T seconds of training too, each a line of its own")
+        ->check(positive)
+        ->type_name("T");
+    app.add_option("--set", set,
+                   "Change a member of the model's Config or of the TrainerSettings, as mixer.decay=none or batch=8. "
+                   "May be given several times")
+        ->allow_extra_args(false)
+        ->type_name("KEY=VALUE");
+    app.add_flag("--plain", plain, "Start from the defaults of the structs instead of what qllk-train would pick");
+    app.add_option(
+           "--results", results,
+           "Add the line to FILE too. A run that is in it already is not made again, whatever it is called there")
+        ->type_name("FILE");
+    app.add_option("--table", table, "Do nothing but print the results in FILE as Markdown")->type_name("FILE");
+  }
+
+  void complete() {
+    if (label.empty()) {
+      label = arch;
+      for (const auto& assignment : set) label += " " + assignment;
+    }
+    if (data.empty()) throw CLI::RequiredError("--data");
+    if (!bytes && !seconds) throw CLI::RequiredError("--bytes or --seconds");
+  }
+
+  /// For tool::recipe, which tells the bytes to expect from seconds or steps: seconds that are as good as --bytes.
+  qllk::train::Budget expected() const {
+    qllk::train::Budget budget;
+    if (seconds) budget.seconds = *seconds;
+    if (bytes)
+      budget.seconds = std::min(budget.seconds, static_cast<double>(*bytes) / tool::expected_bytes({.seconds = 1}, {}));
+    return budget;
+  }
+
+  qllk::train::Budget budget(const qllk::train::TrainerSettings& settings) const {
+    qllk::train::Budget budget;
+    if (seconds) budget.seconds = *seconds;
+    const auto step = static_cast<std::uint64_t>(std::max<qllk::Index>(1, settings.batch * settings.context));
+    if (bytes) budget.steps = static_cast<std::int64_t>((*bytes - 1) / step + 1);
+    return budget;
+  }
+};
+
+}  // namespace experiments
