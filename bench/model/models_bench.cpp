@@ -1,62 +1,124 @@
-// Whole models: bytes a second in training (an update included) and forward, by all cores.
+// Whole models: a training step (its update included) and a forward pass, by one thread and by all cores.
 #include <benchmark/benchmark.h>
 
-#include <thread>
+#include <chrono>
+#include <map>
+#include <memory>
+#include <string>
+#include <tuple>
 
+#include "flops.hpp"
 #include "qllk/data/corpus.hpp"
-#include "qllk/model/classic.hpp"
-#include "qllk/model/transformer.hpp"
 #include "qllk/train/trainer.hpp"
+#include "roofline/roofline.hpp"
+#include "text.hpp"
 
 namespace {
 
 using namespace qllk;
 
-int cores() { return static_cast<int>(std::max(1U, std::thread::hardware_concurrency())); }
+/// Seconds that one iteration of `body` takes, as Google Benchmark repeats it.
+template <class Body>
+double repeat(benchmark::State& state, Body&& body) {
+  const auto start = std::chrono::steady_clock::now();
+  for (auto _ : state) body();
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+  return elapsed.count() / static_cast<double>(state.iterations());
+}
 
-std::vector<Byte> text(std::size_t size) {
-  Random source(1);
-  std::vector<Byte> bytes(size);
-  for (auto& byte : bytes) byte = static_cast<Byte>(source.below(96));
-  return bytes;
+/// Counters: bytes a second, FLOP a second, share of peak and, by all cores, how many times faster than one thread.
+template <class Model>
+void report(benchmark::State& state, const std::string& name, double flop, double seconds) {
+  static std::map<std::tuple<std::string, Index, Index>, double> alone;
+  const Index batch = state.range(0), context = state.range(1), threads = state.range(2);
+  const auto bytes = static_cast<double>(batch * context);
+  bench::report_flop(state, bytes, flop, static_cast<int>(threads));
+  if (threads == 1)
+    alone[{name, batch, context}] = seconds;
+  else if (const auto found = alone.find({name, batch, context}); found != alone.end())
+    state.counters["speedup"] = found->second / seconds;
+}
+
+bool fits_memory(benchmark::State& state, Index bytes) {
+  constexpr std::size_t kEach = 24 << 10;  // what a byte of a batch holds in activations, roughly
+  if (static_cast<std::size_t>(bytes) * kEach < bench::memory_bytes() / 4 * 3) return true;
+  state.SkipWithError("not enough memory");
+  return false;
+}
+
+/// The trainer of these arguments; the one made last is kept, as a benchmark is called several times.
+template <class Model>
+train::Trainer<Model>& trainer(Index batch, Index context, Index threads) {
+  static std::unique_ptr<train::Trainer<Model>> made;
+  if (!made || made->settings().batch != batch || made->settings().context != context || made->threads() != threads) {
+    made.reset();
+    const train::TrainerSettings settings{.batch = batch, .context = context};
+    made = std::make_unique<train::Trainer<Model>>(Model(typename Model::Config{}), settings,
+                                                   data::Corpus::from_memory(bench::words(1 << 20)),
+                                                   static_cast<int>(threads));
+  }
+  return *made;
 }
 
 template <class Model>
 void Train(benchmark::State& state) {
-  train::TrainerSettings settings{.batch = state.range(0), .context = state.range(1)};
-  train::Trainer<Model> trainer(Model(typename Model::Config{}), settings, data::Corpus::from_memory(text(1 << 20)),
-                                cores());
-  for (auto _ : state) trainer.step(0.5);
-  state.SetBytesProcessed(state.iterations() * state.range(0) * state.range(1));
+  if (!fits_memory(state, state.range(0) * state.range(1))) return;
+  auto& made = trainer<Model>(state.range(0), state.range(1), state.range(2));
+  const double seconds = repeat(state, [&] { made.step(0.5); });
+  report<Model>(state, "train", bench::kTraining * bench::flop_of(made.model().config()), seconds);
 }
 
-/// Every core takes its share of the sequences.
+/// Every thread takes its share of the sequences.
 template <class Model>
 void Forward(benchmark::State& state) {
+  const Index batch = state.range(0), context = state.range(1);
+  if (!fits_memory(state, batch * context)) return;
   const Model model(typename Model::Config{});
-  Random source(1);
-  const auto params = model.init(source);
-  ThreadPool pool(cores());
+  static const auto params = [&] {
+    Random source(1);
+    return model.init(source);
+  }();
   struct Part {
     typename Model::State state;
     typename Model::Cache cache;
     Mat<float> logits;
   };
-  std::vector<Part> parts(static_cast<std::size_t>(pool.size()));
-  const Index share = state.range(0) / pool.size();
-  const auto bytes = text(static_cast<std::size_t>(share * state.range(1)));
-  for (auto _ : state)
-    pool.run(pool.size(), [&](Index i) {
+  ThreadPool pool(static_cast<int>(state.range(2)));
+  const Index count = std::min<Index>(pool.size(), batch);
+  std::vector<Part> parts(static_cast<std::size_t>(count));
+  const auto text = bench::words(static_cast<std::size_t>(batch * context));
+  const double seconds = repeat(state, [&] {
+    pool.run(count, [&](Index i) {
       Part& part = parts[static_cast<std::size_t>(i)];
+      const Index begin = i * batch / count, share = (i + 1) * batch / count - begin;
       model.reset(part.state, share);
+      const auto bytes =
+          Bytes(text).subspan(static_cast<std::size_t>(begin * context), static_cast<std::size_t>(share * context));
       model.forward(params, bytes, part.state, part.cache, part.logits);
     });
-  state.SetBytesProcessed(state.iterations() * pool.size() * share * state.range(1));
+  });
+  report<Model>(state, "forward", bench::flop_of(model.config()), seconds);
 }
 
-BENCHMARK(Train<QLLKClassic<float>>)->Args({4, 128})->Args({16, 512})->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK(Forward<QLLKClassic<float>>)->Args({4, 128})->Args({16, 512})->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK(Train<QLLKTransformer<float>>)->Args({16, 512})->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK(Forward<QLLKTransformer<float>>)->Args({16, 512})->UseRealTime()->Unit(benchmark::kMillisecond);
+/// Each shape by one thread, then by all cores.
+void add(const std::string& name, void (*run)(benchmark::State&),
+         std::initializer_list<std::pair<Index, Index>> shapes) {
+  auto* const made = benchmark::RegisterBenchmark(name.c_str(), run);
+  made->ArgNames({"batch", "context", "threads"})->UseRealTime()->Unit(benchmark::kMillisecond);
+  for (const auto& [batch, context] : shapes) {
+    made->Args({batch, context, 1});
+    if (bench::cores() > 1) made->Args({batch, context, bench::cores()});
+  }
+}
+
+const bool registered = [] {
+  using Classic = QLLKClassic<float>;
+  using Default = QLLKTransformer<float>;
+  add("TrainClassic", Train<Classic>, {{16, 512}, {4, 128}, {1, 65536}});
+  add("ForwardClassic", Forward<Classic>, {{16, 512}, {4, 128}, {1, 65536}});
+  add("TrainDefault", Train<Default>, {{8, 512}, {16, 512}});
+  add("ForwardDefault", Forward<Default>, {{8, 512}, {16, 512}});
+  return true;
+}();
 
 }  // namespace

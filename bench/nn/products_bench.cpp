@@ -1,15 +1,12 @@
-// Each module forward and backward, beside the raw Eigen products that it cannot do without.
+// Modules that are made of matrix products, forward and backward, beside the raw Eigen products that they cannot do without.
 #include <benchmark/benchmark.h>
 
-#include "peak.hpp"
+#include "flops.hpp"
 #include "qllk/core/threads.hpp"
-#include "qllk/nn/byte_embedding.hpp"
-#include "qllk/nn/feature_hashing.hpp"
 #include "qllk/nn/latent_kernel.hpp"
-#include "qllk/nn/layer_norm.hpp"
 #include "qllk/nn/linear.hpp"
-#include "qllk/nn/loss.hpp"
 #include "qllk/nn/mlp.hpp"
+#include "roofline/roofline.hpp"
 
 namespace {
 
@@ -20,13 +17,6 @@ constexpr Index kPositions = 1024;
 const FlushDenormals flush;
 
 M random(Index rows, Index cols) { return M::Random(rows, cols); }
-
-std::vector<Byte> text() {
-  Random source(1);
-  std::vector<Byte> bytes(kPositions);
-  for (auto& byte : bytes) byte = static_cast<Byte>(source.below(96));
-  return bytes;
-}
 
 /// The products of one Linear, as plain Eigen: forward is one, backward two.
 void EigenProduct(benchmark::State& state, bool backward) {
@@ -42,14 +32,14 @@ void EigenProduct(benchmark::State& state, bool backward) {
     }
     benchmark::ClobberMemory();
   }
-  bench::report(state, kPositions, static_cast<double>((backward ? 4 : 2) * dim * dim));
+  bench::report_flop(state, kPositions, (backward ? 2 : 1) * bench::linear_flop(dim, dim));
 }
 BENCHMARK_CAPTURE(EigenProduct, forward, false)->Arg(128)->Arg(256);
 BENCHMARK_CAPTURE(EigenProduct, backward, true)->Arg(128)->Arg(256);
 
-/// A module that maps [dim, n] to [dim, n]; `products` of its forward pass are dim × dim.
+/// A module that maps [dim, n] to [dim, n] with `flop` operations a position forward; twice as many backward.
 template <class Module>
-void Columns(benchmark::State& state, const Module& module, Index dim, bool backward, double products) {
+void Columns(benchmark::State& state, const Module& module, Index dim, bool backward, double flop) {
   Random source(1);
   const auto p = module.init(source);
   auto g = module.zeros();
@@ -64,25 +54,19 @@ void Columns(benchmark::State& state, const Module& module, Index dim, bool back
       module.forward(p, x, cache, y);
     benchmark::ClobberMemory();
   }
-  bench::report(state, kPositions, products * static_cast<double>((backward ? 4 : 2) * dim * dim));
+  bench::report_flop(state, kPositions, (backward ? 2 : 1) * flop);
 }
 
 void Linear(benchmark::State& state, bool backward) {
   const Index dim = state.range(0);
-  Columns(state, nn::Linear<float>({dim, dim}), dim, backward, 1);
-}
-void LayerNorm(benchmark::State& state, bool backward) {
-  const Index dim = state.range(0);
-  Columns(state, nn::LayerNorm<float>({.dim = dim}), dim, backward, 0);
+  Columns(state, nn::Linear<float>({dim, dim}), dim, backward, bench::linear_flop(dim, dim));
 }
 void Mlp(benchmark::State& state, bool backward) {
   const Index dim = state.range(0);
-  Columns(state, nn::Mlp<float>({dim, 2 * dim}), dim, backward, 4);
+  Columns(state, nn::Mlp<float>({dim, 2 * dim}), dim, backward, bench::mlp_flop(dim, 2 * dim));
 }
 BENCHMARK_CAPTURE(Linear, forward, false)->Arg(128)->Arg(256);
 BENCHMARK_CAPTURE(Linear, backward, true)->Arg(128)->Arg(256);
-BENCHMARK_CAPTURE(LayerNorm, forward, false)->Arg(128)->Arg(256);
-BENCHMARK_CAPTURE(LayerNorm, backward, true)->Arg(128)->Arg(256);
 BENCHMARK_CAPTURE(Mlp, forward, false)->Arg(128)->Arg(256);
 BENCHMARK_CAPTURE(Mlp, backward, true)->Arg(128)->Arg(256);
 
@@ -106,8 +90,7 @@ void LatentKernel(benchmark::State& state, nn::Decay decay, bool backward) {
       kernel.forward(p, x, memory, cache, y);
     benchmark::ClobberMemory();
   }
-  const double products = decay == nn::Decay::none ? 4 : 5 + 1.0 / static_cast<double>(state.range(1));
-  bench::report(state, kPositions, products * static_cast<double>((backward ? 4 : 2) * dim * dim));
+  bench::report_flop(state, kPositions, (backward ? 2 : 1) * bench::flop_of(kernel.config()));
 }
 BENCHMARK_CAPTURE(LatentKernel, cumsum_forward, nn::Decay::none, false)->Args({256, 1});
 BENCHMARK_CAPTURE(LatentKernel, cumsum_backward, nn::Decay::none, true)->Args({256, 1});
@@ -123,51 +106,5 @@ BENCHMARK_CAPTURE(LatentKernel, decay_backward, nn::Decay::data_dependent, true)
     ->Args({256, 1})
     ->Args({256, 16})
     ->Args({256, 32});
-
-void ByteEmbedding(benchmark::State& state) {
-  const nn::ByteEmbedding<float> embedding({.dim = state.range(0)});
-  Random source(1);
-  const auto p = embedding.init(source);
-  nn::ByteEmbedding<float>::Cache cache;
-  const auto bytes = text();
-  M y(state.range(0), kPositions);
-  for (auto _ : state) {
-    embedding.forward(p, bytes, cache, y);
-    benchmark::ClobberMemory();
-  }
-  bench::report(state, kPositions, 0);
-}
-BENCHMARK(ByteEmbedding)->Arg(128);
-
-void FeatureHashing(benchmark::State& state) {
-  const nn::FeatureHashing<float> hashing(
-      {.dim = state.range(0), .orders = 6, .bits = static_cast<int>(state.range(1))});
-  Random source(1);
-  const auto p = hashing.init(source);
-  nn::FeatureHashing<float>::State memory;
-  nn::FeatureHashing<float>::Cache cache;
-  hashing.reset(memory, 1);
-  nn::Noise none;
-  const auto bytes = text();
-  M y = M::Zero(state.range(0), kPositions);
-  for (auto _ : state) {
-    hashing.forward(p, bytes, 1, memory, none, cache, y);
-    benchmark::ClobberMemory();
-  }
-  bench::report(state, kPositions, 0);
-}
-BENCHMARK(FeatureHashing)->Args({128, 12})->Args({128, 16})->Args({128, 18});
-
-void CrossEntropy(benchmark::State& state) {
-  const auto bytes = text();
-  const M logits = random(kByteValues, kPositions);
-  M z = logits;
-  for (auto _ : state) {
-    z = logits;
-    benchmark::DoNotOptimize(nn::softmax_cross_entropy<float>(bytes, z, 1.0F));
-  }
-  bench::report(state, kPositions, 0);
-}
-BENCHMARK(CrossEntropy);
 
 }  // namespace

@@ -1,0 +1,71 @@
+// Generation, byte by byte, beside the time that it takes to read the weights: no method that goes byte by byte is faster.
+#include <benchmark/benchmark.h>
+
+#include "qllk/core/parameters.hpp"
+#include "qllk/generate/generator.hpp"
+#include "qllk/model/classic.hpp"
+#include "qllk/model/transformer.hpp"
+#include "roofline/roofline.hpp"
+#include "text.hpp"
+
+namespace {
+
+using namespace qllk;
+
+/// Bytes of weights that a model reads for each byte, and for each patch.
+struct Weights {
+  double byte, patch;
+};
+
+template <class Tree>
+double held(const Tree& tree) {
+  return static_cast<double>(parameter_count(tree)) * sizeof(float);
+}
+template <class Tree>
+double held(const std::vector<Tree>& trees) {
+  double sum = 0;
+  for (const auto& tree : trees) sum += held(tree);
+  return sum;
+}
+
+Weights weights(const QLLKClassic<float>::Params& p) {
+  return {0, held(p.hash_proj) + held(p.layers) + held(p.decoder_head)};
+}
+Weights weights(const QLLKTransformer<float>::Params& p) {
+  return {held(p.encoder) + held(p.decoder) + held(p.norm) + held(p.head),
+          held(p.patching) + held(p.blocks) + held(p.patch_norm) + held(p.unpatching)};
+}
+
+/// One iteration is one patch, after a prompt. Counters: seconds a byte, and those that reading takes at the bandwidth of the
+/// level that the weights fit in: those of each byte by themselves, those of each patch together with them. The label names
+/// the level of the latter.
+template <class Model>
+void Generate(benchmark::State& state) {
+  using benchmark::Counter;
+  const Model model(typename Model::Config{});
+  Random random(1);
+  static const auto params = model.init(random);
+  generate::Generator<Model> generator(model, params);
+  generator.feed(bench::words(1000));
+  const generate::Sampler sampler(generate::Sampler::Config{});
+  const Index patch = model.config().patch;
+  for (auto _ : state)
+    for (Index i = 0; i < patch; ++i) benchmark::DoNotOptimize(generator.next(sampler, random));
+
+  const Weights bytes = weights(params);
+  const auto& near = bench::bandwidth().level(static_cast<std::size_t>(bytes.byte));
+  const auto& far = bench::bandwidth().level(static_cast<std::size_t>(bytes.byte + bytes.patch));
+  const double each = bytes.byte + bytes.patch / static_cast<double>(patch);
+  const double reading = bytes.byte / near.core + bytes.patch / far.core / static_cast<double>(patch);
+  const double total = static_cast<double>(state.iterations() * patch);
+  state.SetItemsProcessed(static_cast<std::int64_t>(total));
+  state.counters["byte_time"] = Counter(total, Counter::kIsRate | Counter::kInvert);
+  state.counters["reading_time"] = reading;
+  state.counters["moved"] = Counter(total * each, Counter::kIsRate);
+  state.counters["of_bandwidth"] = Counter(total * reading, Counter::kIsRate);
+  state.SetLabel(far.name);
+}
+BENCHMARK(Generate<QLLKClassic<float>>)->Name("GenerateClassic")->Unit(benchmark::kMicrosecond);
+BENCHMARK(Generate<QLLKTransformer<float>>)->Name("GenerateDefault")->Unit(benchmark::kMicrosecond);
+
+}  // namespace

@@ -1,0 +1,47 @@
+// What benchmarks are measured against, measured once in the program that runs them.
+#pragma once
+
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "roofline/bandwidth.hpp"
+#include "roofline/fma_peak.hpp"
+
+namespace qllk::bench {
+
+/// FLOP/s of so many threads at once.
+inline double peak(int threads) {
+  static const double core = fma_peak(1), all = fma_peak(cores());
+  return threads >= cores() ? all : std::min(all, core * threads);
+}
+
+inline const Bandwidth& bandwidth() {
+  static const Bandwidth measured(cores());
+  return measured;
+}
+
+/// Of a benchmark that arithmetic bounds. Counters: positions (bytes or patches) a second, FLOP a second, and their share of
+/// the FMA peak of as many threads.
+inline void report_flop(benchmark::State& state, double positions, double flop, int threads = 1) {
+  using benchmark::Counter;
+  const double total = static_cast<double>(state.iterations()) * positions;
+  state.SetItemsProcessed(static_cast<std::int64_t>(total));
+  state.counters["flop"] = Counter(total * flop, Counter::kIsRate);
+  state.counters["of_peak"] = Counter(total * flop / peak(threads), Counter::kIsRate);
+}
+
+/// Of a benchmark that memory bounds, on one core. Counters: positions a second, bytes read and written a second, and their
+/// share of the read bandwidth of the level that `working_set` bytes fit in, which is the label.
+inline void report_bytes(benchmark::State& state, double positions, double bytes, std::size_t working_set) {
+  using benchmark::Counter;
+  const double total = static_cast<double>(state.iterations()) * positions;
+  const Level& level = bandwidth().level(working_set);
+  state.SetItemsProcessed(static_cast<std::int64_t>(total));
+  state.counters["moved"] = Counter(total * bytes, Counter::kIsRate);
+  state.counters["of_bandwidth"] = Counter(total * bytes / level.core, Counter::kIsRate);
+  state.SetLabel(level.name);
+}
+
+}  // namespace qllk::bench
