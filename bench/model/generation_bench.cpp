@@ -36,9 +36,9 @@ Weights weights(const QLLKTransformer<float>::Params& p) {
           held(p.patching) + held(p.blocks) + held(p.patch_norm) + held(p.unpatching)};
 }
 
-/// One iteration is one patch, after a prompt. Counters: seconds a byte, and those that reading takes at the bandwidth of the
-/// level that the weights fit in: those of each byte by themselves, those of each patch together with them. The label names
-/// the level of the latter.
+/// One iteration is one patch, after a prompt. Counters: seconds a byte, and those that reading takes at the bandwidth of a
+/// working set of their size: those of each byte by themselves, those of each patch together with them. The label names the
+/// level that the latter fit in.
 template <class Model>
 void Generate(benchmark::State& state) {
   using benchmark::Counter;
@@ -53,17 +53,17 @@ void Generate(benchmark::State& state) {
     for (Index i = 0; i < patch; ++i) benchmark::DoNotOptimize(generator.next(sampler, random));
 
   const Weights bytes = weights(params);
-  const auto& near = bench::bandwidth().level(static_cast<std::size_t>(bytes.byte));
-  const auto& far = bench::bandwidth().level(static_cast<std::size_t>(bytes.byte + bytes.patch));
-  const double each = bytes.byte + bytes.patch / static_cast<double>(patch);
-  const double reading = bytes.byte / near.core + bytes.patch / far.core / static_cast<double>(patch);
+  const auto at = [](double size) { return static_cast<std::size_t>(size); };
+  const double each = bytes.byte + bytes.patch / static_cast<double>(patch), all = bytes.byte + bytes.patch;
+  const double reading = bytes.byte / bench::bandwidth().at(at(bytes.byte)) +
+                         bytes.patch / bench::bandwidth().at(at(all)) / static_cast<double>(patch);
   const double total = static_cast<double>(state.iterations() * patch);
   state.SetItemsProcessed(static_cast<std::int64_t>(total));
   state.counters["byte_time"] = Counter(total, Counter::kIsRate | Counter::kInvert);
   state.counters["reading_time"] = reading;
   state.counters["moved"] = Counter(total * each, Counter::kIsRate);
   state.counters["of_bandwidth"] = Counter(total * reading, Counter::kIsRate);
-  state.SetLabel(far.name);
+  state.SetLabel(bench::bandwidth().level(at(all)).name);
 }
 BENCHMARK(Generate<QLLKClassic<float>>)->Name("GenerateClassic")->Unit(benchmark::kMicrosecond);
 BENCHMARK(Generate<QLLKTransformer<float>>)->Name("GenerateDefault")->Unit(benchmark::kMicrosecond);

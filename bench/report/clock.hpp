@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <utility>
 
 #include "qllk/core/threads.hpp"
 #include "roofline/fma_peak.hpp"
+#include "roofline/timing.hpp"
 
 namespace qllk::bench {
 
@@ -19,7 +19,7 @@ inline double measured_clock(int attempts) {
   double best = 0;
   std::uint64_t sum = 1, step = 3;
   for (int attempt = 0; attempt < attempts; ++attempt) {
-    const auto start = std::chrono::steady_clock::now();
+    const double start = thread_seconds();
 #pragma GCC unroll 1
     for (int round = 0; round < kRounds; ++round) {
 #pragma GCC unroll 32
@@ -28,8 +28,7 @@ inline double measured_clock(int attempts) {
         asm volatile("" : "+r"(sum), "+r"(step));  // neither merged with the next one nor added as a constant
       }
     }
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    best = std::max(best, static_cast<double>(kRounds) * kEach / seconds);
+    best = std::max(best, static_cast<double>(kRounds) * kEach / (thread_seconds() - start));
   }
   return best;
 }

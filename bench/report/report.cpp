@@ -53,7 +53,10 @@ json figures(const std::string& program, const json& output) {
                                           "byte_time",        "reading_time", "speedup", "slope"};
   json list = json::array();
   for (const auto& run : output.at("benchmarks")) {
-    json entry{{"program", program}, {"name", run.at("name")}, {"label", run.value("label", "")}};
+    std::string name = run.at("name");
+    for (const char* suffix : {"/real_time", "/manual_time", "/iterations:1"})  // how it was timed
+      if (name.ends_with(suffix)) name.erase(name.size() - std::strlen(suffix));
+    json entry{{"program", program}, {"name", name}, {"label", run.value("label", "")}};
     if (run.value("error_occurred", false)) {
       entry["error"] = run.value("error_message", "");
     } else {
@@ -142,14 +145,15 @@ void print_benchmarks(const json& list) {
       rows.push_back({"  " + text(run["name"]), "", text(run["error"])});
       continue;
     }
-    std::string more;
+    const bool limit = run["program"] == "bench_roofline";
+    std::string more = limit ? text(run["label"]) : "";
     if (run.contains("speedup")) more = formatted("%.2f × one thread", run["speedup"]);
     if (run.contains("slope")) more = formatted("slope %.3f", run["slope"]);
     if (run.contains("byte_time"))
       more = scaled(run["byte_time"], "s") + " a byte, " + scaled(run["reading_time"], "s") + " to read the weights";
-    rows.push_back({"  " + text(run["name"]), run["program"] == "bench_roofline" ? "" : scaled(run["seconds"], "s"),
+    rows.push_back({"  " + text(run["name"]), limit ? "" : scaled(run["seconds"], "s"),
                     scaled(at("items_per_second"), "/s"), scaled(at("flop"), "FLOP/s"), percent(at("of_peak")),
-                    scaled(at("moved"), "B/s"), percent(at("of_bandwidth")), text(run["label"]), more});
+                    scaled(at("moved"), "B/s"), percent(at("of_bandwidth")), limit ? "" : text(run["label"]), more});
   }
   print(rows);
 }

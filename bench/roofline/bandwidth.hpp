@@ -3,7 +3,6 @@
 
 #include <Eigen/Core>
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstddef>
 #include <string>
@@ -13,6 +12,7 @@
 #include "qllk/core/threads.hpp"
 #include "roofline/caches.hpp"
 #include "roofline/fma_peak.hpp"
+#include "roofline/timing.hpp"
 
 namespace qllk::bench {
 
@@ -38,23 +38,16 @@ float read_all(const float* values, std::size_t count, std::index_sequence<I...>
   return Eigen::internal::predux(total);
 }
 
-/// Bytes a second that `pool` reads, each thread `bytes` of its own, best of some attempts. `buffer` holds all of them.
+/// Bytes a second that `pool` reads, each thread `bytes` of its own. `buffer` holds all of them.
 inline double read_rate(ThreadPool& pool, const Vec<float>& buffer, std::size_t bytes) {
   constexpr std::size_t kEnough = std::size_t{32} << 20;
   const std::size_t count = bytes / 64 * 64 / sizeof(float), passes = std::max<std::size_t>(1, kEnough / bytes);
-  double best = 0;
-  for (int attempt = 0; attempt < (bytes > kEnough ? 2 : 6); ++attempt) {
-    const auto start = std::chrono::steady_clock::now();
-    pool.run(pool.size(), [&](Index thread) {
-      volatile float sink;
-      for (std::size_t pass = 0; pass < passes; ++pass)
-        sink = read_all(buffer.data() + static_cast<std::size_t>(thread) * count, count, std::make_index_sequence<8>{});
-      static_cast<void>(sink);
-    });
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    best = std::max(best, static_cast<double>(bytes * passes) * pool.size() / seconds);
-  }
-  return best;
+  return rate_at_once(pool, static_cast<double>(bytes * passes), bytes > kEnough ? 3 : 7, [&](Index thread) {
+    volatile float sink;
+    for (std::size_t pass = 0; pass < passes; ++pass)
+      sink = read_all(buffer.data() + static_cast<std::size_t>(thread) * count, count, std::make_index_sequence<8>{});
+    static_cast<void>(sink);
+  });
 }
 
 /// Read bandwidth of one core against working-set size, and of every level of the memory.

@@ -3,18 +3,14 @@
 
 #include <Eigen/Core>
 #include <algorithm>
-#include <chrono>
 #include <cstddef>
-#include <thread>
 #include <utility>
 
 #include "qllk/core/threads.hpp"
 #include "qllk/core/types.hpp"
+#include "roofline/timing.hpp"
 
 namespace qllk::bench {
-
-/// Number of threads that "all cores" means.
-inline int cores() { return static_cast<int>(std::max(1U, std::thread::hardware_concurrency())); }
 
 using Packet = Eigen::internal::packet_traits<float>::type;
 inline constexpr Index kPacket = static_cast<Index>(sizeof(Packet) / sizeof(float));
@@ -46,33 +42,25 @@ float run_chains(Index rounds, float factor, float addend, std::index_sequence<I
   return Eigen::internal::predux(sum);
 }
 
-/// FLOP/s of `threads` threads at once with so many chains each: the best of some short attempts, which the other programs
-/// of a busy machine hardly reach.
+/// FLOP/s of all threads at once with so many chains each.
 template <std::size_t kChains>
-double chains_rate(ThreadPool& pool, int attempts) {
+double chains_rate(ThreadPool& pool) {
   constexpr Index kRounds = 500'000;
-  double best = 0;
-  for (int attempt = 0; attempt < attempts; ++attempt) {
-    const auto start = std::chrono::steady_clock::now();
-    pool.run(pool.size(), [](Index) {
-      volatile float factor = 0.5F, addend = 0.001F, sink;  // neither known before the clock starts nor unused after it
-      sink = run_chains(kRounds, factor, addend, std::make_index_sequence<kChains>{});
-      static_cast<void>(sink);
-    });
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    best = std::max(best, 2.0 * kChains * kRounds * static_cast<double>(kPacket * pool.size()) / seconds);
-  }
-  return best;
+  return rate_at_once(pool, 2.0 * kChains * kRounds * static_cast<double>(kPacket), 15, [](Index) {
+    volatile float factor = 0.5F, addend = 0.001F, sink;  // neither known before the clock starts nor unused after it
+    sink = run_chains(kRounds, factor, addend, std::make_index_sequence<kChains>{});
+    static_cast<void>(sink);
+  });
 }
 
 /// FLOP/s of independent multiply-adds in registers, by `threads` threads at once. Few chains do not hide the latency, many
 /// do not fit the registers; how many is best differs between processors, so that several numbers are tried.
-inline double fma_peak(int threads, int attempts = 16) {
+inline double fma_peak(int threads) {
   ThreadPool pool(threads);
-  double best = std::max(chains_rate<8>(pool, attempts), chains_rate<10>(pool, attempts));
-  best = std::max({best, chains_rate<12>(pool, attempts), chains_rate<14>(pool, attempts)});
+  double best = std::max(chains_rate<8>(pool), chains_rate<10>(pool));
+  best = std::max({best, chains_rate<12>(pool), chains_rate<14>(pool)});
   if constexpr (EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32)
-    best = std::max({best, chains_rate<16>(pool, attempts), chains_rate<24>(pool, attempts)});
+    best = std::max({best, chains_rate<16>(pool), chains_rate<24>(pool)});
   return best;
 }
 

@@ -33,15 +33,15 @@ inline void report_flop(benchmark::State& state, double positions, double flop, 
 }
 
 /// Of a benchmark that memory bounds, on one core. Counters: positions a second, bytes read and written a second, and their
-/// share of the read bandwidth of the level that `working_set` bytes fit in, which is the label.
+/// share of the bandwidth at which a working set of that size is read. The label is the level that it fits in. Caches that
+/// write while they read, or a working set of which a part fits a nearer level, may show more than the whole.
 inline void report_bytes(benchmark::State& state, double positions, double bytes, std::size_t working_set) {
   using benchmark::Counter;
   const double total = static_cast<double>(state.iterations()) * positions;
-  const Level& level = bandwidth().level(working_set);
   state.SetItemsProcessed(static_cast<std::int64_t>(total));
   state.counters["moved"] = Counter(total * bytes, Counter::kIsRate);
-  state.counters["of_bandwidth"] = Counter(total * bytes / level.core, Counter::kIsRate);
-  state.SetLabel(level.name);
+  state.counters["of_bandwidth"] = Counter(total * bytes / bandwidth().at(working_set), Counter::kIsRate);
+  state.SetLabel(bandwidth().level(working_set).name);
 }
 
 }  // namespace qllk::bench

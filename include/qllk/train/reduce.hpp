@@ -96,7 +96,9 @@ class Reducer {
         part.setZero();
       }
       if (fresh) sum.setZero();
-      squares_[static_cast<std::size_t>(i)] = sum.array().square().template cast<double>().sum();
+      double square = 0;
+      for (Index j = 0; j < sum.cols(); ++j) square += static_cast<double>(sum.col(j).squaredNorm());
+      squares_[static_cast<std::size_t>(i)] = square;
     });
     double square = 0;
     for (const double part : squares_) square += part;
