@@ -1,4 +1,4 @@
-// What a byte costs as the context grows: a text is scored in chunks, its state carried from the first byte to the last.
+// What a byte costs as the context grows: a text is scored in chunks, the state carried from first to last.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>

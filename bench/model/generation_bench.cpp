@@ -1,4 +1,4 @@
-// Generation, byte by byte, beside the time that it takes to read the weights: no method that goes byte by byte is faster.
+// Generation, byte by byte, beside the time that it takes to read the weights once.
 #include <benchmark/benchmark.h>
 
 #include "qllk/core/parameters.hpp"
@@ -36,9 +36,9 @@ Weights weights(const QLLKTransformer<float>::Params& p) {
           held(p.patching) + held(p.blocks) + held(p.patch_norm) + held(p.unpatching)};
 }
 
-/// One iteration is one patch, after a prompt. Counters: seconds a byte, and those that reading takes at the bandwidth of a
-/// working set of their size: those of each byte by themselves, those of each patch together with them. The label names the
-/// level that the latter fit in.
+/// One iteration is one patch, after a prompt. Counters: seconds a byte, and those that reading takes at the bandwidth
+/// of a working set of their size: those of each byte by themselves, those of each patch together with them. The label
+/// names the level that the latter fit in.
 template <class Model>
 void Generate(benchmark::State& state) {
   using benchmark::Counter;

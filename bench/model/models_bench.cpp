@@ -17,7 +17,7 @@ namespace {
 
 using namespace qllk;
 
-/// Seconds that one iteration of `body` takes, as Google Benchmark repeats it; a first one has the pages of its memory to get.
+/// Seconds that an iteration of `body` takes. A first one, which has the pages of its memory to get, is not counted.
 template <class Body>
 double repeat(benchmark::State& state, Body&& body) {
   body();

@@ -64,8 +64,8 @@ void LayerNorm(benchmark::State& state, bool backward) {
 BENCHMARK_CAPTURE(LayerNorm, forward, false)->Arg(128)->Arg(256);
 BENCHMARK_CAPTURE(LayerNorm, backward, true)->Arg(128)->Arg(256);
 
-/// head_dim 1. Forward: q, k, v (and a) are read, S and y written; backward: those but y, and dy, are read, their gradients
-/// written.
+/// head_dim 1. Forward: q, k, v (and a) are read, S and y written; backward: those but y, and dy, are read, their
+/// gradients written.
 void Scan(benchmark::State& state, bool decays, bool backward) {
   const Index dim = state.range(0), heads = decays ? dim : 0;
   const nn::LatentScan<float> scan(dim, 1);
@@ -108,7 +108,7 @@ void ByteEmbedding(benchmark::State& state) {
 }
 BENCHMARK(ByteEmbedding)->Arg(128)->Arg(256);
 
-/// Goes through a long text, so that rows are where they would be in training. The working set is all rows that it touches.
+/// Goes through a long text, so that rows are where they would be in training. The working set: all rows it touches.
 void FeatureHashing(benchmark::State& state) {
   constexpr std::size_t kChunks = 256;
   const Index dim = 128, orders = 6;

@@ -1,4 +1,4 @@
-// Modules that are made of matrix products, forward and backward, beside the raw Eigen products that they cannot do without.
+// Modules made of matrix products, forward and backward, beside the raw Eigen products.
 #include <benchmark/benchmark.h>
 
 #include "flops.hpp"

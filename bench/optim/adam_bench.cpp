@@ -29,8 +29,8 @@ void AdamDense(benchmark::State& state) {
 }
 BENCHMARK(AdamDense)->Arg(1 << 12)->Arg(1 << 16)->Arg(1 << 22);
 
-/// 8,192 positions with 5 rows each, of a table of 5 · 2^16 rows: a position's gradient is read for each of its rows, and
-/// each row that occurs is read and written once.
+/// 8,192 positions with 5 rows each, of a table of 5 · 2^16 rows: a position's gradient is read for each of its rows,
+/// and each row that occurs is read and written once.
 void AdamRows(benchmark::State& state) {
   constexpr Index kDim = 128, kPositions = 8192, kRowsEach = 5, kRows = kRowsEach << 16;
   HashTable<float> table, moments;

@@ -4,8 +4,9 @@
     cmake --workflow --preset bench      builds our side
     python3 bench/peers/compare.py
 
-PyTorch runs with all cores and OpenBLAS. Its settings (OPENBLAS_CORETYPE, OMP_WAIT_POLICY) are tried first, the best ones
-take part in every round, and for each figure the best of them counts. A figure is the median over rounds.
+PyTorch runs with all cores and OpenBLAS, and with a malloc that keeps the memory it has. Its settings
+(OPENBLAS_CORETYPE, OMP_WAIT_POLICY) are tried first, the best ones take part in every round, and for each figure the
+best of them counts. A figure is the median over rounds.
 """
 import argparse
 import json
@@ -20,6 +21,12 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 SHAPES = ((16, 512), (4, 128), (1, 65536))
 PASSES = ("train", "forward")
+# glibc otherwise returns large blocks to the system, which hands them out again page by page; that slows training down
+KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**32),
+    "MALLOC_TRIM_THRESHOLD_": str(2**33),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
 
 
 def fail(message):
@@ -29,7 +36,9 @@ def fail(message):
 def find_python():
     """A Python that has PyTorch: the one that runs this, or the system's."""
     for python in (sys.executable, "/usr/bin/python3"):
-        if Path(python).exists() and subprocess.run([python, "-c", "import torch"], capture_output=True).returncode == 0:
+        if not Path(python).exists():
+            continue
+        if subprocess.run([python, "-c", "import torch"], capture_output=True).returncode == 0:
             return python
     fail("PyTorch is not installed; on Debian: sudo apt-get install -y python3-torch libopenblas0-openmp")
 
@@ -38,7 +47,8 @@ def core_types():
     """OpenBLAS kernels that this processor can run; None is OpenBLAS's own choice."""
     if platform.machine() in ("aarch64", "arm64"):
         return [None, "CORTEXA57"] + (["NEOVERSEN1"] if "asimddp" in Path("/proc/cpuinfo").read_text() else [])
-    flags = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "").split()
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    flags = next((line for line in lines if line.startswith("flags")), "").split()
     types = [None]
     if "avx2" in flags and "fma" in flags:
         types += ["Haswell", "Zen"]
@@ -54,6 +64,7 @@ def name_of(setting):
 
 def run_torch(python, setting, batch, context, seconds):
     env = {k: v for k, v in os.environ.items() if k not in ("OPENBLAS_CORETYPE", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")}
+    env.update(KEEP_MEMORY)
     for name, value in zip(("OPENBLAS_CORETYPE", "OMP_WAIT_POLICY"), setting):
         if value:
             env[name] = value
@@ -68,8 +79,9 @@ def run_ours(program, batch, context, seconds):
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out.json"
         threads = os.cpu_count()
-        command = [program, f"--benchmark_filter=^(Train|Forward)Classic/batch:{batch}/context:{context}/threads:{threads}/",
-                   f"--benchmark_min_time={seconds}", f"--benchmark_out={out}", "--benchmark_out_format=json"]
+        shape = f"batch:{batch}/context:{context}/threads:{threads}"
+        command = [program, f"--benchmark_filter=^(Train|Forward)Classic/{shape}/", f"--benchmark_min_time={seconds}",
+                   f"--benchmark_out={out}", "--benchmark_out_format=json"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             fail(f"{program} failed:\n{done.stderr}")
@@ -87,9 +99,8 @@ def best_settings(python, seconds):
     """The two best in training and the best in forward, at the largest of the usual shapes."""
     trials = {}
     for setting in [(core_type, wait) for core_type in core_types() for wait in (None, "passive")]:
-        trials[setting] = run_torch(python, setting, *SHAPES[0], seconds)
-        print(f"  {name_of(setting):60} train {trials[setting]['train']:9,.0f}  forward {trials[setting]['forward']:9,.0f}",
-              flush=True)
+        trial = trials[setting] = run_torch(python, setting, *SHAPES[0], seconds)
+        print(f"  {name_of(setting):60} train {trial['train']:9,.0f}  forward {trial['forward']:9,.0f}", flush=True)
     ranked = sorted(trials, key=lambda s: -trials[s]["train"])
     return list(dict.fromkeys(ranked[:2] + [max(trials, key=lambda s: trials[s]["forward"])]))
 

@@ -47,7 +47,8 @@ class Classic(nn.Module):
         batch, length = data.shape
         shifted = functional.pad(data, (self.patch - 1, 0))[:, :length]
         patches = shifted.reshape(-1, self.patch)
-        h = functional.embedding_bag(patches, self.embedding.weight, mode="mean").reshape(batch, length // self.patch, -1)
+        h = functional.embedding_bag(patches, self.embedding.weight, mode="mean")
+        h = h.reshape(batch, length // self.patch, -1)
         h = h + torch.tanh(self.shortcut(h))
         for layer in self.layers:
             h = layer(h)
@@ -90,10 +91,10 @@ def main():
     model = Classic(args.dim, args.layers, args.patch)
     stream = torch.randint(0, 256, (args.batch, args.context + 1))
     data, targets = stream[:, :-1].contiguous(), stream[:, 1:].reshape(-1)
-    adam = torch.optim.AdamW(model.parameters(), lr=1e-3, foreach=True)
+    adam = torch.optim.AdamW(model.parameters(), lr=1e-3)
 
     def train():
-        adam.zero_grad(set_to_none=True)
+        adam.zero_grad(set_to_none=False)  # faster: new gradients are memory that the system has to hand out again
         functional.cross_entropy(model(data).reshape(-1, 256), targets).backward()
         adam.step()
 

@@ -12,8 +12,8 @@
 
 namespace qllk::bench {
 
-/// Cycles a second: additions that wait for each other take one cycle each, on every processor since long. Works where no
-/// file tells the clock, as in most virtual machines. The best of `attempts` of about a millisecond.
+/// Cycles a second: additions that wait for each other take one cycle each, on every processor since long. Works where
+/// no file tells the clock, as in most virtual machines. The best of `attempts` of about a millisecond.
 inline double measured_clock(int attempts) {
   constexpr int kRounds = 100'000, kEach = 32;
   double best = 0;

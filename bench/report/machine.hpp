@@ -49,8 +49,8 @@ inline std::optional<double> temperature() {
   return hottest;
 }
 
-/// A Raspberry Pi's word on throttling. Bits 0-3: now under-voltage, clock capped, throttled, at the soft limit of temperature;
-/// bits 16-19: one of these since the board started.
+/// A Raspberry Pi's word on throttling. Bits 0-3: now under-voltage, clock capped, throttled, at the soft limit of
+/// temperature; bits 16-19: one of these since the board started.
 inline std::optional<std::uint32_t> throttling_bits() {
   const auto parse = [](const std::string& text) -> std::optional<std::uint32_t> {
     try {

@@ -119,7 +119,9 @@ void print_machine(const json& results) {
       {"governor", text(last["governor"])},
       {"temperature", both("temperature", "%.1f °C")},
       {"throttling bits",
-       bits(first["throttling_bits"]) + " at the start, " + bits(last["throttling_bits"]) + " at the end"},
+       first["throttling_bits"].is_null() && last["throttling_bits"].is_null()
+           ? text(json())
+           : bits(first["throttling_bits"]) + " at the start, " + bits(last["throttling_bits"]) + " at the end"},
       {"load average", both("load", "%.2f")},
       {"compiler", results["compiler"].get<std::string>()},
       {"flags", results["flags"].get<std::string>()},

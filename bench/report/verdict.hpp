@@ -11,8 +11,8 @@ namespace qllk::bench {
 
 /// Reasons why a run does not count, from looks at the machine in the order in which they were taken; none if it does.
 ///
-/// A Raspberry Pi's bits say what is so now, and what was so since it started: the latter count where they were not yet set
-/// at the first look. The clock counts as fallen when it ends more than 5 % under where it began.
+/// A Raspberry Pi's bits say what is so now, and what was so since it started: the latter count where they were not yet
+/// set at the first look. The clock counts as fallen when it ends more than 5 % under where it began.
 inline std::vector<std::string> reasons_against(const std::vector<nlohmann::json>& looks) {
   struct Bit {
     std::uint32_t now;

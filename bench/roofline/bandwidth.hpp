@@ -24,7 +24,7 @@ struct Level {
   double core, all;         // bytes a second, read by one core and by all at once
 };
 
-/// Adds up all values, from an address that is aligned to a packet; the additions are many enough not to wait for each other.
+/// Adds up all values, from an address aligned to a packet, in enough sums that they do not wait for each other.
 template <std::size_t... I>
 float read_all(const float* values, std::size_t count, std::index_sequence<I...>) {
   using Eigen::internal::padd, Eigen::internal::pload, Eigen::internal::pset1;
@@ -74,7 +74,7 @@ class Bandwidth {
     };
     const auto cores = static_cast<std::size_t>(threads);
     for (std::size_t i = 0; i < caches.size(); ++i) {
-      // Well inside the level and, but for the first, well beyond the one before: virtual machines overstate the last one.
+      // well inside the level and beyond the one before; virtual machines overstate the last one
       const double before = i == 0 ? 0 : static_cast<double>(caches[i - 1].bytes);
       const auto own = static_cast<double>(caches[i].bytes);
       const double target = i == 0 ? own / 2 : std::sqrt(before * std::min(own, 16 * before));
@@ -97,8 +97,8 @@ class Bandwidth {
     return curve_.back().rate;
   }
 
-  /// The level that a working set fits in. The last cache of a virtual machine is often smaller than it says: where reading is
-  /// nearer to DRAM's speed than to that cache's, it is DRAM.
+  /// The level that a working set fits in. The last cache of a virtual machine is often smaller than it says: where
+  /// reading is nearer to DRAM's speed than to that cache's, it is DRAM.
   const Level& level(std::size_t bytes) const {
     for (std::size_t i = 0; i + 1 < levels_.size(); ++i) {
       if (bytes > levels_[i].bytes) continue;

@@ -15,8 +15,8 @@ namespace qllk::bench {
 using Packet = Eigen::internal::packet_traits<float>::type;
 inline constexpr Index kPacket = static_cast<Index>(sizeof(Packet) / sizeof(float));
 
-// The accumulator must be what the instruction overwrites, or NEON copies a register every time. Where a multiply-add is two
-// instructions it must be a factor, or the product is the same in every round and is taken out of the loop.
+// The accumulator must be what the instruction overwrites, or NEON copies a register every time. Where a multiply-add
+// is two instructions it must be a factor, or the product is the same in every round and is taken out of the loop.
 #ifdef EIGEN_HAS_SINGLE_INSTRUCTION_MADD
 inline constexpr bool kFused = true;
 #else
@@ -53,8 +53,8 @@ double chains_rate(ThreadPool& pool) {
   });
 }
 
-/// FLOP/s of independent multiply-adds in registers, by `threads` threads at once. Few chains do not hide the latency, many
-/// do not fit the registers; how many is best differs between processors, so that several numbers are tried.
+/// FLOP/s of independent multiply-adds in registers, by `threads` threads at once. Few chains do not hide the latency,
+/// many do not fit the registers; how many is best differs between processors, so that several numbers are tried.
 inline double fma_peak(int threads) {
   ThreadPool pool(threads);
   double best = std::max(chains_rate<8>(pool), chains_rate<10>(pool));

@@ -22,8 +22,8 @@ inline const Bandwidth& bandwidth() {
   return measured;
 }
 
-/// Of a benchmark that arithmetic bounds. Counters: positions (bytes or patches) a second, FLOP a second, and their share of
-/// the FMA peak of as many threads.
+/// Of a benchmark that arithmetic bounds. Counters: positions (bytes or patches) a second, FLOP a second, and their
+/// share of the FMA peak of as many threads.
 inline void report_flop(benchmark::State& state, double positions, double flop, int threads = 1) {
   using benchmark::Counter;
   const double total = static_cast<double>(state.iterations()) * positions;
@@ -32,9 +32,10 @@ inline void report_flop(benchmark::State& state, double positions, double flop, 
   state.counters["of_peak"] = Counter(total * flop / peak(threads), Counter::kIsRate);
 }
 
-/// Of a benchmark that memory bounds, on one core. Counters: positions a second, bytes read and written a second, and their
-/// share of the bandwidth at which a working set of that size is read. The label is the level that it fits in. Caches that
-/// write while they read, or a working set of which a part fits a nearer level, may show more than the whole.
+/// Of a benchmark that memory bounds, on one core. Counters: positions a second, bytes read and written a second, and
+/// their share of the bandwidth at which a working set of that size is read. The label is the level that it fits in.
+/// Caches that write while they read, or a working set of which a part fits a nearer level, may show more than the
+/// whole.
 inline void report_bytes(benchmark::State& state, double positions, double bytes, std::size_t working_set) {
   using benchmark::Counter;
   const double total = static_cast<double>(state.iterations()) * positions;

@@ -20,8 +20,8 @@ inline double thread_seconds() {
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-/// `amount` a second that every thread of the pool does in `work(thread)`, added up. By one thread the best of `attempts`; by
-/// several the median: a best one would be one in which they hardly ran at the same time.
+/// `amount` a second that every thread of the pool does in `work(thread)`, added up. By one thread the best of
+/// `attempts`; by several the median: a best one would be one in which they hardly ran at the same time.
 template <class Work>
 double rate_at_once(ThreadPool& pool, double amount, int attempts, Work&& work) {
   std::vector<double> rates, seconds(static_cast<std::size_t>(pool.size()));
