@@ -239,6 +239,7 @@ class Run {
     for (const auto& warning : tool::build_warnings()) display_.line("warning: " + warning);
     const auto& settings = trainer_->settings();
     const train::Memory& memory = trainer_->memory();
+    const auto text = static_cast<std::size_t>(texts_.training.size() + texts_.validation.size());
     const auto mega = [](std::size_t bytes) { return tool::readable_bytes(static_cast<double>(bytes)); };
     order0_ = data::order0_entropy(texts_.validation);
     std::string from;
@@ -253,8 +254,8 @@ class Run {
                   grouped(static_cast<std::uint64_t>(parameter_count(trainer_->params()))) + " parameters, " +
                   io::to_json(trainer_->model().config()).dump());
     display_.line("memory      parameters " + mega(memory.parameters) + ", gradients " + mega(memory.gradients) +
-                  ", optimiser " + mega(memory.optimizer) + ", activations " + mega(memory.activations) + ": " +
-                  mega(memory.total()));
+                  ", optimiser " + mega(memory.optimizer) + ", activations " + mega(memory.activations) + ", text " +
+                  mega(text) + ": " + mega(memory.total() + text));
     display_.line("machine     " + std::to_string(trainer_->threads()) + " threads, compiled for " +
                   tool::instruction_set());
     std::string until;

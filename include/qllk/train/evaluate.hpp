@@ -30,7 +30,7 @@ struct Score {
 /// Cost: one forward pass; memory for one chunk, whatever the corpus's size.
 template <class Model, class Progress>
 Score evaluate(const Model& model, const typename Model::Params& params, const data::Corpus& corpus,
-               Progress&& progress, Index chunk = 4096) {
+               Progress&& progress, Index chunk = 512) {
   const FlushDenormals flush;
   auto state = model.initial_state(1);
   typename Model::Cache cache;
