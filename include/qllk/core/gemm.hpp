@@ -18,8 +18,6 @@ struct GemmTile {
   static constexpr int kPacket = Eigen::internal::unpacket_traits<Packet>::size;
   static constexpr int kRows = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? 4 : 2;
   static constexpr int kCols = 6;
-  static constexpr int kVectorRows =
-      8;  // packets of a matrix-vector tile: enough sums to hide the latency of a multiply-add
   static constexpr Index kDepth = 256;
   /// Rows of A that are packed at a time: 128 KiB, to stay in a second-level cache.
   static constexpr Index kPanelRows =
@@ -108,7 +106,7 @@ void gemm_rows(Index rows, GemmPart<Scalar> part) {
   }
 }
 
-/// All columns, Cols at a time and then fewer.
+/// All columns, Cols at a time and then 2 and 1: each width more would cost every user of the header a second to compile.
 template <Real Scalar, int R, int Cols, bool b_transposed>
 void gemm_columns(Index rows, Index cols, GemmPart<Scalar> part) {
   for (; cols >= Cols; cols -= Cols) {
@@ -117,7 +115,7 @@ void gemm_columns(Index rows, Index cols, GemmPart<Scalar> part) {
     part.c += Cols * part.c_stride;
     part.start += Cols * part.start_stride;
   }
-  if constexpr (Cols > 1) gemm_columns<Scalar, R, Cols == 6 ? 4 : Cols / 2, b_transposed>(rows, cols, part);
+  if constexpr (Cols > 1) gemm_columns<Scalar, R, Cols == 6 ? 2 : 1, b_transposed>(rows, cols, part);
 }
 
 // GCC warns of any template argument that is a vector type, and every PacketBlock has one.
@@ -192,10 +190,7 @@ void gemm(Index rows, Index cols, Index depth, const Scalar* a, Index a_stride, 
         gemm_pack<Scalar, a_transposed>(a_part, a_stride, part_rows, part_depth, packed.data());
         part.a = packed.data();
       }
-      if (direct && cols == 1)
-        gemm_rows<Scalar, Tile::kVectorRows, 1, b_transposed>(part_rows, part);
-      else
-        gemm_columns<Scalar, Tile::kRows, Tile::kCols, b_transposed>(part_rows, cols, part);
+      gemm_columns<Scalar, Tile::kRows, Tile::kCols, b_transposed>(part_rows, cols, part);
     }
     start = {c, c_stride};
     k += part_depth;
