@@ -33,10 +33,10 @@ TEST(ProductSum, IsTheSumOfItsProductsForAnyRangeOfColumns) {
     for (const Index width : {Index{1}, 9 - begin}) {
       Mat<double> out = Mat<double>::Constant(5, width, std::numeric_limits<double>::quiet_NaN());
       bool fresh = true;
-      sum.add_to(out, begin, fresh);
+      sum.add_to(out.data(), begin, width, fresh);
       EXPECT_FALSE(fresh);
       EXPECT_TRUE((out - dense.middleCols(begin, width)).cwiseAbs().maxCoeff() <= 1e-14);
-      sum.add_to(out, begin, fresh);
+      sum.add_to(out.data(), begin, width, fresh);
       EXPECT_TRUE((out - 2 * dense.middleCols(begin, width)).cwiseAbs().maxCoeff() <= 1e-14);
     }
 }
@@ -47,7 +47,7 @@ TEST(ProductSum, OfNothingLeavesTheOutputFresh) {
   sum.add(one, other);
   sum.setZero();
   bool fresh = true;
-  sum.add_to(out, 0, fresh);
+  sum.add_to(out.data(), 0, 3, fresh);
   EXPECT_TRUE(fresh);
   EXPECT_TRUE((out.array() == 5).all());
   EXPECT_EQ(sum.size(), 6);

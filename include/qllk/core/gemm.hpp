@@ -43,7 +43,7 @@ struct GemmPart {
 /// C[R packets, Cols] = start + alpha · A B, all sums in registers. Each is taken in the order of k, whatever the tile's shape:
 /// a column of C does not depend on how many columns are computed with it.
 template <Real Scalar, int R, int Cols, bool b_transposed>
-void gemm_tile(const GemmPart<Scalar>& part) {
+[[gnu::noinline]] void gemm_tile(const GemmPart<Scalar>& part) {
   using Eigen::internal::pload1, Eigen::internal::ploadu, Eigen::internal::pmadd, Eigen::internal::pset1,
       Eigen::internal::pstoreu;
   using Packet = typename GemmTile<Scalar>::Packet;
@@ -166,12 +166,20 @@ struct GemmStart {
   Index stride;
 };
 
+/// Zeros for a C of that many rows, valid until this thread asks for more.
+template <Real Scalar>
+GemmStart<Scalar> gemm_zeros(Index rows) {
+  thread_local Vec<Scalar> zeros;
+  if (zeros.size() < rows) zeros.setZero(rows);
+  return {zeros.data(), 0};
+}
+
 /// Every call ends here. Pieces of A go to a buffer of this thread, as large as a second-level cache holds, or are read
 /// where they are when copying them would not pay; B is read in place, by tiles of columns that stay in the first-level
 /// cache while all rows of the piece pass.
 template <Real Scalar, bool a_transposed, bool b_transposed>
-void gemm(Index rows, Index cols, Index depth, const Scalar* a, Index a_stride, const Scalar* b, Index b_stride,
-          Scalar* c, Index c_stride, Scalar alpha, GemmStart<Scalar> start) {
+[[gnu::noinline]] void gemm(Index rows, Index cols, Index depth, const Scalar* a, Index a_stride, const Scalar* b,
+                            Index b_stride, Scalar* c, Index c_stride, Scalar alpha, GemmStart<Scalar> start) {
   using Tile = GemmTile<Scalar>;
   thread_local Vec<Scalar> packed(Tile::kPanelRows * Tile::kDepth);
   // A strip of several cache lines is fetched well at any stride; a narrower one only when it is used once.
@@ -233,9 +241,7 @@ void gemm(const A& a, const B& b, C&& c, const Vec<typename A::Scalar>& bias) {
 template <class A, class B, class C>
 void gemm(const A& a, const B& b, C&& c) {
   using Scalar = typename A::Scalar;
-  thread_local Vec<Scalar> zeros;
-  if (zeros.size() < c.rows()) zeros.setZero(c.rows());
-  detail::gemm_from(a, b, c, Scalar(1), {zeros.data(), 0});
+  detail::gemm_from(a, b, c, Scalar(1), detail::gemm_zeros<Scalar>(c.rows()));
 }
 
 }  // namespace qllk

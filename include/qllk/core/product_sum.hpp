@@ -22,18 +22,17 @@ class ProductSum {
 
   void add(MatIn<Scalar> dy, MatIn<Scalar> x) {
     QLLK_ASSERT(dy.rows() == rows_ && x.rows() == cols_ && dy.cols() == x.cols());
-    terms_.push_back({{dy.data(), dy.rows(), dy.cols(), Eigen::OuterStride<>(dy.outerStride())},
-                      {x.data(), x.rows(), x.cols(), Eigen::OuterStride<>(x.outerStride())}});
+    terms_.push_back({dy.cols(), dy.data(), dy.outerStride(), x.data(), x.outerStride()});
   }
 
-  /// Adds columns [begin, begin + out.cols()) of the sum to out; overwrites out when it is `fresh`, which it is no longer.
-  void add_to(MatOut<Scalar> out, Index begin, bool& fresh) const {
+  /// Adds `columns` columns of the sum, from column `begin` on, to out, whose columns follow each other without a gap;
+  /// overwrites out when it is `fresh`, which it is no longer.
+  void add_to(Scalar* out, Index begin, Index columns, bool& fresh) const {
     for (const Term& term : terms_) {
-      const auto x = term.x.middleRows(begin, out.cols());
-      if (fresh)
-        gemm(term.dy, x.transpose(), out);
-      else
-        gemm_add(term.dy, x.transpose(), out);
+      const detail::GemmStart<Scalar> start =
+          fresh ? detail::gemm_zeros<Scalar>(rows_) : detail::GemmStart<Scalar>{out, rows_};
+      detail::gemm<Scalar, false, true>(rows_, columns, term.positions, term.dy, term.dy_stride, term.x + begin,
+                                        term.x_stride, out, rows_, Scalar(1), start);
       fresh = false;
     }
   }
@@ -43,9 +42,12 @@ class ProductSum {
   Index size() const { return rows_ * cols_; }
 
  private:
-  using Factor = Eigen::Map<const Mat<Scalar>, 0, Eigen::OuterStride<>>;
   struct Term {
-    Factor dy, x;
+    Index positions;
+    const Scalar* dy;
+    Index dy_stride;
+    const Scalar* x;
+    Index x_stride;
   };
 
   Index rows_, cols_;

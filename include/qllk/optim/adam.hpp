@@ -45,13 +45,15 @@ struct AdamState {
 
   /// Zero moments for parameters of these shapes.
   static AdamState of(const Params& params) {
-    const auto first = [](const auto& p, auto& m) {
-      if constexpr (!is_hash_table_v<std::remove_cvref_t<decltype(p)>>) m.setZero(p.rows(), p.cols());
+    const auto moment = [&](Index rows_of_table) {
+      return build_like<Params>(params, [rows_of_table](const auto& p, auto& m) {
+        if constexpr (!is_hash_table_v<std::remove_cvref_t<decltype(p)>>)
+          m.setZero(p.rows(), p.cols());
+        else if (rows_of_table > 0)
+          m.setZero(rows_of_table, p.cols());
+      });
     };
-    const auto second = [](const auto& p, auto& v) {
-      v.setZero(is_hash_table_v<std::remove_cvref_t<decltype(p)>> ? RowUpdate<float>::kMoments : p.rows(), p.cols());
-    };
-    return {build_like<Params>(params, first), build_like<Params>(params, second)};
+    return {moment(0), moment(RowUpdate<float>::kMoments)};
   }
 };
 

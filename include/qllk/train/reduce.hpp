@@ -56,7 +56,7 @@ class Reducer {
   }
 
   /// Writes the sum of all shards' dense gradients to `total` and returns its norm. Dense gradients of the shards are zero
-  /// then; sparse ones are in the order that `apply` needs.
+  /// then and listed products forgotten; sparse ones are in the order that `apply` needs.
   template <class Shards, HasFields Grads>
   double sum(Shards& shards, Grads& total, ThreadPool& pool) {
     totals_.clear();
@@ -84,7 +84,7 @@ class Reducer {
       bool fresh = true;
       for (std::size_t at = tile.leaf; at < parts_.size(); at += leaves_) {
         if (parts_[at].products != nullptr) {
-          parts_[at].products->add_to(sum, tile.column, fresh);
+          parts_[at].products->add_to(sum.data(), tile.column, tile.columns, fresh);
           continue;
         }
         auto part = values(parts_[at].dense, tile);
@@ -97,9 +97,12 @@ class Reducer {
       }
       if (fresh) sum.setZero();
       double square = 0;
-      for (Index j = 0; j < sum.cols(); ++j) square += static_cast<double>(sum.col(j).squaredNorm());
+      for (Index j = 0; j < tile.columns; ++j)
+        square += static_cast<double>(sum.segment(j * tile.rows, tile.rows).square().sum());
       squares_[static_cast<std::size_t>(i)] = square;
     });
+    for (const Part& part : parts_)
+      if (part.products != nullptr) part.products->setZero();
     double square = 0;
     for (const double part : squares_) square += part;
     return std::sqrt(square);
@@ -132,6 +135,11 @@ class Reducer {
     }
   }
 
+  /// Forgets the sparse gradients of the last sum.
+  void clear_sparse() {
+    for (auto* grads : sparse_) grads->setZero();
+  }
+
  private:
   static constexpr Index kColumns = 64;    // so that a product reads its left factor for many columns at once
   static constexpr Index kValues = 16384;  // four tiles of floats fit a second-level cache of 256 KiB
@@ -159,7 +167,8 @@ class Reducer {
   }
 
   static auto values(Scalar* leaf, const Tile& tile) {
-    return Eigen::Map<Mat<Scalar>>(leaf + tile.column * tile.rows, tile.rows, tile.columns);
+    return Eigen::Map<Eigen::Array<Scalar, Eigen::Dynamic, 1>>(leaf + tile.column * tile.rows,
+                                                               tile.rows * tile.columns);
   }
 
   std::vector<Tile> tiles_;

@@ -108,6 +108,7 @@ class Trainer {
     reducer_ = Reducer<Scalar>(params_);
     pool_->run(std::ssize(shards_), [&](Index i) { differentiate(i); });  // sizes every buffer; the result is not used
     reducer_.sum(shards_, total_, *pool_);
+    reducer_.clear_sparse();
     memory_.parameters = held(params_);
     memory_.optimizer = held(optimizer_);
     memory_.gradients = held(total_);
@@ -137,6 +138,7 @@ class Trainer {
       reducer_.apply(update, optim::RowUpdate<Scalar>(settings_.rows, report.learning_rate), params_, total_,
                      optimizer_, *pool_);
     }
+    reducer_.clear_sparse();
     ++progress_.steps;
     progress_.bytes += count;
     progress_.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -195,8 +197,8 @@ class Trainer {
     return s;
   }
 
-  /// Loss and gradients of the shard's sequences; the gradient is of the mean over the whole batch. Products and rows that
-  /// the gradients list are the last step's until now; what is dense in them the reducer has left zero.
+  /// Loss and gradients of the shard's sequences; the gradient is of the mean over the whole batch.
+  /// The reducer has left all gradients zero.
   void differentiate(Index i) {
     const Index shards = std::ssize(shards_);
     const Index begin = i * settings_.batch / shards, end = (i + 1) * settings_.batch / shards;
@@ -206,11 +208,6 @@ class Trainer {
     Shard& shard = shards_[static_cast<std::size_t>(i)];
     model_.reset(shard.state, end - begin);
     model_.reset(shard.dstate, end - begin);
-    for_each_parameter(
-        [](const Path&, auto& leaf) {
-          if constexpr (!requires { leaf.data(); }) leaf.setZero();
-        },
-        shard.grads);
     if constexpr (requires { shard.cache.noise; })
       shard.cache.noise = {settings_.dropout, settings_.order_dropout, Random::of(settings_.seed, progress_.steps, i)};
     model_.forward(params_, inputs, shard.state, shard.cache, shard.logits);
