@@ -106,7 +106,7 @@ void gemm_rows(Index rows, GemmPart<Scalar> part) {
   }
 }
 
-/// All columns, Cols at a time and then 2 and 1: each width more would cost every user of the header a second to compile.
+/// All columns, Cols at a time and then one by one: each width more would cost every user of the header a second to compile.
 template <Real Scalar, int R, int Cols, bool b_transposed>
 void gemm_columns(Index rows, Index cols, GemmPart<Scalar> part) {
   for (; cols >= Cols; cols -= Cols) {
@@ -115,7 +115,7 @@ void gemm_columns(Index rows, Index cols, GemmPart<Scalar> part) {
     part.c += Cols * part.c_stride;
     part.start += Cols * part.start_stride;
   }
-  if constexpr (Cols > 1) gemm_columns<Scalar, R, Cols == 6 ? 2 : 1, b_transposed>(rows, cols, part);
+  if constexpr (Cols > 1) gemm_columns<Scalar, R, 1, b_transposed>(rows, cols, part);
 }
 
 // GCC warns of any template argument that is a vector type, and every PacketBlock has one.
