@@ -10,7 +10,7 @@
 namespace qllk {
 namespace detail {
 
-/// Shape of the register tile: kRows packets by kCols columns of C, so that accumulators, a column of A and a value of B
+/// Shape of the register tile: kRows packets by up to kCols columns of C, so that accumulators, a column of A and a value of B
 /// fit the registers (24 + 4 + 1 of 32, or 12 + 2 + 1 of 16).
 template <Real Scalar>
 struct GemmTile {
@@ -78,7 +78,7 @@ template <Real Scalar, int R, int Cols, bool b_transposed>
     }
 }
 
-/// All rows of a strip of Cols columns, by tiles of R packets and then of fewer. A last packet that is not whole goes
+/// All rows of a strip of Cols columns, by tiles of R packets and then of one. A last packet that is not whole goes
 /// through a tile of its own: A is padded there, C is not.
 template <Real Scalar, int R, int Cols, bool b_transposed>
 void gemm_rows(Index rows, GemmPart<Scalar> part) {
@@ -92,7 +92,7 @@ void gemm_rows(Index rows, GemmPart<Scalar> part) {
   }
   if (rows == 0) return;
   if constexpr (R > 1) {
-    gemm_rows<Scalar, R / 2, Cols, b_transposed>(rows, part);
+    gemm_rows<Scalar, 1, Cols, b_transposed>(rows, part);
   } else {
     Scalar padded[kPacket * Cols] = {};
     const auto whole = part;
@@ -106,16 +106,39 @@ void gemm_rows(Index rows, GemmPart<Scalar> part) {
   }
 }
 
-/// All columns, Cols at a time and then one by one: each width more would cost every user of the header a second to compile.
+/// Asks for the columns of B and C that come next: they are too short for the processor to see a pattern in time.
+/// GCC takes a function that only prefetches for one without effect, unless it is inlined first.
+template <Real Scalar, int Cols, bool b_transposed>
+[[gnu::always_inline]] inline void gemm_prefetch(Index rows, const GemmPart<Scalar>& part) {
+  constexpr Index kLine = 64 / sizeof(Scalar);
+  for (Index j = Cols; j < 2 * Cols; ++j) {
+    if constexpr (!b_transposed)  // else a column lies across B's, next to those read now
+      for (Index k = 0; k < part.depth; k += kLine) __builtin_prefetch(part.b + j * part.b_stride + k);
+    for (Index i = 0; i < rows; i += kLine) __builtin_prefetch(part.c + j * part.c_stride + i);
+  }
+}
+
+/// `count` strips of Cols columns; moves part behind them.
 template <Real Scalar, int R, int Cols, bool b_transposed>
-void gemm_columns(Index rows, Index cols, GemmPart<Scalar> part) {
-  for (; cols >= Cols; cols -= Cols) {
+void gemm_strips(Index rows, Index count, GemmPart<Scalar>& part) {
+  for (; count > 0; --count) {
+    if (Cols > 1 && count > 1) gemm_prefetch<Scalar, Cols, b_transposed>(rows, part);
     gemm_rows<Scalar, R, Cols, b_transposed>(rows, part);
     part.b += b_transposed ? Cols : Cols * part.b_stride;
     part.c += Cols * part.c_stride;
     part.start += Cols * part.start_stride;
   }
-  if constexpr (Cols > 1) gemm_columns<Scalar, R, 1, b_transposed>(rows, cols, part);
+}
+
+/// All columns: strips of six, one or two of four so that an even number leaves no rest, and single ones. Each width more
+/// would cost every user of the header a second to compile.
+template <Real Scalar, int R, bool b_transposed>
+void gemm_columns(Index rows, Index cols, GemmPart<Scalar> part) {
+  const Index rest = cols % 6, fours = cols < 6 ? cols / 4 : rest >= 4 ? 1 : rest >= 2 ? 2 : 0;
+  const Index sixes = (cols - 4 * fours) / 6;
+  gemm_strips<Scalar, R, 6, b_transposed>(rows, sixes, part);
+  gemm_strips<Scalar, R, 4, b_transposed>(rows, fours, part);
+  gemm_strips<Scalar, R, 1, b_transposed>(rows, cols - 6 * sixes - 4 * fours, part);
 }
 
 // GCC warns of any template argument that is a vector type, and every PacketBlock has one.
@@ -123,7 +146,7 @@ void gemm_columns(Index rows, Index cols, GemmPart<Scalar> part) {
 #pragma GCC diagnostic ignored "-Wignored-attributes"
 
 /// Copies rows × depth of A so that tiles read it front to back: strips of R packets of rows, k by k; the rest in strips of
-/// R/2, …, 1 packet, the last one padded with zeros.
+/// one packet, the last one padded with zeros.
 template <Real Scalar, bool transposed, int R = GemmTile<Scalar>::kRows>
 void gemm_pack(const Scalar* a, Index stride, Index rows, Index depth, Scalar* out) {
   using Eigen::internal::ploadu, Eigen::internal::pstoreu;
@@ -150,7 +173,7 @@ void gemm_pack(const Scalar* a, Index stride, Index rows, Index depth, Scalar* o
   if (row == rows) return;
   const Scalar* const rest = transposed ? a + row * stride : a + row;
   if constexpr (R > 1) {
-    gemm_pack<Scalar, transposed, R / 2>(rest, stride, rows - row, depth, out);
+    gemm_pack<Scalar, transposed, 1>(rest, stride, rows - row, depth, out);
   } else {
     for (Index k = 0; k < depth; ++k)
       for (Index i = 0; i < kPacket; ++i)
@@ -198,7 +221,7 @@ template <Real Scalar, bool a_transposed, bool b_transposed>
         gemm_pack<Scalar, a_transposed>(a_part, a_stride, part_rows, part_depth, packed.data());
         part.a = packed.data();
       }
-      gemm_columns<Scalar, Tile::kRows, Tile::kCols, b_transposed>(part_rows, cols, part);
+      gemm_columns<Scalar, Tile::kRows, b_transposed>(part_rows, cols, part);
     }
     start = {c, c_stride};
     k += part_depth;
