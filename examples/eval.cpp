@@ -1,6 +1,8 @@
 // qllk-eval: the score of a model on a text.
+#include <algorithm>
 #include <chrono>
 #include <string>
+#include <thread>
 #include <type_traits>
 #include <variant>
 
@@ -20,6 +22,10 @@ int main(int argc, char** argv) {
   app.add_option("--data", data, "Text: a file, a folder (all files in it), or - for standard input")
       ->required()
       ->type_name("PATH");
+  int threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  app.add_option("--threads", threads, "Threads; the score does not depend on it. Default: all processors")
+      ->check(CLI::Range(1, 1024))
+      ->type_name("N");
   return tool::run(app, argc, argv, [&] {
     const auto any = qllk::io::load_model(model_file);
     const auto text = qllk::data::Corpus::open(data);
@@ -41,7 +47,8 @@ int main(int argc, char** argv) {
       return !tool::Interrupt::requested();
     };
     const auto score = std::visit(
-        [&](const auto& stored) { return qllk::train::evaluate(stored.model, stored.params, text, show); }, any);
+        [&](const auto& stored) { return qllk::train::evaluate(stored.model, stored.params, text, show, {.threads = threads}); },
+        any);
     display.clear();
     if (score.bytes < text.size()) return tool::Interrupt::exit_status();
     nlohmann::ordered_json out;

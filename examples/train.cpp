@@ -315,7 +315,8 @@ class Run {
     if (quick_share_ < 0)
       display_.line("val below   of the first " + grouped(part.size()) + " bytes to score on; all of them at the end");
     const auto score = train::evaluate(trainer_->model(), trainer_->params(), part,
-                                       [](const train::Score&) { return !Interrupt::requested(); });
+                                       [](const train::Score&) { return !Interrupt::requested(); },
+                                       {.threads = trainer_->threads()});
     quick_ = score.bits_per_byte();
     quick_share_ = share();
     quick_at_ = trainer_->progress().seconds;
@@ -330,7 +331,8 @@ class Run {
           display_.progress(static_cast<double>(so_far.bytes) / all,
                             [&] { return "scoring  " + number(so_far.bits_per_byte()) + " bits/byte"; });
           return !Interrupt::requested();
-        });
+        },
+        {.threads = trainer_->threads()});
     display_.clear();
     if (score.bytes < texts_.validation.size()) return std::nullopt;
     return score;

@@ -69,7 +69,7 @@ void Train(benchmark::State& state) {
   report<Model>(state, "train", bench::kTraining * bench::flop_of(made.model().config()), seconds);
 }
 
-/// Every thread takes its share of the sequences.
+/// Every thread takes its share of the sequences, or pieces of one.
 template <class Model>
 void Forward(benchmark::State& state) {
   const Index batch = state.range(0), context = state.range(1);
@@ -79,23 +79,33 @@ void Forward(benchmark::State& state) {
     Random source(1);
     return model.init(source);
   }();
-  struct Part {
+  struct Group {
     typename Model::State state;
+    Turns turns;
+  };
+  struct Piece {
     typename Model::Cache cache;
     Mat<float> logits;
   };
   ThreadPool pool(static_cast<int>(state.range(2)));
-  const Index count = std::min<Index>(pool.size(), batch);
-  std::vector<Part> parts(static_cast<std::size_t>(count));
+  const Index groups = std::min<Index>(pool.size(), batch), each = batch > 1 ? 1 : std::max<Index>(1, context / 2048);
+  std::vector<Group> group;
+  for (Index g = 0; g < groups; ++g) group.push_back({{}, Turns(model.stages())});
+  std::vector<Piece> pieces(static_cast<std::size_t>(groups * each));
   const auto text = bench::words(static_cast<std::size_t>(batch * context));
   const double seconds = repeat(state, [&] {
-    pool.run(count, [&](Index i) {
-      Part& part = parts[static_cast<std::size_t>(i)];
-      const Index begin = i * batch / count, share = (i + 1) * batch / count - begin;
-      model.reset(part.state, share);
-      const auto bytes =
-          Bytes(text).subspan(static_cast<std::size_t>(begin * context), static_cast<std::size_t>(share * context));
-      model.forward(params, bytes, part.state, part.cache, part.logits);
+    for (Index g = 0; g < groups; ++g) {
+      model.reset(group[static_cast<std::size_t>(g)].state, (g + 1) * batch / groups - g * batch / groups);
+      group[static_cast<std::size_t>(g)].turns.reset();
+    }
+    pool.run(groups * each, [&](Index i) {
+      Piece& piece = pieces[static_cast<std::size_t>(i)];
+      const Index g = i % groups, number = i / groups, first = g * batch / groups * context;
+      const Index size = (g + 1) * batch / groups * context - first;
+      const Index begin = number * size / each, length = (number + 1) * size / each - begin;
+      const auto bytes = Bytes(text).subspan(static_cast<std::size_t>(first + begin), static_cast<std::size_t>(length));
+      auto& [stream, turns] = group[static_cast<std::size_t>(g)];
+      model.forward(params, bytes, stream, piece.cache, piece.logits, Turn(turns, number));
     });
   });
   report<Model>(state, "forward", bench::flop_of(model.config()), seconds);

@@ -2,6 +2,7 @@
 // step, nothing learned from bytes that a row must not see.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -92,6 +93,33 @@ TYPED_TEST(TrainingContracts, AnyNumberOfThreadsGivesTheSameBits) {
   }
 }
 
+/// A long sequence is cut along its length; the state, and its gradient on the way back, go from piece to piece.
+TYPED_TEST(TrainingContracts, PiecesOfASequenceAreTheSequence) {
+  auto s = settings();
+  s.batch = 3;
+  s.context = 101;
+  s.shards = 1;
+  s.dropout = s.order_dropout = 0;
+  const auto train = [&](Index piece, int threads) {
+    s.piece = piece;
+    Trainer<TypeParam> trainer(small<TypeParam>(), s, words(5000), threads);
+    std::vector<double> norms;
+    trainer.run({.steps = 3}, [&](const StepReport& report) {
+      norms.push_back(report.gradient_norm);
+      return true;
+    });
+    return std::pair(std::move(trainer), norms);
+  };
+  const auto [whole, norms] = train(1000, 1);
+  for (const Index piece : {150, 30, 3}) {
+    SCOPED_TRACE(piece);
+    const auto [one, same] = train(piece, 1);
+    ASSERT_TRUE(norms[0] > 0);
+    for (std::size_t i = 0; i < norms.size(); ++i) EXPECT_TRUE(std::abs(norms[i] - same[i]) <= 1e-4 * norms[i]) << i;
+    for (const int threads : {2, 4}) expect_same_bits(one.params(), train(piece, threads).first.params());
+  }
+}
+
 TYPED_TEST(TrainingContracts, ResumingIsNeverHavingStopped) {
   const testing::TemporaryFolder folder;
   const auto file = folder / "training.safetensors";
@@ -120,10 +148,14 @@ TYPED_TEST(TrainingContracts, AStepDoesNotAllocate) {
   s.batch = 8;
   s.context = 128;
   Trainer<TypeParam> trainer(small<TypeParam>(), s, words(5000), 2);
-  for (int i = 0; i < 3; ++i) trainer.step(0);  // packing buffers and lists of each thread
-  const long before = test::allocations();
-  for (int i = 0; i < 5; ++i) trainer.step(0.5);
-  EXPECT_EQ(test::allocations(), before);
+  // each thread has buffers that it gets in its first task, which on a busy machine may come late
+  long least = std::numeric_limits<long>::max();
+  for (int attempt = 0; attempt < 5 && least > 0; ++attempt) {
+    const long before = test::allocations();
+    for (int i = 0; i < 5; ++i) trainer.step(0.5);
+    least = std::min(least, test::allocations() - before);
+  }
+  EXPECT_EQ(least, 0);
 }
 
 /// 4,096 fresh random bytes cost 8 bits each if nothing is known of them; a model that saw what it predicts would pay less.
@@ -153,12 +185,20 @@ TYPED_TEST(TrainingContracts, ScoresDoNotDependOnTheChunk) {
   const auto params = model.init(random);
   const auto text = words(3000);
   const auto score = [&](Index chunk) {
-    return evaluate(
-               model, params, text, [](const Score&) { return true; }, chunk)
-        .nats_per_byte();
+    return evaluate(model, params, text, {.chunk = chunk}).nats_per_byte();
   };
   const double whole = score(4096);
   for (const Index chunk : {1, 7, 64, 1000}) EXPECT_TRUE(std::abs(score(chunk) - whole) <= 1e-6 * whole) << chunk;
+}
+
+TYPED_TEST(TrainingContracts, ScoresDoNotDependOnTheThreads) {
+  const auto model = small<TypeParam>();
+  Random random(1);
+  const auto params = model.init(random);
+  const auto text = words(3000);
+  const double one = evaluate(model, params, text, {.chunk = 32}).nats;
+  EXPECT_TRUE(one > 0);
+  for (const int threads : {2, 3, 4}) EXPECT_EQ(evaluate(model, params, text, {.chunk = 32, .threads = threads}).nats, one);
 }
 
 TYPED_TEST(TrainingContracts, AGradientThatIsNotFiniteIsSkippedAndCounted) {

@@ -9,6 +9,7 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
+#include "qllk/core/turns.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/nn/byte_embedding.hpp"
 #include "qllk/nn/feature_shortcut.hpp"
@@ -207,14 +208,20 @@ class QLLKClassic {
     s.phase = 0;
   }
 
+  /// Stages of a Turn: the bytes, every layer, and the rows.
+  Index stages() const { return config_.layers + 2; }
+
   /// Writes logits, advances the state.
   template <class P>
-  void forward(const P& p, Bytes bytes, State& state, Cache& c, Mat<Scalar>& logits) const {
+  void forward(const P& p, Bytes bytes, State& state, Cache& c, Mat<Scalar>& logits, Turn turn = {}) const {
     const Index sequences = state.sequences(), length = sequences > 0 ? std::ssize(bytes) / sequences : 0;
     QLLK_ASSERT(std::ssize(bytes) == sequences * length && std::ssize(p.layers) == config_.layers);
-    c.plan = {config_.patch, length, state.phase};
-    const Index patches = c.plan.patches(), columns = patches * sequences;
-    gather(bytes, state, c);
+    turn(0, [&] {
+      c.plan = {config_.patch, length, state.phase};
+      gather(bytes, state, c);
+      state.phase = c.plan.next_phase();
+    });
+    const Index columns = c.plan.patches() * sequences;
     c.embedded.resize(config_.dim, columns * config_.patch);
     c.patches.resize(config_.dim, columns);
     c.hidden.resize(p.layers.size() + 1);
@@ -224,27 +231,31 @@ class QLLKClassic {
     patching_.forward(c.embedded, c.patches);
     shortcut_.forward(p.hash_proj, c.patches, c.shortcut, c.hidden[0]);
     for (std::size_t i = 0; i < p.layers.size(); ++i)
-      layer_.forward(p.layers[i], c.hidden[i], state.layers[i], c.layers[i], c.hidden[i + 1]);
+      turn(1 + static_cast<Index>(i), [&] {
+        layer_.forward(p.layers[i], c.hidden[i], state.layers[i], c.layers[i], c.hidden[i + 1]);
+      });
     c.rows.resize(kByteValues * config_.patch, columns);
     head_.forward(p.decoder_head, c.hidden.back(), c.head, c.rows);
 
     logits.setZero(kByteValues, std::ssize(bytes));
-    nn::spread_add<Scalar>(c.plan, c.rows, state.rows, logits);
-    state.phase = c.plan.next_phase();
+    turn(1 + config_.layers, [&] { nn::spread_add<Scalar>(c.plan, c.rows, state.rows, logits); });
   }
 
   /// Adds to g, Grads or DeferredGrads; turns dstate from the gradient of the final state into that of the initial one.
+  /// Pieces take turns last first.
   template <class G>
   void backward(const Params& p, [[maybe_unused]] Bytes bytes, Cache& c, const Mat<Scalar>& dlogits, State& dstate,
-                G& g) const {
+                G& g, Turn turn = {}) const {
     const Index sequences = dstate.sequences(), patches = c.plan.patches();
     QLLK_ASSERT(dlogits.cols() == std::ssize(bytes) && dlogits.cols() == sequences * c.plan.length);
-    nn::spread_backward<Scalar>(c.plan, dlogits, dstate.rows, c.drows);
+    turn(1 + config_.layers, [&] { nn::spread_backward<Scalar>(c.plan, dlogits, dstate.rows, c.drows); });
     c.dhidden.resize(config_.dim, patches * sequences);
     c.dinput.resize(config_.dim, patches * sequences);
     head_.backward(p.decoder_head, c.hidden.back(), c.head, c.drows, g.decoder_head, c.dhidden);
     for (std::size_t i = p.layers.size(); i-- > 0;) {
-      layer_.backward(p.layers[i], c.hidden[i], c.layers[i], c.dhidden, dstate.layers[i], g.layers[i], c.dinput);
+      turn(1 + static_cast<Index>(i), [&] {
+        layer_.backward(p.layers[i], c.hidden[i], c.layers[i], c.dhidden, dstate.layers[i], g.layers[i], c.dinput);
+      });
       std::swap(c.dhidden, c.dinput);
     }
     shortcut_.backward(p.hash_proj, c.patches, c.shortcut, c.dhidden, g.hash_proj, c.dhidden);

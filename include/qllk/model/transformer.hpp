@@ -10,6 +10,7 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
+#include "qllk/core/turns.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/nn/block.hpp"
 #include "qllk/nn/byte_embedding.hpp"
@@ -198,51 +199,61 @@ class QLLKTransformer {
     s.phase = 0;
   }
 
+  /// Stages of a Turn: the bytes, patching, unpatching, and every block.
+  Index stages() const { return kBlocks + config_.encoder + config_.layers + config_.decoder; }
+
   /// Writes logits, advances the state.
   template <class P>
-  void forward(const P& p, Bytes bytes, State& state, Cache& c, Mat<Scalar>& logits) const {
+  void forward(const P& p, Bytes bytes, State& state, Cache& c, Mat<Scalar>& logits, Turn turn = {}) const {
     const Index sequences = state.sequences(), n = std::ssize(bytes), length = sequences > 0 ? n / sequences : 0;
     QLLK_ASSERT(n == sequences * length);
-    c.plan = {config_.patch, length, state.phase};
-    const Index patches = c.plan.patches() * sequences;
-    prepare(c, n, patches);
-
-    embedding_.forward(p.embedding, bytes, c.embedding, c.encoded[0]);
-    hashing_.forward(p.hashing, bytes, sequences, state.hashing, c.noise, c.hashing, c.encoded[0]);
+    turn(kBytes, [&] {
+      c.plan = {config_.patch, length, state.phase};
+      prepare(c, n, c.plan.patches() * sequences);
+      embedding_.forward(p.embedding, bytes, c.embedding, c.encoded[0]);
+      hashing_.forward(p.hashing, bytes, sequences, state.hashing, c.noise, c.hashing, c.encoded[0]);
+      state.phase = c.plan.next_phase();
+    });
     nn::Dropout<Scalar>::forward(c.noise, c.dropout, c.encoded[0]);
-    run(local_, p.encoder, state.encoder, c.noise, c.encoder, c.encoded);
+    run(local_, kBlocks, p.encoder, state.encoder, c.noise, c.encoder, c.encoded, turn);
 
-    patching_.forward(p.patching, c.encoded.back(), c.plan, state.columns, c.patching, c.hidden[0]);
-    run(block_, p.blocks, state.blocks, c.noise, c.blocks, c.hidden);
+    turn(kPatching, [&] {
+      patching_.forward(p.patching, c.encoded.back(), c.plan, state.columns, c.patching, c.hidden[0]);
+    });
+    run(block_, first_block(), p.blocks, state.blocks, c.noise, c.blocks, c.hidden, turn);
     patch_norm_.forward(p.patch_norm, c.hidden.back(), c.patch_norm, c.patch_normal);
     unpatching_.forward(p.unpatching, c.patch_normal, c.linear, c.slots);
 
     c.decoded[0] = c.encoded.back();
-    nn::spread_add<Scalar>(c.plan, c.slots, state.slots, c.decoded[0]);
-    run(local_, p.decoder, state.decoder, c.noise, c.decoder, c.decoded);
+    turn(kUnpatching, [&] { nn::spread_add<Scalar>(c.plan, c.slots, state.slots, c.decoded[0]); });
+    run(local_, first_decoder(), p.decoder, state.decoder, c.noise, c.decoder, c.decoded, turn);
     norm_.forward(p.norm, c.decoded.back(), c.norm, c.normal);
     logits.resize(kByteValues, n);
     head_.forward(p.head, c.normal, c.linear, logits);
-    state.phase = c.plan.next_phase();
   }
 
   /// Adds to g, Grads or DeferredGrads; turns dstate from the gradient of the final state into that of the initial one.
+  /// Pieces take turns last first.
   template <class G>
-  void backward(const Params& p, Bytes bytes, Cache& c, const Mat<Scalar>& dlogits, State& dstate, G& g) const {
+  void backward(const Params& p, Bytes bytes, Cache& c, const Mat<Scalar>& dlogits, State& dstate, G& g,
+                Turn turn = {}) const {
     QLLK_ASSERT(dlogits.cols() == std::ssize(bytes));
     for (auto* part : {&c.dlocal, &c.dlocal_in}) part->resize(config_.dim_local, dlogits.cols());
     for (auto* part : {&c.dpatch, &c.dpatch_in}) part->resize(config_.dim, c.hidden[0].cols());
     head_.backward(p.head, c.normal, c.linear, dlogits, g.head, c.dlocal);
     norm_.backward(p.norm, c.decoded.back(), c.norm, c.dlocal, g.norm, c.dlocal);
-    run_back(local_, p.decoder, c.decoded, c.decoder, dstate.decoder, g.decoder, c.dlocal, c.dlocal_in);
+    run_back(local_, first_decoder(), p.decoder, c.decoded, c.decoder, dstate.decoder, g.decoder, c.dlocal, c.dlocal_in,
+             turn);
 
-    nn::spread_backward<Scalar>(c.plan, c.dlocal, dstate.slots, c.dslots);
+    turn(kUnpatching, [&] { nn::spread_backward<Scalar>(c.plan, c.dlocal, dstate.slots, c.dslots); });
     unpatching_.backward(p.unpatching, c.patch_normal, c.linear, c.dslots, g.unpatching, c.dpatch);
     patch_norm_.backward(p.patch_norm, c.hidden.back(), c.patch_norm, c.dpatch, g.patch_norm, c.dpatch);
-    run_back(block_, p.blocks, c.hidden, c.blocks, dstate.blocks, g.blocks, c.dpatch, c.dpatch_in);
-    patching_.backward(p.patching, c.plan, c.patching, c.dpatch, dstate.columns, g.patching, c.dlocal);
+    run_back(block_, first_block(), p.blocks, c.hidden, c.blocks, dstate.blocks, g.blocks, c.dpatch, c.dpatch_in, turn);
+    turn(kPatching, [&] {
+      patching_.backward(p.patching, c.plan, c.patching, c.dpatch, dstate.columns, g.patching, c.dlocal);
+    });
 
-    run_back(local_, p.encoder, c.encoded, c.encoder, dstate.encoder, g.encoder, c.dlocal, c.dlocal_in);
+    run_back(local_, kBlocks, p.encoder, c.encoded, c.encoder, dstate.encoder, g.encoder, c.dlocal, c.dlocal_in, turn);
     nn::Dropout<Scalar>::backward(c.dropout, c.dlocal);
     hashing_.backward(p.hashing, c.hashing, c.dlocal, g.hashing);
     embedding_.backward(p.embedding, bytes, c.embedding, c.dlocal, g.embedding);
@@ -281,16 +292,23 @@ class QLLKTransformer {
     c.normal.resize(config_.dim_local, n);
   }
 
-  static void run(const Block& block, const auto& params, auto& states, nn::Noise& noise, auto& caches, auto& columns) {
+  static constexpr Index kBytes = 0, kPatching = 1, kUnpatching = 2, kBlocks = 3;  // stages
+  Index first_block() const { return kBlocks + config_.encoder; }
+  Index first_decoder() const { return first_block() + config_.layers; }
+
+  static void run(const Block& block, Index stage, const auto& params, auto& states, nn::Noise& noise, auto& caches,
+                  auto& columns, const Turn& turn) {
     for (std::size_t i = 0; i < params.size(); ++i)
-      block.forward(params[i], columns[i], states[i], noise, caches[i], columns[i + 1]);
+      turn(stage + static_cast<Index>(i),
+           [&] { block.forward(params[i], columns[i], states[i], noise, caches[i], columns[i + 1]); });
   }
 
   /// The gradient of the last output comes and that of the first input leaves in d.
-  static void run_back(const Block& block, const auto& params, const auto& columns, auto& caches, auto& dstates,
-                       auto& grads, Mat<Scalar>& d, Mat<Scalar>& spare) {
+  static void run_back(const Block& block, Index stage, const auto& params, const auto& columns, auto& caches,
+                       auto& dstates, auto& grads, Mat<Scalar>& d, Mat<Scalar>& spare, const Turn& turn) {
     for (std::size_t i = params.size(); i-- > 0;) {
-      block.backward(params[i], columns[i], caches[i], d, dstates[i], grads[i], spare);
+      turn(stage + static_cast<Index>(i),
+           [&] { block.backward(params[i], columns[i], caches[i], d, dstates[i], grads[i], spare); });
       std::swap(d, spare);
     }
   }

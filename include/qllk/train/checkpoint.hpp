@@ -44,7 +44,8 @@ template <>
 struct qllk::io::Members<qllk::train::TrainerSettings> {
   template <class Settings, class F>
   static void visit(Settings& s, F&& f) {
-    f("batch", s.batch), f("context", s.context), f("shards", s.shards), f("adam", s.adam), f("rows", s.rows);
+    f("batch", s.batch), f("context", s.context), f("shards", s.shards), f("piece", s.piece);
+    f("adam", s.adam), f("rows", s.rows);
     f("schedule", s.schedule), f("dropout", s.dropout), f("clip", s.clip), f("seed", s.seed);
     if constexpr (requires { s.order_dropout; }) f("order_dropout", s.order_dropout);
   }

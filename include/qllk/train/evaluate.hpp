@@ -3,9 +3,13 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <mutex>
+#include <numeric>
+#include <span>
 #include <vector>
 
 #include "qllk/core/threads.hpp"
+#include "qllk/core/turns.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/data/corpus.hpp"
 #include "qllk/nn/loss.hpp"
@@ -24,36 +28,70 @@ struct Score {
   double bits_per_byte() const { return nats_per_byte() * nn::kBitsPerNat; }
 };
 
-/// Scores every byte of a corpus in order, the state carried from the first byte to the last.
+struct EvaluateSettings {
+  Index chunk = 512;  // bytes of a forward pass
+  int threads = 1;    // the score is the same for any number
+};
+
+/// Scores every byte of a corpus in order, the state carried from the first byte to the last. Threads work on chunks that
+/// follow each other, each one layer behind the one before (see Turns).
 ///
-/// Calls progress(score) after each chunk; it returns false to stop there.
-/// Cost: one forward pass; memory for one chunk, whatever the corpus's size.
+/// Calls progress(score) after some chunks, of this thread; it returns false to stop there.
+/// Cost: one forward pass; memory for one chunk a thread, whatever the corpus's size.
 template <class Model, class Progress>
 Score evaluate(const Model& model, const typename Model::Params& params, const data::Corpus& corpus,
-               Progress&& progress, Index chunk = 512) {
-  const FlushDenormals flush;
+               Progress&& progress, EvaluateSettings settings = {}) {
+  struct Chunk {
+    typename Model::Cache cache;
+    Mat<typename Model::Scalar> logits;
+  };
+  constexpr std::uint64_t kRounds = 8;  // chunks a thread, from one wait for all to the next
+  ThreadPool pool(settings.threads);
+  const auto threads = static_cast<std::size_t>(pool.size());
+  const auto size = static_cast<std::size_t>(settings.chunk);
   auto state = model.initial_state(1);
-  typename Model::Cache cache;
-  Mat<typename Model::Scalar> logits;
-  std::vector<Byte> text(static_cast<std::size_t>(chunk) + 1);
+  Turns turns(model.stages());
+  std::vector<Chunk> chunks(threads);
+  std::vector<std::size_t> idle(threads);
+  std::iota(idle.begin(), idle.end(), std::size_t{0});
+  std::mutex mutex;
+  std::vector<Byte> text(threads * kRounds * size + 1);
+  std::vector<double> nats(threads * kRounds);
   text[0] = kStartByte;
   Score score;
   while (score.bytes < corpus.size()) {
-    const auto size = static_cast<std::size_t>(
-        std::min<std::uint64_t>(static_cast<std::uint64_t>(chunk), corpus.size() - score.bytes));
-    corpus.copy(score.bytes, std::span(text).subspan(1, size));
-    model.forward(params, Bytes(text).first(size), state, cache, logits);
-    score.nats += nn::cross_entropy<typename Model::Scalar>(Bytes(text).subspan(1, size), logits);
-    score.bytes += size;
-    text[0] = text[size];
+    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(text.size() - 1, corpus.size() - score.bytes));
+    corpus.copy(score.bytes, std::span(text).subspan(1, count));
+    turns.reset();
+    const std::size_t pieces = (count + size - 1) / size;
+    pool.run(static_cast<Index>(pieces), [&](Index i) {
+      const Turn turn(turns, i);
+      turn.guard([&] {
+        const std::size_t begin = static_cast<std::size_t>(i) * size, length = std::min(size, count - begin);
+        std::unique_lock lock(mutex);
+        const std::size_t mine = idle.back();
+        idle.pop_back();
+        lock.unlock();
+        auto& [cache, logits] = chunks[mine];
+        model.forward(params, Bytes(text).subspan(begin, length), state, cache, logits, turn);
+        nats[static_cast<std::size_t>(i)] =
+            nn::cross_entropy<typename Model::Scalar>(Bytes(text).subspan(begin + 1, length), logits);
+        lock.lock();
+        idle.push_back(mine);
+      });
+    });
+    for (std::size_t i = 0; i < pieces; ++i) score.nats += nats[i];
+    score.bytes += count;
+    text[0] = text[count];
     if (!progress(static_cast<const Score&>(score))) break;
   }
   return score;
 }
 
 template <class Model>
-Score evaluate(const Model& model, const typename Model::Params& params, const data::Corpus& corpus) {
-  return evaluate(model, params, corpus, [](const Score&) { return true; });
+Score evaluate(const Model& model, const typename Model::Params& params, const data::Corpus& corpus,
+               EvaluateSettings settings = {}) {
+  return evaluate(model, params, corpus, [](const Score&) { return true; }, settings);
 }
 
 }  // namespace qllk::train

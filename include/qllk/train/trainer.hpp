@@ -21,6 +21,7 @@
 #include "qllk/core/random.hpp"
 #include "qllk/core/sparse_table.hpp"
 #include "qllk/core/threads.hpp"
+#include "qllk/core/turns.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/data/batches.hpp"
 #include "qllk/data/corpus.hpp"
@@ -35,6 +36,7 @@ struct TrainerSettings {
   Index batch = 16;     // sequences an update
   Index context = 512;  // bytes a sequence
   Index shards = 4;     // parts of a batch that are computed apart; part of the result, unlike the number of threads
+  Index piece = 4096;   // most bytes of a shard that are computed at a time; longer ones are cut, as are all if too few
   optim::AdamW adam{.learning_rate = 2e-3, .beta2 = 0.99};
   optim::RowWise rows{};  // hashed tables, for models that have them
   optim::WarmupCosine schedule{};
@@ -78,8 +80,9 @@ struct Memory {
 
 /// Trains a model on random crops of a corpus with AdamW.
 ///
-/// A batch is cut into `shards` parts, each with gradients and activations of its own, which threads take in any order and
-/// which are added in a fixed order: one seed gives bit-identical weights for any number of threads. The batch of step i
+/// A batch's sequences are divided into `shards` groups, and where these are long, or fewer than shards, each group along
+/// its length into pieces, which hand the state on (Turns). Every piece has gradients and activations of its own, and they
+/// are added in a fixed order: one seed gives bit-identical weights for any number of threads. The batch of step i
 /// depends on the seed and i only, so that a run restored from `params()`, `optimizer()` and `progress()` goes on as if it
 /// had never stopped. After construction no step allocates.
 template <class Model>
@@ -102,12 +105,11 @@ class Trainer {
     inputs_.resize(static_cast<std::size_t>(settings_.batch * settings_.context));
     targets_.resize(inputs_.size());
     const std::size_t before = heap_bytes();
-    shards_.resize(static_cast<std::size_t>(std::min(settings_.shards, settings_.batch)));
-    for (auto& shard : shards_) shard.grads = zero_grads_like<typename Model::DeferredGrads>(params_);
+    divide();
     total_ = model_.zero_grads();
     reducer_ = Reducer<Scalar>(params_);
-    pool_->run(std::ssize(shards_), [&](Index i) { differentiate(i); });  // sizes every buffer; the result is not used
-    reducer_.sum(shards_, total_, *pool_);
+    differentiate();  // sizes every buffer; the result is not used
+    reducer_.sum(pieces_, total_, *pool_);
     reducer_.clear_sparse();
     memory_.parameters = held(params_);
     memory_.optimizer = held(optimizer_);
@@ -121,13 +123,13 @@ class Trainer {
     const auto start = std::chrono::steady_clock::now();
     const auto count = static_cast<std::size_t>(settings_.batch * settings_.context);
     crops_.batch(static_cast<std::uint64_t>(progress_.steps), settings_.batch, settings_.context, inputs_, targets_);
-    pool_->run(std::ssize(shards_), [&](Index i) { differentiate(i); });
+    differentiate();
     double nats = 0;
-    for (const auto& shard : shards_) nats += shard.nats;
+    for (const auto& piece : pieces_) nats += piece.nats;
 
     StepReport report{};
     report.bits_per_byte = nats / static_cast<double>(count) * nn::kBitsPerNat;
-    report.gradient_norm = reducer_.sum(shards_, total_, *pool_);
+    report.gradient_norm = reducer_.sum(pieces_, total_, *pool_);
     report.learning_rate = settings_.adam.learning_rate * settings_.schedule.factor(progress_.steps, progress);
     report.skipped = !std::isfinite(nats) || !std::isfinite(report.gradient_norm);
     if (report.skipped) {
@@ -175,11 +177,20 @@ class Trainer {
   int threads() const { return pool_->size(); }
 
  private:
-  /// What one part of a batch needs for itself.
-  struct Shard {
+  /// Sequences that are computed together, and what their pieces hand on.
+  struct Group {
+    Index first, sequences;  // of the batch
+    typename Model::State state, dstate;
+    Turns forward, backward;
+  };
+
+  /// What a part of a group needs for itself.
+  struct Piece {
+    std::size_t group = 0;
+    Index number = 0, begin = 0, length = 0;  // of the group's pieces; of each of its sequences
+    std::vector<Byte> inputs, targets;
     typename Model::DeferredGrads grads;
     typename Model::Cache cache;
-    typename Model::State state, dstate;
     Mat<Scalar> logits;
     double nats = 0;
   };
@@ -192,28 +203,70 @@ class Trainer {
     positive("batch", s.batch);
     positive("context", s.context);
     positive("shards", s.shards);
+    positive("piece", s.piece);
     positive("clip", s.clip);
     positive("learning rate", s.adam.learning_rate);
     return s;
   }
 
-  /// Loss and gradients of the shard's sequences; the gradient is of the mean over the whole batch.
-  /// The reducer has left all gradients zero.
-  void differentiate(Index i) {
-    const Index shards = std::ssize(shards_);
-    const Index begin = i * settings_.batch / shards, end = (i + 1) * settings_.batch / shards;
-    const auto at = static_cast<std::size_t>(begin * settings_.context);
-    const auto count = static_cast<std::size_t>((end - begin) * settings_.context);
-    const Bytes inputs = Bytes(inputs_).subspan(at, count), targets = Bytes(targets_).subspan(at, count);
-    Shard& shard = shards_[static_cast<std::size_t>(i)];
-    model_.reset(shard.state, end - begin);
-    model_.reset(shard.dstate, end - begin);
-    if constexpr (requires { shard.cache.noise; })
-      shard.cache.noise = {settings_.dropout, settings_.order_dropout, Random::of(settings_.seed, progress_.steps, i)};
-    model_.forward(params_, inputs, shard.state, shard.cache, shard.logits);
-    shard.nats = nn::softmax_cross_entropy<Scalar>(
-        targets, shard.logits, Scalar(1) / static_cast<Scalar>(settings_.batch * settings_.context));
-    model_.backward(params_, inputs, shard.cache, shard.logits, shard.dstate, shard.grads);
+  /// Pieces are in the order in which threads take them: of all groups the first piece, then of all the second.
+  void divide() {
+    const auto parts = [](Index whole, Index most) { return (whole + most - 1) / most; };
+    const Index groups = std::min(settings_.shards, settings_.batch), sequences = parts(settings_.batch, groups);
+    const Index each = std::min(settings_.context, std::max(parts(sequences * settings_.context, settings_.piece),
+                                                            parts(settings_.shards, groups)));
+    for (Index g = 0; g < groups; ++g) {
+      const Index first = g * settings_.batch / groups, end = (g + 1) * settings_.batch / groups;
+      groups_.push_back({first, end - first, {}, {}, Turns(model_.stages()), Turns(model_.stages())});
+    }
+    pieces_ = std::vector<Piece>(static_cast<std::size_t>(each * groups));
+    for (Index i = 0; i < each * groups; ++i) {
+      Piece& piece = pieces_[static_cast<std::size_t>(i)];
+      piece.group = static_cast<std::size_t>(i % groups);
+      piece.number = i / groups;
+      piece.begin = piece.number * settings_.context / each;
+      piece.length = (piece.number + 1) * settings_.context / each - piece.begin;
+      piece.grads = zero_grads_like<typename Model::DeferredGrads>(params_);
+    }
+  }
+
+  /// Losses and gradients of all pieces, the latter of the mean over the whole batch. The reducer has left all gradients zero.
+  void differentiate() {
+    for (Group& group : groups_) {
+      model_.reset(group.state, group.sequences);
+      model_.reset(group.dstate, group.sequences);
+      group.forward.reset();
+      group.backward.reset();
+    }
+    const Index count = std::ssize(pieces_), last = count / std::ssize(groups_) - 1;
+    pool_->run(count, [&](Index i) {
+      Piece& piece = pieces_[static_cast<std::size_t>(i)];
+      const Turn turn(groups_[piece.group].forward, piece.number);
+      turn.guard([&] { forward(i, piece, groups_[piece.group], turn); });
+    });
+    pool_->run(count, [&](Index i) {
+      Piece& piece = pieces_[static_cast<std::size_t>(count - 1 - i)];
+      Group& group = groups_[piece.group];
+      const Turn turn(group.backward, last - piece.number);
+      turn.guard([&] {
+        model_.backward(params_, piece.inputs, piece.cache, piece.logits, group.dstate, piece.grads, turn);
+      });
+    });
+  }
+
+  void forward(Index i, Piece& piece, Group& group, const Turn& turn) {
+    for (const auto& [all, part] : {std::pair(&inputs_, &piece.inputs), {&targets_, &piece.targets}}) {
+      part->clear();
+      for (Index s = group.first; s < group.first + group.sequences; ++s) {
+        const auto begin = all->begin() + s * settings_.context + piece.begin;
+        part->insert(part->end(), begin, begin + piece.length);
+      }
+    }
+    if constexpr (requires { piece.cache.noise; })
+      piece.cache.noise = {settings_.dropout, settings_.order_dropout, Random::of(settings_.seed, progress_.steps, i)};
+    model_.forward(params_, piece.inputs, group.state, piece.cache, piece.logits, turn);
+    piece.nats = nn::softmax_cross_entropy<Scalar>(
+        piece.targets, piece.logits, Scalar(1) / static_cast<Scalar>(settings_.batch * settings_.context));
   }
 
   /// Bytes of all dense leaves. Sparse gradients follow the positions of a batch and count as activations.
@@ -246,7 +299,8 @@ class Trainer {
   Optimizer optimizer_;
   Progress progress_;
   std::vector<Byte> inputs_, targets_;
-  std::vector<Shard> shards_;
+  std::vector<Group> groups_;
+  std::vector<Piece> pieces_;
   typename Model::Grads total_;
   Reducer<Scalar> reducer_;
   Memory memory_{};
