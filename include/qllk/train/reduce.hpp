@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <span>
 #include <type_traits>
 #include <vector>
@@ -52,6 +53,8 @@ class Reducer {
           }
         },
         params);
+    // the largest first, so that no thread starts one when the others are done
+    std::ranges::stable_sort(tiles_, std::greater{}, [](const Tile& tile) { return tile.rows * tile.columns; });
     squares_.resize(tiles_.size());
   }
 
@@ -142,7 +145,7 @@ class Reducer {
 
  private:
   static constexpr Index kColumns = 64;    // so that a product reads its left factor for many columns at once
-  static constexpr Index kValues = 16384;  // four tiles of floats fit a second-level cache of 256 KiB
+  static constexpr Index kValues = 65536;  // else as many as that is worth
 
   struct Tile {
     std::size_t leaf;
