@@ -38,6 +38,7 @@ struct GemmPart {
   Scalar alpha;
   const Scalar* start;  // what a product is added to: columns of C itself, or one column for all
   Index start_stride;   // 0 for one column
+  Index next;           // how many columns on B and C are needed next
 };
 
 /// C[R packets, Cols] = start + alpha · A B, all sums in registers. Each is taken in the order of k, whatever the tile's shape:
@@ -54,19 +55,32 @@ template <Real Scalar, int R, int Cols, bool b_transposed>
   for (int j = 0; j < Cols; ++j)
 #pragma GCC unroll 8
     for (int i = 0; i < R; ++i) sum[i][j] = pset1<Packet>(Scalar(0));
+  // The next columns of B and C are too short for the processor to see a pattern in time. B's are asked for little by little:
+  // all at once would be more than can be under way. With Bᵀ they lie beside those read now.
+  constexpr Index kLine = 64 / sizeof(Scalar);
+  for (Index j = part.next; j < part.next + Cols; ++j)
+    for (Index i = 0; i < R * kPacket; i += kLine) __builtin_prefetch(part.c + j * part.c_stride + i);
+  const Index step = b_transposed ? part.depth : kLine;
 #pragma GCC unroll 1
-  for (Index k = 0; k < part.depth; ++k) {
-    Packet column[R];
+  for (Index k = 0; k < part.depth; k += step) {
+    if constexpr (!b_transposed)
 #pragma GCC unroll 8
-    for (int i = 0; i < R; ++i) column[i] = ploadu<Packet>(a + i * kPacket);
+      for (int j = 0; j < Cols; ++j) __builtin_prefetch(b + (part.next + j) * part.b_stride);
+    const Index size = std::min(step, part.depth - k);
+#pragma GCC unroll 1
+    for (Index i = 0; i < size; ++i) {
+      Packet column[R];
 #pragma GCC unroll 8
-    for (int j = 0; j < Cols; ++j) {
-      const Packet value = pload1<Packet>(b_transposed ? b + j : b + j * part.b_stride);
+      for (int r = 0; r < R; ++r) column[r] = ploadu<Packet>(a + r * kPacket);
 #pragma GCC unroll 8
-      for (int i = 0; i < R; ++i) sum[i][j] = pmadd(column[i], value, sum[i][j]);
+      for (int j = 0; j < Cols; ++j) {
+        const Packet value = pload1<Packet>(b_transposed ? b + j : b + j * part.b_stride);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) sum[r][j] = pmadd(column[r], value, sum[r][j]);
+      }
+      a += part.a_stride;
+      b += b_transposed ? part.b_stride : 1;
     }
-    a += part.a_stride;
-    b += b_transposed ? part.b_stride : 1;
   }
   const Packet alpha = pset1<Packet>(part.alpha);
 #pragma GCC unroll 8
@@ -106,23 +120,11 @@ void gemm_rows(Index rows, GemmPart<Scalar> part) {
   }
 }
 
-/// Asks for the columns of B and C that come next: they are too short for the processor to see a pattern in time.
-/// GCC takes a function that only prefetches for one without effect, unless it is inlined first.
-template <Real Scalar, int Cols, bool b_transposed>
-[[gnu::always_inline]] inline void gemm_prefetch(Index rows, const GemmPart<Scalar>& part) {
-  constexpr Index kLine = 64 / sizeof(Scalar);
-  for (Index j = Cols; j < 2 * Cols; ++j) {
-    if constexpr (!b_transposed)  // else a column lies across B's, next to those read now
-      for (Index k = 0; k < part.depth; k += kLine) __builtin_prefetch(part.b + j * part.b_stride + k);
-    for (Index i = 0; i < rows; i += kLine) __builtin_prefetch(part.c + j * part.c_stride + i);
-  }
-}
-
 /// `count` strips of Cols columns; moves part behind them.
 template <Real Scalar, int R, int Cols, bool b_transposed>
 void gemm_strips(Index rows, Index count, GemmPart<Scalar>& part) {
   for (; count > 0; --count) {
-    if (Cols > 1 && count > 1) gemm_prefetch<Scalar, Cols, b_transposed>(rows, part);
+    part.next = count > 1 ? Cols : 0;
     gemm_rows<Scalar, R, Cols, b_transposed>(rows, part);
     part.b += b_transposed ? Cols : Cols * part.b_stride;
     part.c += Cols * part.c_stride;
@@ -216,7 +218,7 @@ template <Real Scalar, bool a_transposed, bool b_transposed>
       const Index part_rows = std::min(Tile::kPanelRows, rows - row);
       const Scalar* const a_part = a_transposed ? a + row * a_stride + k : a + row + k * a_stride;
       GemmPart<Scalar> part{part_depth, !direct,  a_part, a_stride,           b_part,      b_stride,
-                            c + row,    c_stride, alpha,  start.values + row, start.stride};
+                            c + row,    c_stride, alpha,  start.values + row, start.stride, 0};
       if (part.packed) {
         gemm_pack<Scalar, a_transposed>(a_part, a_stride, part_rows, part_depth, packed.data());
         part.a = packed.data();
