@@ -72,6 +72,9 @@ template <Real Scalar, int R, int Cols, bool b_transposed>
       Packet column[R];
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) column[r] = ploadu<Packet>(a + r * kPacket);
+      if constexpr (Cols == 1 && !b_transposed)  // nothing of A is used twice: it comes from afar
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) __builtin_prefetch(a + 4 * part.a_stride + r * kPacket);
 #pragma GCC unroll 8
       for (int j = 0; j < Cols; ++j) {
         const Packet value = pload1<Packet>(b_transposed ? b + j : b + j * part.b_stride);
@@ -143,6 +146,19 @@ void gemm_columns(Index rows, Index cols, GemmPart<Scalar> part) {
   gemm_strips<Scalar, R, 1, b_transposed>(rows, cols - 6 * sixes - 4 * fours, part);
 }
 
+/// One column, whose rows fill the registers, so that A is read almost front to back.
+template <Real Scalar, int R = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS / 2>
+void gemm_vector(Index rows, GemmPart<Scalar> part) {
+  constexpr Index kStrip = R * GemmTile<Scalar>::kPacket;
+  for (; rows >= kStrip; rows -= kStrip) {
+    gemm_tile<Scalar, R, 1, false>(part);
+    part.a += kStrip;
+    part.c += kStrip;
+    part.start += kStrip;
+  }
+  if constexpr (R > 1) gemm_vector<Scalar, R / 2>(rows, part);
+}
+
 // GCC warns of any template argument that is a vector type, and every PacketBlock has one.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wignored-attributes"
@@ -210,11 +226,16 @@ template <Real Scalar, bool a_transposed, bool b_transposed>
   // A strip of several cache lines is fetched well at any stride; a narrower one only when it is used once.
   constexpr bool wide_strip = Tile::kRows * Tile::kPacket * sizeof(Scalar) > 128;
   const bool direct = !a_transposed && rows % Tile::kPacket == 0 && (wide_strip || cols <= Tile::kCols);
+  const bool vector = !a_transposed && !b_transposed && cols == 1 && rows % Tile::kPacket == 0;
   Index k = 0;
   do {
     const Index part_depth = std::min(Tile::kDepth, depth - k);
     const Scalar* const b_part = b_transposed ? b + k * b_stride : b + k;
-    for (Index row = 0; row < rows; row += Tile::kPanelRows) {
+    if constexpr (!a_transposed && !b_transposed)
+      if (vector)
+        gemm_vector<Scalar>(rows, {part_depth, false, a + k * a_stride, a_stride, b_part, b_stride, c, c_stride, alpha,
+                                   start.values, start.stride, 0});
+    for (Index row = 0; row < rows && !vector; row += Tile::kPanelRows) {
       const Index part_rows = std::min(Tile::kPanelRows, rows - row);
       const Scalar* const a_part = a_transposed ? a + row * a_stride + k : a + row + k * a_stride;
       GemmPart<Scalar> part{part_depth, !direct,  a_part, a_stride,           b_part,      b_stride,

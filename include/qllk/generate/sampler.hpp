@@ -1,11 +1,11 @@
 // From logits to a byte.
 #pragma once
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstddef>
-#include <limits>
 #include <numeric>
 #include <span>
 #include <stdexcept>
@@ -18,14 +18,13 @@ namespace qllk::generate {
 
 /// Draws bytes from softmax(z / temperature), cut to the likeliest.
 ///
-///   1. order bytes by falling logit; of equal ones the lower byte comes first
-///   2. keep the first top_k (0: all)
-///   3. keep the fewest first ones whose probabilities, after 2, sum to top_p or more
-///   4. scale what is kept to sum to 1
+///   1. keep the likeliest top_k bytes (0: all); of equal ones the lower byte comes first
+///   2. keep the fewest likeliest ones whose probabilities, after 1, sum to top_p or more
+///   3. scale what is kept to sum to 1
 ///
-/// Temperature 0 takes the first of the order. A value type; the same logits and random numbers give the same bytes.
+/// Temperature 0 takes the likeliest. A value type; the same logits and random numbers give the same bytes.
 ///
-/// Cost     256 exp and a sort; allocates nothing
+/// Cost     256 exp, and a heap where bytes are cut; allocates nothing
 /// Source   Fan et al. 2018 (top-k), Holtzman et al. 2020 (top-p)
 class Sampler {
  public:
@@ -53,58 +52,69 @@ class Sampler {
   /// Throws std::domain_error if a logit is NaN or +infinity, or all are -infinity.
   template <Real Scalar>
   Probabilities probabilities(std::span<const Scalar, static_cast<std::size_t>(kByteValues)> logits) const {
-    const Ranking ranking = rank(logits);
+    const auto [weights, total, likeliest] = weigh(logits);
     Probabilities out{};
-    for (std::size_t i = 0; i < ranking.kept; ++i) out[ranking.order[i]] = ranking.weights[i] / ranking.total;
+    if (config_.temperature == 0)
+      out[likeliest] = 1;
+    else
+      for (std::size_t i = 0; i < out.size(); ++i) out[i] = weights[i] / total;
     return out;
   }
 
   /// One byte. Takes one number from `random`; at temperature 0 none. Throws as `probabilities`.
   template <Real Scalar>
   Byte pick(std::span<const Scalar, static_cast<std::size_t>(kByteValues)> logits, Random& random) const {
-    const Ranking ranking = rank(logits);
-    if (config_.temperature == 0) return ranking.order[0];
-    double rest = random.uniform() * ranking.total;
-    std::size_t i = 0;
-    while (i + 1 < ranking.kept && rest >= ranking.weights[i]) rest -= ranking.weights[i++];
-    return ranking.order[i];
+    const auto [weights, total, likeliest] = weigh(logits);
+    if (config_.temperature == 0) return likeliest;
+    double rest = random.uniform() * total;
+    for (std::size_t i = 0; i < weights.size(); ++i)
+      if ((rest -= weights[i]) < 0) return static_cast<Byte>(i);
+    return likeliest;  // only rounding comes here
   }
 
  private:
-  struct Ranking {
-    std::array<Byte, static_cast<std::size_t>(kByteValues)> order;
-    Probabilities weights;  // of order[i]; that of the likeliest is 1
-    double total;           // of those that are kept
-    std::size_t kept;
+  struct Weights {
+    Probabilities weights;  // the likeliest has 1, what is cut 0
+    double total;
+    Byte likeliest;
   };
 
-  /// Steps 1 to 3.
   template <Real Scalar>
-  Ranking rank(std::span<const Scalar, static_cast<std::size_t>(kByteValues)> logits) const {
-    for (const Scalar logit : logits)
-      if (!(logit < std::numeric_limits<Scalar>::infinity()))
-        throw std::domain_error("a logit is " + std::to_string(logit) + ", expected a finite number");
-    Ranking r;
-    std::iota(r.order.begin(), r.order.end(), Byte{0});
-    std::sort(r.order.begin(), r.order.end(),
-              [&](Byte a, Byte b) { return logits[a] > logits[b] || (logits[a] == logits[b] && a < b); });
-    const auto largest = static_cast<double>(logits[r.order[0]]);
-    if (!std::isfinite(largest)) throw std::domain_error("all logits are -infinity, expected finite numbers");
-    r.weights[0] = r.total = 1;
-    r.kept = 1;
-    if (config_.temperature == 0) return r;
+  Weights weigh(std::span<const Scalar, static_cast<std::size_t>(kByteValues)> logits) const {
+    using Values = Eigen::Array<double, kByteValues, 1>;
+    const Eigen::Map<const Eigen::Array<Scalar, kByteValues, 1>> z(logits.data());
+    Index likeliest = 0;
+    const Scalar largest = z.template maxCoeff<Eigen::PropagateNaN>(&likeliest);
+    if (!std::isfinite(largest))
+      throw std::domain_error("the largest logit is " + std::to_string(largest) + ", expected a finite number");
+    Weights w{{}, 0, static_cast<Byte>(likeliest)};
+    if (config_.temperature == 0) return w;
 
-    auto most = static_cast<std::size_t>(config_.top_k > 0 ? config_.top_k : kByteValues);
-    for (std::size_t i = 1; i < most; ++i) {
-      r.weights[i] = std::exp((static_cast<double>(logits[r.order[i]]) - largest) / config_.temperature);
-      r.total += r.weights[i];
+    const Values scaled = (z.template cast<double>() - static_cast<double>(largest)) / config_.temperature;
+    Eigen::Map<Values>(w.weights.data()) = (scaled > -700).select(scaled.exp(), 0);
+    if (config_.top_k > 0 || config_.top_p < 1) cut(w.weights);
+    w.total = Eigen::Map<Values>(w.weights.data()).sum();
+    return w;
+  }
+
+  void cut(Probabilities& weights) const {
+    const auto later = [&](Byte a, Byte b) { return weights[a] < weights[b] || (weights[a] == weights[b] && a > b); };
+    std::array<Byte, static_cast<std::size_t>(kByteValues)> heap;
+    std::iota(heap.begin(), heap.end(), Byte{0});
+    auto end = heap.end();
+    if (config_.top_k > 0) {
+      end = heap.begin() + config_.top_k;
+      std::nth_element(heap.begin(), end - 1, heap.end(), [&](Byte a, Byte b) { return later(b, a); });
+      std::for_each(end, heap.end(), [&](Byte byte) { weights[byte] = 0; });
     }
-    while (r.weights[most - 1] == 0) --most;  // or rounding in `pick` could reach one that has no probability
-    r.kept = most;
-    if (config_.top_p >= 1) return r;
-    const double enough = config_.top_p * r.total;
-    for (r.kept = 1, r.total = 1; r.total < enough && r.kept < most; ++r.kept) r.total += r.weights[r.kept];
-    return r;
+    if (config_.top_p >= 1) return;
+    const double enough = config_.top_p * std::accumulate(weights.begin(), weights.end(), 0.0);
+    std::make_heap(heap.begin(), end, later);
+    for (double sum = 0; sum < enough && end != heap.begin(); --end) {
+      std::pop_heap(heap.begin(), end, later);
+      sum += weights[*(end - 1)];
+    }
+    std::for_each(heap.begin(), end, [&](Byte byte) { weights[byte] = 0; });
   }
 
   Config config_;

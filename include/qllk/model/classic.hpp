@@ -237,8 +237,11 @@ class QLLKClassic {
     c.rows.resize(kByteValues * config_.patch, columns);
     head_.forward(p.decoder_head, c.hidden.back(), c.head, c.rows);
 
-    logits.setZero(kByteValues, std::ssize(bytes));
-    turn(1 + config_.layers, [&] { nn::spread_add<Scalar>(c.plan, c.rows, state.rows, logits); });
+    logits.resize(kByteValues, std::ssize(bytes));
+    turn(1 + config_.layers, [&] {
+      nn::spread<Scalar>(c.plan, kByteValues, c.rows, state.rows,
+                         [&](Index t, const auto& row) { logits.col(t) = row; });
+    });
   }
 
   /// Adds to g, Grads or DeferredGrads; turns dstate from the gradient of the final state into that of the initial one.

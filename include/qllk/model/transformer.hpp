@@ -224,8 +224,11 @@ class QLLKTransformer {
     patch_norm_.forward(p.patch_norm, c.hidden.back(), c.patch_norm, c.patch_normal);
     unpatching_.forward(p.unpatching, c.patch_normal, c.linear, c.slots);
 
-    c.decoded[0] = c.encoded.back();
-    turn(kUnpatching, [&] { nn::spread_add<Scalar>(c.plan, c.slots, state.slots, c.decoded[0]); });
+    turn(kUnpatching, [&] {
+      nn::spread<Scalar>(c.plan, config_.dim_local, c.slots, state.slots, [&](Index t, const auto& slot) {
+        c.decoded[0].col(t) = c.encoded.back().col(t) + slot;
+      });
+    });
     run(local_, first_decoder(), p.decoder, state.decoder, c.noise, c.decoder, c.decoded, turn);
     norm_.forward(p.norm, c.decoded.back(), c.norm, c.normal);
     logits.resize(kByteValues, n);

@@ -67,27 +67,28 @@ class MeanPatching {
   Index patch_;
 };
 
-/// Gives every row its share of its patch's answer: y_t += slot t mod P of the patch that serves t.
+/// Gives every row its share of its patch's answer: give(t, slot t mod P of the patch that serves t), a vector of `width`.
 /// `carried` [width·P, sequences] serves the rows before the chunk's first own patch, and is replaced by the last one.
-/// Shapes: slots [width·P, patches × sequences], y [width, length × sequences].
-template <Real Scalar>
-void spread_add(const PatchPlan& plan, const Mat<Scalar>& slots, Mat<Scalar>& carried, MatOut<Scalar> y) {
-  const Index width = y.rows(), patches = plan.patches();
+/// Shapes: slots [width·P, patches × sequences]; t counts the columns of [width, length × sequences].
+template <Real Scalar, class Give>
+void spread(const PatchPlan& plan, Index width, const Mat<Scalar>& slots, Mat<Scalar>& carried, Give&& give) {
+  const Index patches = plan.patches();
   for (Index s = 0; s < carried.cols(); ++s) {
     for (Index t = 0; t < plan.length; ++t) {
       const Index patch = plan.serving(t);
       const Scalar* const all = patch < 0 ? carried.col(s).data() : slots.col(s * patches + patch).data();
-      y.col(s * plan.length + t) += Eigen::Map<const Vec<Scalar>>(all + plan.slot(t) * width, width);
+      give(s * plan.length + t, Eigen::Map<const Vec<Scalar>>(all + plan.slot(t) * width, width));
     }
     if (patches > 0) carried.col(s) = slots.col((s + 1) * patches - 1);
   }
 }
 
-/// Overwrites dslots; turns dcarried from the gradient of what the chunk left into that of what it found. See spread_add.
+/// Overwrites dslots, from dy, the gradient of what `give` got; turns dcarried from the gradient of what the chunk left into
+/// that of what it found. See spread.
 template <Real Scalar>
 void spread_backward(const PatchPlan& plan, MatIn<Scalar> dy, Mat<Scalar>& dcarried, Mat<Scalar>& dslots) {
   const Index width = dy.rows(), patches = plan.patches();
-  dslots.setZero(dcarried.rows(), patches * dcarried.cols());
+  dslots.resize(dcarried.rows(), patches * dcarried.cols());
   for (Index s = 0; s < dcarried.cols(); ++s) {
     if (patches > 0) {
       dslots.col((s + 1) * patches - 1) = dcarried.col(s);
@@ -96,7 +97,11 @@ void spread_backward(const PatchPlan& plan, MatIn<Scalar> dy, Mat<Scalar>& dcarr
     for (Index t = 0; t < plan.length; ++t) {
       const Index patch = plan.serving(t);
       auto all = patch < 0 ? dcarried.col(s) : dslots.col(s * patches + patch);
-      all.segment(plan.slot(t) * width, width) += dy.col(s * plan.length + t);
+      auto slot = all.segment(plan.slot(t) * width, width);
+      if (patch < 0 || patch == patches - 1)
+        slot += dy.col(s * plan.length + t);
+      else  // all its rows are in the chunk, each once
+        slot = dy.col(s * plan.length + t);
     }
   }
 }
