@@ -4,10 +4,12 @@
 #include <string>
 #include <thread>
 #include <type_traits>
+#include <utility>
 #include <variant>
 
 #include "build_info.hpp"
 #include "display.hpp"
+#include "qllk/core/int8_matrix.hpp"
 #include "qllk/data/corpus.hpp"
 #include "qllk/io/model_file.hpp"
 #include "qllk/train/evaluate.hpp"
@@ -26,8 +28,10 @@ int main(int argc, char** argv) {
   app.add_option("--threads", threads, "Threads; the score does not depend on it. Default: all processors")
       ->check(CLI::Range(1, 1024))
       ->type_name("N");
+  bool int8 = false;
+  app.add_flag("--int8", int8, "Score with weights rounded to 8 bits, as qllk-generate --int8 uses them");
   return tool::run(app, argc, argv, [&] {
-    const auto any = qllk::io::load_model(model_file);
+    auto any = qllk::io::load_model(model_file);
     const auto text = qllk::data::Corpus::open(data);
     tool::Interrupt::watch();
     tool::Display display;
@@ -47,7 +51,13 @@ int main(int argc, char** argv) {
       return !tool::Interrupt::requested();
     };
     const auto score = std::visit(
-        [&](const auto& stored) { return qllk::train::evaluate(stored.model, stored.params, text, show, {.threads = threads}); },
+        [&](auto& stored) {
+          using Model = typename std::remove_cvref_t<decltype(stored)>::Model;
+          const auto evaluate = [&](const auto& params) {
+            return qllk::train::evaluate(stored.model, params, text, show, {.threads = threads});
+          };
+          return int8 ? evaluate(qllk::to_int8<Model>(std::move(stored.params))) : evaluate(stored.params);
+        },
         any);
     display.clear();
     if (score.bytes < text.size()) return tool::Interrupt::exit_status();

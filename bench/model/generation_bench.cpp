@@ -1,6 +1,10 @@
 // Generation, byte by byte, beside the time that it takes to read the weights once.
 #include <benchmark/benchmark.h>
 
+#include <type_traits>
+#include <vector>
+
+#include "qllk/core/int8_matrix.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/generate/generator.hpp"
 #include "qllk/model/classic.hpp"
@@ -17,9 +21,17 @@ struct Weights {
   double byte, patch;
 };
 
+/// A weight of an Int8Matrix is a byte; its scales are left out.
 template <class Tree>
 double held(const Tree& tree) {
-  return static_cast<double>(parameter_count(tree)) * sizeof(float);
+  double bytes = 0;
+  for_each_parameter(
+      [&](const Path&, const auto& leaf) {
+        using Leaf = std::remove_cvref_t<decltype(leaf)>;
+        bytes += static_cast<double>(leaf.size()) * (std::is_same_v<Leaf, Int8Matrix> ? 1 : sizeof(float));
+      },
+      tree);
+  return bytes;
 }
 template <class Tree>
 double held(const std::vector<Tree>& trees) {
@@ -28,24 +40,30 @@ double held(const std::vector<Tree>& trees) {
   return sum;
 }
 
-Weights weights(const QLLKClassic<float>::Params& p) {
-  return {0, held(p.hash_proj) + held(p.layers) + held(p.decoder_head)};
-}
-Weights weights(const QLLKTransformer<float>::Params& p) {
-  return {held(p.encoder) + held(p.decoder) + held(p.norm) + held(p.head),
-          held(p.patching) + held(p.blocks) + held(p.patch_norm) + held(p.unpatching)};
+template <class Params>
+Weights weights(const Params& p) {
+  if constexpr (requires { p.decoder_head; })
+    return {0, held(p.hash_proj) + held(p.layers) + held(p.decoder_head)};
+  else
+    return {held(p.encoder) + held(p.decoder) + held(p.norm) + held(p.head),
+            held(p.patching) + held(p.blocks) + held(p.patch_norm) + held(p.unpatching)};
 }
 
 /// One iteration is one patch, after a prompt. Counters: seconds a byte, and those that reading takes at the bandwidth
 /// of a working set of their size: those of each byte by themselves, those of each patch together with them. The label
 /// names the level that the latter fit in.
-template <class Model>
+template <class Model, class Params>
 void Generate(benchmark::State& state) {
   using benchmark::Counter;
   const Model model(typename Model::Config{});
   Random random(1);
-  static const auto params = model.init(random);
-  generate::Generator<Model> generator(model, params);
+  static const Params params = [&] {
+    if constexpr (std::is_same_v<Params, typename Model::Params>)
+      return model.init(random);
+    else
+      return to_int8<Model>(model.init(random));
+  }();
+  generate::Generator generator(model, params);
   generator.feed(bench::words(1000));
   const generate::Sampler sampler(generate::Sampler::Config{});
   const Index patch = model.config().patch;
@@ -65,7 +83,11 @@ void Generate(benchmark::State& state) {
   state.counters["of_bandwidth"] = Counter(total * reading, Counter::kIsRate);
   state.SetLabel(bench::bandwidth().level(at(all)).name);
 }
-BENCHMARK(Generate<QLLKClassic<float>>)->Name("GenerateClassic")->Unit(benchmark::kMicrosecond);
-BENCHMARK(Generate<QLLKTransformer<float>>)->Name("GenerateDefault")->Unit(benchmark::kMicrosecond);
+using Classic = QLLKClassic<float>;
+using Default = QLLKTransformer<float>;
+BENCHMARK(Generate<Classic, Classic::Params>)->Name("GenerateClassic")->Unit(benchmark::kMicrosecond);
+BENCHMARK(Generate<Classic, Classic::Int8Params>)->Name("GenerateClassicInt8")->Unit(benchmark::kMicrosecond);
+BENCHMARK(Generate<Default, Default::Params>)->Name("GenerateDefault")->Unit(benchmark::kMicrosecond);
+BENCHMARK(Generate<Default, Default::Int8Params>)->Name("GenerateDefaultInt8")->Unit(benchmark::kMicrosecond);
 
 }  // namespace

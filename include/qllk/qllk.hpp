@@ -3,10 +3,12 @@
 #pragma once
 
 #include "qllk/core/gemm.hpp"
+#include "qllk/core/int8_matrix.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/sparse_table.hpp"
 #include "qllk/core/threads.hpp"
+#include "qllk/core/turns.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/data/batches.hpp"
 #include "qllk/data/corpus.hpp"

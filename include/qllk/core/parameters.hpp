@@ -77,14 +77,15 @@ void walk(const Path& path, F& f, First& first, Rest&... rest) {
 }
 
 template <class Source, class Target, class Make>
-void build(const Source& source, Target& target, Make& make) {
-  if constexpr (HasFields<Source>) {
+void build(Source& source, Target& target, Make&& make) {
+  using Node = std::remove_cv_t<Source>;
+  if constexpr (HasFields<Node>) {
     [&]<std::size_t... I>(std::index_sequence<I...>) {
-      (build(source.*(std::get<I>(Source::fields()).member), target.*(std::get<I>(Target::fields()).member), make),
+      (build(source.*(std::get<I>(Node::fields()).member), target.*(std::get<I>(Target::fields()).member), make),
        ...);
     }
-    (std::make_index_sequence<std::tuple_size_v<decltype(Source::fields())>>{});
-  } else if constexpr (is_vector_v<Source>) {
+    (std::make_index_sequence<std::tuple_size_v<decltype(Node::fields())>>{});
+  } else if constexpr (is_vector_v<Node>) {
     target.resize(source.size());
     for (std::size_t i = 0; i < source.size(); ++i) build(source[i], target[i], make);
   } else {

@@ -19,7 +19,7 @@ namespace qllk::generate {
 /// Bytes that are fed wait until there are kChunk of them, or until a prediction is wanted: the chunks that the model sees
 /// depend on the stream alone, never on how it was cut into calls of `feed`. So do all the bytes that come out.
 /// The stream begins with train::kStartByte: an empty prompt is a prompt.
-template <class Model>
+template <class Model, class Params = typename Model::Params>
 class Generator {
  public:
   using Scalar = typename Model::Scalar;
@@ -27,7 +27,7 @@ class Generator {
   static constexpr std::size_t kChunk = 512;
 
   /// Keeps references to both: they must outlive it.
-  Generator(const Model& model, const typename Model::Params& params)
+  Generator(const Model& model, const Params& params)
       : model_(model), params_(params), state_(model.initial_state(1)) {
     waiting_.reserve(kChunk);
     waiting_.push_back(train::kStartByte);
@@ -64,7 +64,7 @@ class Generator {
   }
 
   const Model& model_;
-  const typename Model::Params& params_;
+  const Params& params_;
   typename Model::State state_;
   typename Model::Cache cache_;
   Mat<Scalar> logits_;

@@ -91,7 +91,8 @@ class Sampler {
     if (config_.temperature == 0) return w;
 
     const Values scaled = (z.template cast<double>() - static_cast<double>(largest)) / config_.temperature;
-    Eigen::Map<Values>(w.weights.data()) = (scaled > -700).select(scaled.exp(), 0);
+    const Values weights = scaled.exp();
+    Eigen::Map<Values>(w.weights.data()) = (scaled > -700).select(weights, 0);
     if (config_.top_k > 0 || config_.top_p < 1) cut(w.weights);
     w.total = Eigen::Map<Values>(w.weights.data()).sum();
     return w;

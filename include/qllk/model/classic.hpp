@@ -21,6 +21,8 @@
 
 namespace qllk {
 
+class Int8Matrix;  // core/int8_matrix.hpp
+
 /// One layer of the classic network, with norms after the sums and no residual around the perceptron.
 ///
 ///   a = h + kernel(h),   h' = LN_b( W₂ gelu(W₁ LN_a(a) + b₁) + b₂ )
@@ -136,6 +138,8 @@ class QLLKClassic {
     }
   };
   using Params = Tensors<Mat<Scalar>>;
+  /// For inference: to_int8 makes them.
+  using Int8Params = Tensors<Int8Matrix>;
   using Grads = Params;
   /// Gradients whose matrix products are taken later: they refer to the cache.
   using DeferredGrads = Tensors<ProductSum<Scalar>>;

@@ -23,6 +23,8 @@
 
 namespace qllk {
 
+class Int8Matrix;  // core/int8_matrix.hpp
+
 /// QLLKTransformer: byte-level blocks around patch-level blocks, linear in the number of bytes.
 ///
 ///   x  = ByteEmbedding(b) + FeatureHashing(b)          each byte, dim_local
@@ -91,6 +93,8 @@ class QLLKTransformer {
     }
   };
   using Params = Tensors<Mat<Scalar>, typename nn::FeatureHashing<Scalar>::Params>;
+  /// For inference: to_int8 makes them.
+  using Int8Params = Tensors<Int8Matrix, typename nn::FeatureHashing<Scalar>::Params>;
   using Grads = Tensors<Mat<Scalar>, typename nn::FeatureHashing<Scalar>::Grads>;
   /// Gradients whose matrix products are taken later: they refer to the cache and to dlogits.
   using DeferredGrads = Tensors<ProductSum<Scalar>, typename nn::FeatureHashing<Scalar>::Grads>;

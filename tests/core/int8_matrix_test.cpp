@@ -1,0 +1,122 @@
+#include "qllk/core/int8_matrix.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "qllk/core/random.hpp"
+#include "qllk/model/classic.hpp"
+#include "qllk/model/transformer.hpp"
+
+namespace qllk {
+namespace {
+
+Mat<float> random_matrix(Index rows, Index cols, Random& random) {
+  Mat<float> m(rows, cols);
+  fill_normal(m, 1, random);
+  return m;
+}
+
+TEST(Int8Matrix, ProductsAreWithinTheBoundOfRounding) {
+  Random random(1);
+  for (const Index rows : {0, 1, 15, 16, 17, 64, 65, 130})
+    for (const Index cols : {0, 1, 3, 4, 5, 127, 256})
+      for (const Index positions : {0, 1, 3}) {
+        SCOPED_TRACE(std::to_string(rows) + "x" + std::to_string(cols) + "x" + std::to_string(positions));
+        const Mat<float> w = random_matrix(rows, cols, random), x = random_matrix(cols, positions, random);
+        const Vec<float> bias = random_matrix(rows, 1, random);
+        Mat<float> y = Mat<float>::Constant(rows, positions, std::numeric_limits<float>::quiet_NaN());
+        gemm(Int8Matrix(w), x, y, bias);
+        for (Index t = 0; t < positions; ++t)
+          for (Index r = 0; r < rows; ++r) {
+            const double exact =
+                static_cast<double>(bias[r]) + w.row(r).cast<double>().dot(x.col(t).cast<double>());
+            const float largest_w = cols > 0 ? w.row(r).cwiseAbs().maxCoeff() : 0;
+            const float largest_x = cols > 0 ? x.col(t).cwiseAbs().maxCoeff() : 0;
+            const double bound = static_cast<double>(cols) * 127.25 / (127.0 * 127.0) * largest_w * largest_x + 1e-5;
+            EXPECT_TRUE(std::abs(y(r, t) - exact) <= bound) << y(r, t) << " for " << exact;
+          }
+      }
+}
+
+/// Values that 8 bits hold exactly: any slip in the order of rows and columns shows.
+TEST(Int8Matrix, IntegersAreExact) {
+  Random random(2);
+  Mat<float> w(50, 37), x(37, 5);
+  for (Mat<float>* m : {&w, &x})
+    for (Index i = 0; i < m->size(); ++i) m->data()[i] = static_cast<float>(random.below(255)) - 127;
+  w.col(0).setConstant(-127);
+  x.row(0).setConstant(127);
+  Mat<float> y(50, 5);
+  gemm(Int8Matrix(w), x, y, Vec<float>::Zero(50));
+  const Mat<float> exact = w * x;
+  for (Index i = 0; i < y.size(); ++i)
+    EXPECT_TRUE(std::abs(y.data()[i] - exact.data()[i]) <= 1e-6f * std::abs(exact.data()[i])) << i;
+}
+
+TEST(Int8Matrix, AColumnDoesNotDependOnTheOthers) {
+  Random random(3);
+  const Int8Matrix w(random_matrix(40, 30, random));
+  const Mat<float> x = random_matrix(30, 7, random);
+  const Vec<float> bias = Vec<float>::Zero(40);
+  Mat<float> all(40, 7), one(40, 1);
+  gemm(w, x, all, bias);
+  for (Index t = 0; t < 7; ++t) {
+    gemm(w, x.col(t), one, bias);
+    EXPECT_EQ(one, all.col(t)) << t;
+  }
+}
+
+TEST(Int8Matrix, RowsAndColumnsOfZerosGiveTheBias) {
+  const Vec<float> bias = Vec<float>::LinSpaced(20, 0, 1);
+  Mat<float> y(20, 1);
+  gemm(Int8Matrix(Mat<float>::Zero(20, 9)), Mat<float>::Ones(9, 1), y, bias);
+  EXPECT_EQ(y, bias);
+  gemm(Int8Matrix(Mat<float>::Ones(20, 9)), Mat<float>::Zero(9, 1), y, bias);
+  EXPECT_EQ(y, bias);
+}
+
+TEST(Int8Matrix, WhatIsNotFiniteStaysSo) {
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    Mat<float> x = Mat<float>::Ones(9, 2), y(20, 2);
+    x(4, 1) = bad;
+    gemm(Int8Matrix(Mat<float>::Ones(20, 9)), x, y, Vec<float>::Zero(20));
+    EXPECT_TRUE(y.col(0).allFinite());
+    EXPECT_FALSE(y.col(1).array().isFinite().any());
+  }
+}
+
+template <class Model>
+class Int8Model : public ::testing::Test {};
+using Models = ::testing::Types<QLLKClassic<float>, QLLKTransformer<float>>;
+TYPED_TEST_SUITE(Int8Model, Models);
+
+TYPED_TEST(Int8Model, LogitsAreNearThoseOfTheModelItWasMadeFrom) {
+  typename TypeParam::Config config;
+  config.dim = 64;
+  config.layers = 2;
+  if constexpr (requires { config.bits; }) config.bits = 8;
+  const TypeParam model(config);
+  Random random(4);
+  const auto params = model.init(random);
+  const auto rounded = to_int8<TypeParam>(params);
+  EXPECT_EQ(parameter_count(rounded), parameter_count(params));
+  std::vector<Byte> bytes(100);
+  for (auto& byte : bytes) byte = static_cast<Byte>(random.bits());
+  const auto logits = [&](const auto& p) {
+    typename TypeParam::Cache cache;
+    auto state = model.initial_state(1);
+    Mat<float> z;
+    model.forward(p, bytes, state, cache, z);
+    return z;
+  };
+  const Mat<float> exact = logits(params), near = logits(rounded);
+  const float error = (near - exact).norm() / exact.norm();
+  EXPECT_TRUE(error > 0 && error <= 0.05) << error;
+}
+
+}  // namespace
+}  // namespace qllk
