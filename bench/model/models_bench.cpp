@@ -47,13 +47,13 @@ bool fits_memory(benchmark::State& state, Index bytes) {
   return false;
 }
 
-/// The trainer of these arguments; the one made last is kept, as a benchmark is called several times.
+/// The trainer of these arguments, with a shard for each core; the one made last is kept, as a benchmark is called several times.
 template <class Model>
 train::Trainer<Model>& trainer(Index batch, Index context, Index threads) {
   static std::unique_ptr<train::Trainer<Model>> made;
   if (!made || made->settings().batch != batch || made->settings().context != context || made->threads() != threads) {
     made.reset();
-    const train::TrainerSettings settings{.batch = batch, .context = context};
+    const train::TrainerSettings settings{.batch = batch, .context = context, .shards = std::max<Index>(2, bench::cores())};
     made = std::make_unique<train::Trainer<Model>>(Model(typename Model::Config{}), settings,
                                                    data::Corpus::from_memory(bench::words(1 << 20)),
                                                    static_cast<int>(threads));

@@ -40,12 +40,12 @@ class Turns {
   friend class Turn;
   static constexpr Index kCancelled = -1;
 
-  void wait(Index stage, Index piece) {
+  [[gnu::noinline]] void wait(Index stage, Index piece) {
     QLLK_ASSERT(stage < stages_);
     auto& passed = passed_[static_cast<std::size_t>(stage)];
     for (Index now; (now = passed.load(std::memory_order_acquire)) != piece && now != kCancelled;) passed.wait(now);
   }
-  void pass(Index stage, Index piece) {
+  [[gnu::noinline]] void pass(Index stage, Index piece) {
     auto& passed = passed_[static_cast<std::size_t>(stage)];
     Index expected = piece;
     passed.compare_exchange_strong(expected, piece + 1, std::memory_order_release, std::memory_order_relaxed);
@@ -66,10 +66,9 @@ class Turn {
   /// Runs `use_state` when the pieces before have done so at this stage.
   template <class UseState>
   void operator()(Index stage, UseState&& use_state) const {
-    if (turns_ == nullptr) return std::forward<UseState>(use_state)();
-    turns_->wait(stage, piece_);
+    if (turns_ != nullptr) turns_->wait(stage, piece_);
     std::forward<UseState>(use_state)();
-    turns_->pass(stage, piece_);
+    if (turns_ != nullptr) turns_->pass(stage, piece_);
   }
 
   /// Runs a piece's whole task; when it fails the others do not wait.

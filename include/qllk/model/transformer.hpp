@@ -303,7 +303,7 @@ class QLLKTransformer {
   Index first_block() const { return kBlocks + config_.encoder; }
   Index first_decoder() const { return first_block() + config_.layers; }
 
-  static void run(const Block& block, Index stage, const auto& params, auto& states, nn::Noise& noise, auto& caches,
+  [[gnu::noinline]] static void run(const Block& block, Index stage, const auto& params, auto& states, nn::Noise& noise, auto& caches,
                   auto& columns, const Turn& turn) {
     for (std::size_t i = 0; i < params.size(); ++i)
       turn(stage + static_cast<Index>(i),
@@ -311,7 +311,7 @@ class QLLKTransformer {
   }
 
   /// The gradient of the last output comes and that of the first input leaves in d.
-  static void run_back(const Block& block, Index stage, const auto& params, const auto& columns, auto& caches,
+  [[gnu::noinline]] static void run_back(const Block& block, Index stage, const auto& params, const auto& columns, auto& caches,
                        auto& dstates, auto& grads, Mat<Scalar>& d, Mat<Scalar>& spare, const Turn& turn) {
     for (std::size_t i = params.size(); i-- > 0;) {
       turn(stage + static_cast<Index>(i),

@@ -30,7 +30,7 @@ class Dropout {
     Scalar scale = 1;
   };
 
-  static void forward(Noise& noise, Cache& cache, MatOut<Scalar> x) {
+  [[gnu::noinline]] static void forward(Noise& noise, Cache& cache, MatOut<Scalar> x) {
     const auto drop = static_cast<std::uint64_t>(noise.rate * 256);
     cache.kept.clear();
     if (drop == 0) return;
@@ -44,7 +44,7 @@ class Dropout {
     backward(cache, x);
   }
 
-  static void backward(const Cache& cache, MatOut<Scalar> dx) {
+  [[gnu::noinline]] static void backward(const Cache& cache, MatOut<Scalar> dx) {
     if (cache.kept.empty()) return;
     const std::uint8_t* kept = cache.kept.data();
     for (Index t = 0; t < dx.cols(); ++t, kept += dx.rows())

@@ -57,7 +57,7 @@ class LayerNorm {
   Params init(Random&) const { return {Vec<Scalar>::Ones(config_.dim), Vec<Scalar>::Zero(config_.dim)}; }
 
   /// Writes y, which may be x.
-  void forward(const Params& p, MatIn<Scalar> x, Cache& cache, MatOut<Scalar> y) const {
+  [[gnu::noinline]] void forward(const Params& p, MatIn<Scalar> x, Cache& cache, MatOut<Scalar> y) const {
     QLLK_ASSERT(x.rows() == config_.dim && y.rows() == x.rows() && y.cols() == x.cols());
     cache.mean.resize(x.cols());
     cache.deviation.resize(x.cols());
@@ -73,7 +73,7 @@ class LayerNorm {
   }
 
   /// Adds to g, overwrites dx, which may be dy. x is the x of forward.
-  void backward(const Params& p, MatIn<Scalar> x, const Cache& cache, MatIn<Scalar> dy, Grads& g,
+  [[gnu::noinline]] void backward(const Params& p, MatIn<Scalar> x, const Cache& cache, MatIn<Scalar> dy, Grads& g,
                 MatOut<Scalar> dx) const {
     QLLK_ASSERT(dy.rows() == config_.dim && dx.rows() == config_.dim && dy.cols() == x.cols() && dx.cols() == x.cols());
     const Scalar scale = Scalar(1) / static_cast<Scalar>(config_.dim);

@@ -69,14 +69,14 @@ class Linear {
 
   /// Writes y. x and y must not alias.
   template <class Matrix>
-  void forward(const Tensors<Matrix>& p, MatIn<Scalar> x, Cache&, MatOut<Scalar> y) const {
+  [[gnu::noinline]] void forward(const Tensors<Matrix>& p, MatIn<Scalar> x, Cache&, MatOut<Scalar> y) const {
     QLLK_ASSERT(x.rows() == config_.in && y.rows() == config_.out && x.cols() == y.cols());
     gemm(p.weight, x, y, p.bias);
   }
 
   /// Adds to g, overwrites dx. x is the x of forward. dx must not alias x or dy. A g of ProductSum refers to x and dy.
   template <class Matrix>
-  void backward(const Params& p, MatIn<Scalar> x, const Cache&, MatIn<Scalar> dy, Tensors<Matrix>& g,
+  [[gnu::noinline]] void backward(const Params& p, MatIn<Scalar> x, const Cache&, MatIn<Scalar> dy, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {
     add_gradient(x, dy, g);
     gemm(p.weight.transpose(), dy, dx);
@@ -84,14 +84,14 @@ class Linear {
 
   /// As backward, but adds to dx: for an input that several maps share.
   template <class Matrix>
-  void backward_add(const Params& p, MatIn<Scalar> x, MatIn<Scalar> dy, Tensors<Matrix>& g, MatOut<Scalar> dx) const {
+  [[gnu::noinline]] void backward_add(const Params& p, MatIn<Scalar> x, MatIn<Scalar> dy, Tensors<Matrix>& g, MatOut<Scalar> dx) const {
     add_gradient(x, dy, g);
     gemm_add(p.weight.transpose(), dy, dx);
   }
 
  private:
   template <class Matrix>
-  void add_gradient(MatIn<Scalar> x, MatIn<Scalar> dy, Tensors<Matrix>& g) const {
+  [[gnu::noinline]] void add_gradient(MatIn<Scalar> x, MatIn<Scalar> dy, Tensors<Matrix>& g) const {
     QLLK_ASSERT(dy.rows() == config_.out && x.rows() == config_.in && dy.cols() == x.cols());
     add_product(g.weight, dy, x);
     for (Index t = 0; t < dy.cols(); ++t) g.bias += dy.col(t);
