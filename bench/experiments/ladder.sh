@@ -100,10 +100,8 @@ kernels "cumulative sum, no projection" decay=none project=false
 kernels "cumulative sum" decay=none
 kernels "learned decay" decay=learned
 kernels "data-dependent decay" decay=data_dependent
-for head_dim in 1 8 16 32; do
-  kernels "head_dim $head_dim" head_dim=$head_dim
-  kernels "head_dim $head_dim, normalised" head_dim=$head_dim normalise=true
-done
+for head_dim in 1 8 16 32; do kernels "head_dim $head_dim" head_dim=$head_dim; done
+kernels "head_dim 16, normalised" head_dim=16 normalise=true
 
 group="patch"
 vary patch 4 6 8 12

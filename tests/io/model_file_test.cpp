@@ -48,7 +48,7 @@ TEST(ModelFile, GivesBackADefaultModel) {
   config.dim_local = 16;
   config.dim = 24;
   config.patch = 3;
-  config.encoder = 0;
+  config.encoder = 1;
   config.layers = 2;
   config.decoder = 1;
   config.orders = 3;

@@ -48,7 +48,7 @@ class QLLKTransformer {
     Index dim_local = 128;  // width at the byte level
     Index dim = 256;        // width at the patch level
     Index patch = 8;
-    Index encoder = 1;  // byte-level blocks before patching
+    Index encoder = 0;  // byte-level blocks before patching
     Index layers = 4;   // patch-level blocks
     Index decoder = 2;  // byte-level blocks after unpatching
     Index orders = 6;   // n-grams up to this many bytes
