@@ -33,16 +33,14 @@ inline double expected_bytes(const qllk::train::Budget& budget, const qllk::trai
 }
 
 /// Little to see: small steps and few blocks. Much: more rows for n-grams, within an eighth of this machine's memory. The more
-/// often text comes again, the more is left out at random, or what was seen before is trusted more than it deserves.
-/// Chosen with bench/experiments/ladder.sh.
+/// often text comes again, the more is left out at random and the slower rows follow, or what was seen before is trusted more
+/// than it deserves. Chosen with bench/experiments.
 inline Recipe<qllk::QLLKTransformer<float>> recipe(std::type_identity<qllk::QLLKTransformer<float>>,
                                                    std::uint64_t corpus, const qllk::train::Budget& budget) {
   Recipe<qllk::QLLKTransformer<float>> r;
   auto& config = r.config;
   auto& settings = r.settings;
   settings.batch = 8;
-  settings.adam = {.learning_rate = 4e-3, .beta1 = 0.8, .beta2 = 0.95, .weight_decay = 0.1};
-  settings.rows.rate = 20;
   settings.schedule.warmup = 30;
   if (expected_bytes(budget, settings) < 1.5e6) {
     settings.batch = 4;
@@ -50,10 +48,18 @@ inline Recipe<qllk::QLLKTransformer<float>> recipe(std::type_identity<qllk::QLLK
   }
   const double bytes = expected_bytes(budget, settings);
   const double passes = bytes / static_cast<double>(std::max<std::uint64_t>(corpus, 1));
+  if (passes < 2) {
+    settings.adam = {.learning_rate = 4e-3, .beta1 = 0.8, .beta2 = 0.95, .weight_decay = 0.1};
+    settings.rows.rate = 20;
+  } else {
+    settings.adam = {.learning_rate = 4e-3, .beta1 = 0.9, .beta2 = 0.99, .weight_decay = 0.1};
+    settings.dropout = passes < 15 ? 0.1 : 0.2;
+    config.encoder = 1;
+  }
   settings.order_dropout = passes < 0.25 ? 0 : passes < 0.7 ? 0.1 : passes < 2 ? 0.4 : passes < 4 ? 0.6 : 0.8;
-  settings.dropout = passes < 2 ? 0 : passes < 15 ? 0.1 : 0.2;
 
-  config.bits = bytes < 8e6 ? 16 : bytes < 3.2e7 ? 17 : 18;
+  const double distinct = std::min(bytes, static_cast<double>(corpus));
+  config.bits = distinct < 8e6 ? 16 : distinct < 3.2e7 ? 17 : 18;
   const double memory = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
   const auto table_bytes = [&] {
     return static_cast<double>(((config.orders - 1) << config.bits) * config.dim_local) * sizeof(float);
