@@ -46,10 +46,10 @@ TYPED_TEST(Gelu, LargeValuesStayFiniteAndNaNStaysNaN) {
   EXPECT_EQ(y(1), Scalar(0));
   EXPECT_EQ(y(2), Scalar(1e30));
   EXPECT_EQ(y(3), Scalar(0));
-  EXPECT_EQ(x(0), Scalar(1));
-  EXPECT_EQ(x(1), Scalar(0));
-  EXPECT_EQ(x(2), Scalar(1));
-  EXPECT_EQ(x(3), Scalar(0));
+  // the vectorised exp of some processors ends at the smallest normal number, which the value is then multiplied by
+  const Scalar smallest = Scalar(1e30) * std::numeric_limits<Scalar>::min();
+  for (const Index i : {0, 2}) EXPECT_TRUE(std::abs(x(i) - Scalar(1)) <= smallest) << x(i);
+  for (const Index i : {1, 3}) EXPECT_TRUE(std::abs(x(i)) <= smallest) << x(i);
   EXPECT_TRUE(std::isnan(y(4)));
   EXPECT_TRUE(std::isnan(x(4)));
 }
