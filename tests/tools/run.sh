@@ -297,6 +297,18 @@ generate() {
   head -c 1500 /dev/urandom | tool generate --model $model --prompt - --bytes 5 --temperature 0 > out || die "any bytes are a prompt"
   expect 0 tool generate --model $model --prompt "" --bytes 20 --top-k 5 --top-p 0.9 --temperature 0.5
   [ "$(wc -c < out)" -eq 20 ] || die "not 20 bytes"
+  expect 0 tool generate --model $model --prompt "Line" --bytes 50 --int8
+  [ "$(wc -c < out)" -eq 50 ] || die "not 50 bytes"
+  local exact rounded
+  exact=$(bits eval --model $model --data text --threads 1)
+  [ "$(bits eval --model $model --data text --threads 3)" = "$exact" ] || die "threads change the score"
+  rounded=$(bits eval --model $model --data text --int8)
+  awk "BEGIN { d = $rounded - $exact; exit !(d < 0.05 && d > -0.05) }" || die "8 bits score $rounded, not $exact"
+}
+
+# The bits per byte that a tool prints.
+bits() {
+  tool "$@" 2> err | sed -n 's/.*"bits_per_byte":\([0-9.]*\).*/\1/p'
 }
 
 closed_output() {
