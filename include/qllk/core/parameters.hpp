@@ -58,7 +58,7 @@ template <class T, class A>
 inline constexpr bool is_vector_v<std::vector<T, A>> = true;
 
 template <class F, class First, class... Rest>
-void walk(const Path& path, F& f, First& first, Rest&... rest) {
+[[gnu::noinline]] void walk(const Path& path, F& f, First& first, Rest&... rest) {
   using Node = std::remove_cv_t<First>;
   if constexpr (HasFields<Node>) {
     constexpr auto count = std::tuple_size_v<decltype(Node::fields())>;
@@ -77,7 +77,7 @@ void walk(const Path& path, F& f, First& first, Rest&... rest) {
 }
 
 template <class Source, class Target, class Make>
-void build(Source& source, Target& target, Make&& make) {
+[[gnu::noinline]] void build(Source& source, Target& target, Make&& make) {
   using Node = std::remove_cv_t<Source>;
   if constexpr (HasFields<Node>) {
     [&]<std::size_t... I>(std::index_sequence<I...>) {
