@@ -1,9 +1,9 @@
-// Everything that needs Eigen and the standard library only. File formats (io/, and what is built on them) are included on
+// All that training needs, of Eigen and the standard library. File formats (io/, and what is built on them), int8_matrix.hpp
+// and testing/ are included on
 // their own.
 #pragma once
 
 #include "qllk/core/gemm.hpp"
-#include "qllk/core/int8_matrix.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/sparse_table.hpp"

@@ -131,7 +131,7 @@ class QLLKTransformer {
   };
 
   /// Throws std::invalid_argument when the configuration makes no sense.
-  explicit QLLKTransformer(Config config)
+  [[gnu::cold]] explicit QLLKTransformer(Config config)
       : config_(config),
         embedding_({.dim = config.dim_local, .deviation = 0.5}),
         hashing_({.dim = config.dim_local, .orders = config.orders, .bits = config.bits}),
@@ -151,19 +151,19 @@ class QLLKTransformer {
 
   const Config& config() const { return config_; }
 
-  Params zeros() const {
+  [[gnu::cold]] Params zeros() const {
     Params p;
     fill_zeros(p);
     p.hashing = hashing_.zeros();
     return p;
   }
-  Grads zero_grads() const {
+  [[gnu::cold]] Grads zero_grads() const {
     Grads g;
     fill_zeros(g);
     g.hashing = hashing_.zero_grads();
     return g;
   }
-  Params init(Random& random) const {
+  [[gnu::cold]] Params init(Random& random) const {
     Params p;
     const auto many = [&](const Block& block, Index count) {
       std::vector<typename Block::Params> blocks;

@@ -54,8 +54,8 @@ class Block {
       : norm_({.dim = config.mixer.dim}), mixer_(config.mixer), mlp_({config.mixer.dim, config.hidden}) {}
 
   void reset(State& state, Index sequences) const { mixer_.reset(state, sequences); }
-  Params zeros() const { return {norm_.zeros(), norm_.zeros(), mixer_.zeros(), mlp_.zeros()}; }
-  Params init(Random& random) const {
+  [[gnu::cold]] Params zeros() const { return {norm_.zeros(), norm_.zeros(), mixer_.zeros(), mlp_.zeros()}; }
+  [[gnu::cold]] Params init(Random& random) const {
     Params p;
     p.mixer_norm = p.mlp_norm = norm_.init(random);
     p.mixer = mixer_.init(random);

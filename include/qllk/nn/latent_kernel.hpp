@@ -92,7 +92,7 @@ class LatentKernel {
   /// Makes state an initial one again, without allocating where it was one of as many sequences.
   void reset(State& state, Index sequences) const { scan_.reset(state, sequences); }
 
-  Params zeros() const {
+  [[gnu::cold]] Params zeros() const {
     Params p;
     p.q_proj = p.k_proj = p.v_proj = p.gate = linear_.zeros();
     if (config_.project) p.out_proj = linear_.zeros();
@@ -103,7 +103,7 @@ class LatentKernel {
   }
 
   /// Decays start spread evenly, in the logarithm, over memories of 2 to 1,024 positions.
-  Params init(Random& random) const {
+  [[gnu::cold]] Params init(Random& random) const {
     Params p = zeros();
     for (auto* linear : {&p.q_proj, &p.k_proj, &p.v_proj, &p.gate}) *linear = linear_.init(random);
     if (config_.project) p.out_proj = linear_.init(random);

@@ -57,9 +57,9 @@ class Linear {
   const Config& config() const { return config_; }
 
   /// Zeros of the right shapes.
-  Params zeros() const { return {Mat<Scalar>::Zero(config_.out, config_.in), Vec<Scalar>::Zero(config_.out)}; }
+  [[gnu::cold]] Params zeros() const { return {Mat<Scalar>::Zero(config_.out, config_.in), Vec<Scalar>::Zero(config_.out)}; }
 
-  Params init(Random& random) const {
+  [[gnu::cold]] Params init(Random& random) const {
     Params p = zeros();
     const double bound = 1 / std::sqrt(static_cast<double>(config_.in));
     fill_uniform(p.weight, bound, random);

@@ -74,8 +74,8 @@ class Mlp {
 
   const Config& config() const { return config_; }
 
-  Params zeros() const { return {up_.zeros(), down_.zeros()}; }
-  Params init(Random& random) const {
+  [[gnu::cold]] Params zeros() const { return {up_.zeros(), down_.zeros()}; }
+  [[gnu::cold]] Params init(Random& random) const {
     Params p;
     p.up = up_.init(random);
     p.down = down_.init(random);

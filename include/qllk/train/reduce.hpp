@@ -39,7 +39,7 @@ class Reducer {
 
   /// Tiles for parameters of these shapes.
   template <HasFields Params>
-  explicit Reducer(const Params& params) {
+  [[gnu::cold]] explicit Reducer(const Params& params) {
     for_each_parameter(
         [&](const Path&, const auto& leaf) {
           using Leaf = std::remove_cvref_t<decltype(leaf)>;

@@ -94,7 +94,7 @@ class Trainer {
 
   /// Weights drawn from settings.seed. Throws std::invalid_argument when a setting makes no sense or the corpus is shorter
   /// than one context.
-  Trainer(Model model, TrainerSettings settings, data::Corpus corpus, int threads)
+  [[gnu::cold]] Trainer(Model model, TrainerSettings settings, data::Corpus corpus, int threads)
       : model_(std::move(model)),
         settings_(checked(settings)),
         crops_(std::move(corpus), settings.seed),
@@ -210,7 +210,7 @@ class Trainer {
   }
 
   /// Pieces are in the order in which threads take them: of all groups the first piece, then of all the second.
-  void divide() {
+  [[gnu::cold]] void divide() {
     const auto parts = [](Index whole, Index most) { return (whole + most - 1) / most; };
     const Index groups = std::min(settings_.shards, settings_.batch), sequences = parts(settings_.batch, groups);
     const Index each = std::min(settings_.context, std::max(parts(sequences * settings_.context, settings_.piece),
@@ -231,7 +231,7 @@ class Trainer {
   }
 
   /// Losses and gradients of all pieces, the latter of the mean over the whole batch. The reducer has left all gradients zero.
-  void differentiate() {
+  [[gnu::noinline]] void differentiate() {
     for (Group& group : groups_) {
       model_.reset(group.state, group.sequences);
       model_.reset(group.dstate, group.sequences);
@@ -254,7 +254,7 @@ class Trainer {
     });
   }
 
-  void forward(Index i, Piece& piece, Group& group, const Turn& turn) {
+  [[gnu::noinline]] void forward(Index i, Piece& piece, Group& group, const Turn& turn) {
     for (const auto& [all, part] : {std::pair(&inputs_, &piece.inputs), {&targets_, &piece.targets}}) {
       part->clear();
       for (Index s = group.first; s < group.first + group.sequences; ++s) {
