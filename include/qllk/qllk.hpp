@@ -1,6 +1,5 @@
 // All that training needs, of Eigen and the standard library. File formats (io/, and what is built on them), int8_matrix.hpp
-// and testing/ are included on
-// their own.
+// and testing/ are included on their own.
 #pragma once
 
 #include "qllk/core/gemm.hpp"
