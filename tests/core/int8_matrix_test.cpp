@@ -10,15 +10,12 @@
 #include "qllk/core/random.hpp"
 #include "qllk/model/classic.hpp"
 #include "qllk/model/transformer.hpp"
+#include "qllk/testing/subject.hpp"
 
 namespace qllk {
 namespace {
 
-Mat<float> random_matrix(Index rows, Index cols, Random& random) {
-  Mat<float> m(rows, cols);
-  fill_normal(m, 1, random);
-  return m;
-}
+using qllk::testing::random_matrix;
 
 TEST(Int8Matrix, ProductsAreWithinTheBoundOfRounding) {
   Random random(1);
@@ -26,8 +23,8 @@ TEST(Int8Matrix, ProductsAreWithinTheBoundOfRounding) {
     for (const Index cols : {0, 1, 3, 4, 5, 127, 256})
       for (const Index positions : {0, 1, 3}) {
         SCOPED_TRACE(std::to_string(rows) + "x" + std::to_string(cols) + "x" + std::to_string(positions));
-        const Mat<float> w = random_matrix(rows, cols, random), x = random_matrix(cols, positions, random);
-        const Vec<float> bias = random_matrix(rows, 1, random);
+        const Mat<float> w = random_matrix<float>(rows, cols, random), x = random_matrix<float>(cols, positions, random);
+        const Vec<float> bias = random_matrix<float>(rows, 1, random);
         Mat<float> y = Mat<float>::Constant(rows, positions, std::numeric_limits<float>::quiet_NaN());
         gemm(Int8Matrix(w), x, y, bias);
         for (Index t = 0; t < positions; ++t)
@@ -59,8 +56,8 @@ TEST(Int8Matrix, IntegersAreExact) {
 
 TEST(Int8Matrix, AColumnDoesNotDependOnTheOthers) {
   Random random(3);
-  const Int8Matrix w(random_matrix(40, 30, random));
-  const Mat<float> x = random_matrix(30, 7, random);
+  const Int8Matrix w(random_matrix<float>(40, 30, random));
+  const Mat<float> x = random_matrix<float>(30, 7, random);
   const Vec<float> bias = Vec<float>::Zero(40);
   Mat<float> all(40, 7), one(40, 1);
   gemm(w, x, all, bias);
