@@ -314,9 +314,9 @@ class Run {
     const auto part = texts_.validation.slice(0, std::min(kQuickBytes, texts_.validation.size()));
     if (quick_share_ < 0)
       display_.line("val below   of the first " + grouped(part.size()) + " bytes to score on; all of them at the end");
-    const auto score = train::evaluate(trainer_->model(), trainer_->params(), part,
-                                       [](const train::Score&) { return !Interrupt::requested(); },
-                                       {.threads = trainer_->threads()});
+    const auto score =
+        train::evaluate(trainer_->model(), trainer_->params(), part,
+                        [](const train::Score&) { return !Interrupt::requested(); }, {.threads = trainer_->threads()});
     quick_ = score.bits_per_byte();
     quick_share_ = share();
     quick_at_ = trainer_->progress().seconds;
@@ -326,13 +326,14 @@ class Run {
   std::optional<train::Score> full_score() {
     display_.begin();
     const auto all = static_cast<double>(texts_.validation.size());
-    const auto score =
-        train::evaluate(trainer_->model(), trainer_->params(), texts_.validation, [&](const train::Score& so_far) {
-          display_.progress(static_cast<double>(so_far.bytes) / all,
-                            [&] { return "scoring  " + number(so_far.bits_per_byte()) + " bits/byte"; });
-          return !Interrupt::requested();
-        },
-        {.threads = trainer_->threads()});
+    const auto score = train::evaluate(trainer_->model(), trainer_->params(), texts_.validation,
+                                       [&](const train::Score& so_far) {
+                                         display_.progress(static_cast<double>(so_far.bytes) / all, [&] {
+                                           return "scoring  " + number(so_far.bits_per_byte()) + " bits/byte";
+                                         });
+                                         return !Interrupt::requested();
+                                       },
+                                       {.threads = trainer_->threads()});
     display_.clear();
     if (score.bytes < texts_.validation.size()) return std::nullopt;
     return score;

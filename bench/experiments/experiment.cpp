@@ -133,7 +133,8 @@ class Experiment {
   Line result(const train::Trainer<Model>& trainer, double train_bits, double cpu) const {
     std::fprintf(stderr, "%s: scoring %s bytes\n", options_.label.c_str(),
                  tool::grouped(texts_.validation.size()).c_str());
-    const train::Score score = train::evaluate(trainer.model(), trainer.params(), texts_.validation, {.threads = trainer.threads()});
+    const train::Score score =
+        train::evaluate(trainer.model(), trainer.params(), texts_.validation, {.threads = trainer.threads()});
     const train::Progress& progress = trainer.progress();
     Line line = description();
     line["val_bits_per_byte"] = score.bits_per_byte();

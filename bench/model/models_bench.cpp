@@ -53,7 +53,8 @@ train::Trainer<Model>& trainer(Index batch, Index context, Index threads) {
   static std::unique_ptr<train::Trainer<Model>> made;
   if (!made || made->settings().batch != batch || made->settings().context != context || made->threads() != threads) {
     made.reset();
-    const train::TrainerSettings settings{.batch = batch, .context = context, .shards = std::max<Index>(2, bench::cores())};
+    const train::TrainerSettings settings{
+        .batch = batch, .context = context, .shards = std::max<Index>(2, bench::cores())};
     made = std::make_unique<train::Trainer<Model>>(Model(typename Model::Config{}), settings,
                                                    data::Corpus::from_memory(bench::words(1 << 20)),
                                                    static_cast<int>(threads));

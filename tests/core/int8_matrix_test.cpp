@@ -23,14 +23,14 @@ TEST(Int8Matrix, ProductsAreWithinTheBoundOfRounding) {
     for (const Index cols : {0, 1, 3, 4, 5, 127, 256})
       for (const Index positions : {0, 1, 3}) {
         SCOPED_TRACE(std::to_string(rows) + "x" + std::to_string(cols) + "x" + std::to_string(positions));
-        const Mat<float> w = random_matrix<float>(rows, cols, random), x = random_matrix<float>(cols, positions, random);
+        const Mat<float> w = random_matrix<float>(rows, cols, random),
+                         x = random_matrix<float>(cols, positions, random);
         const Vec<float> bias = random_matrix<float>(rows, 1, random);
         Mat<float> y = Mat<float>::Constant(rows, positions, std::numeric_limits<float>::quiet_NaN());
         gemm(Int8Matrix(w), x, y, bias);
         for (Index t = 0; t < positions; ++t)
           for (Index r = 0; r < rows; ++r) {
-            const double exact =
-                static_cast<double>(bias[r]) + w.row(r).cast<double>().dot(x.col(t).cast<double>());
+            const double exact = static_cast<double>(bias[r]) + w.row(r).cast<double>().dot(x.col(t).cast<double>());
             const float largest_w = cols > 0 ? w.row(r).cwiseAbs().maxCoeff() : 0;
             const float largest_x = cols > 0 ? x.col(t).cwiseAbs().maxCoeff() : 0;
             const double bound = static_cast<double>(cols) * 127.25 / (127.0 * 127.0) * largest_w * largest_x + 1e-5;

@@ -184,9 +184,7 @@ TYPED_TEST(TrainingContracts, ScoresDoNotDependOnTheChunk) {
   Random random(1);
   const auto params = model.init(random);
   const auto text = words(3000);
-  const auto score = [&](Index chunk) {
-    return evaluate(model, params, text, {.chunk = chunk}).nats_per_byte();
-  };
+  const auto score = [&](Index chunk) { return evaluate(model, params, text, {.chunk = chunk}).nats_per_byte(); };
   const double whole = score(4096);
   for (const Index chunk : {1, 7, 64, 1000}) EXPECT_TRUE(std::abs(score(chunk) - whole) <= 1e-6 * whole) << chunk;
 }
@@ -198,7 +196,8 @@ TYPED_TEST(TrainingContracts, ScoresDoNotDependOnTheThreads) {
   const auto text = words(3000);
   const double one = evaluate(model, params, text, {.chunk = 32}).nats;
   EXPECT_TRUE(one > 0);
-  for (const int threads : {2, 3, 4}) EXPECT_EQ(evaluate(model, params, text, {.chunk = 32, .threads = threads}).nats, one);
+  for (const int threads : {2, 3, 4})
+    EXPECT_EQ(evaluate(model, params, text, {.chunk = 32, .threads = threads}).nats, one);
 }
 
 TYPED_TEST(TrainingContracts, AGradientThatIsNotFiniteIsSkippedAndCounted) {

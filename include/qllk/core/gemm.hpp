@@ -238,7 +238,7 @@ template <Real Scalar, bool a_transposed, bool b_transposed>
     for (Index row = 0; row < rows && !vector; row += Tile::kPanelRows) {
       const Index part_rows = std::min(Tile::kPanelRows, rows - row);
       const Scalar* const a_part = a_transposed ? a + row * a_stride + k : a + row + k * a_stride;
-      GemmPart<Scalar> part{part_depth, !direct,  a_part, a_stride,           b_part,      b_stride,
+      GemmPart<Scalar> part{part_depth, !direct,  a_part, a_stride,           b_part,       b_stride,
                             c + row,    c_stride, alpha,  start.values + row, start.stride, 0};
       if (part.packed) {
         gemm_pack<Scalar, a_transposed>(a_part, a_stride, part_rows, part_depth, packed.data());

@@ -47,7 +47,8 @@ struct Int8Dot {
             _mm256_dpbusd_avx_epi32(sums[1], all, _mm256_loadu_si256(both + 1))};
   }
   static void store(std::int32_t* out, Sums sums) {
-    for (int i = 0; i < 2; ++i) _mm256_storeu_si256(reinterpret_cast<__m256i*>(out) + i, sums[static_cast<unsigned>(i)]);
+    for (int i = 0; i < 2; ++i)
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out) + i, sums[static_cast<unsigned>(i)]);
   }
 #elif defined(__ARM_FEATURE_DOTPROD)
   static constexpr int kOffset = 0;
@@ -156,7 +157,8 @@ class Int8Matrix {
     for (unsigned i = 0; i < Count; ++i) Dot::store(out.data() + i * kRows, sums[i]);
     const Index count = std::min<Index>(kRows * Count, rows_ - row);
     for (Index r = 0; r < count; ++r) {
-      const std::int32_t sum = out[static_cast<std::size_t>(r)] - Dot::kOffset * sums_[static_cast<std::size_t>(row + r)];
+      const std::int32_t sum =
+          out[static_cast<std::size_t>(r)] - Dot::kOffset * sums_[static_cast<std::size_t>(row + r)];
       y[row + r] = bias[row + r] + static_cast<float>(sum) * scales_[row + r] * scale;
     }
     return kRows * Count;

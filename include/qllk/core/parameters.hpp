@@ -81,8 +81,7 @@ template <class Source, class Target, class Make>
   using Node = std::remove_cv_t<Source>;
   if constexpr (HasFields<Node>) {
     [&]<std::size_t... I>(std::index_sequence<I...>) {
-      (build(source.*(std::get<I>(Node::fields()).member), target.*(std::get<I>(Target::fields()).member), make),
-       ...);
+      (build(source.*(std::get<I>(Node::fields()).member), target.*(std::get<I>(Target::fields()).member), make), ...);
     }
     (std::make_index_sequence<std::tuple_size_v<decltype(Node::fields())>>{});
   } else if constexpr (is_vector_v<Node>) {

@@ -18,8 +18,8 @@ namespace qllk {
 /// Source   wavefront order of a recurrence over layers and time (Appleyard, Kociský and Blunsom 2016, section 3.2)
 class Turns {
  public:
-  explicit Turns(Index stages) : passed_(std::make_unique<std::atomic<Index>[]>(static_cast<std::size_t>(stages))),
-                                 stages_(stages) {
+  explicit Turns(Index stages)
+      : passed_(std::make_unique<std::atomic<Index>[]>(static_cast<std::size_t>(stages))), stages_(stages) {
     reset();
   }
 

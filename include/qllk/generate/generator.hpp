@@ -27,8 +27,7 @@ class Generator {
   static constexpr std::size_t kChunk = 512;
 
   /// Keeps references to both: they must outlive it.
-  Generator(const Model& model, const Params& params)
-      : model_(model), params_(params), state_(model.initial_state(1)) {
+  Generator(const Model& model, const Params& params) : model_(model), params_(params), state_(model.initial_state(1)) {
     waiting_.reserve(kChunk);
     waiting_.push_back(train::kStartByte);
   }

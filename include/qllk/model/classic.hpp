@@ -235,9 +235,8 @@ class QLLKClassic {
     patching_.forward(c.embedded, c.patches);
     shortcut_.forward(p.hash_proj, c.patches, c.shortcut, c.hidden[0]);
     for (std::size_t i = 0; i < p.layers.size(); ++i)
-      turn(1 + static_cast<Index>(i), [&] {
-        layer_.forward(p.layers[i], c.hidden[i], state.layers[i], c.layers[i], c.hidden[i + 1]);
-      });
+      turn(1 + static_cast<Index>(i),
+           [&] { layer_.forward(p.layers[i], c.hidden[i], state.layers[i], c.layers[i], c.hidden[i + 1]); });
     c.rows.resize(kByteValues * config_.patch, columns);
     head_.forward(p.decoder_head, c.hidden.back(), c.head, c.rows);
 

@@ -221,17 +221,15 @@ class QLLKTransformer {
     nn::Dropout<Scalar>::forward(c.noise, c.dropout, c.encoded[0]);
     run(local_, kBlocks, p.encoder, state.encoder, c.noise, c.encoder, c.encoded, turn);
 
-    turn(kPatching, [&] {
-      patching_.forward(p.patching, c.encoded.back(), c.plan, state.columns, c.patching, c.hidden[0]);
-    });
+    turn(kPatching,
+         [&] { patching_.forward(p.patching, c.encoded.back(), c.plan, state.columns, c.patching, c.hidden[0]); });
     run(block_, first_block(), p.blocks, state.blocks, c.noise, c.blocks, c.hidden, turn);
     patch_norm_.forward(p.patch_norm, c.hidden.back(), c.patch_norm, c.patch_normal);
     unpatching_.forward(p.unpatching, c.patch_normal, c.linear, c.slots);
 
     turn(kUnpatching, [&] {
-      nn::spread<Scalar>(c.plan, config_.dim_local, c.slots, state.slots, [&](Index t, const auto& slot) {
-        c.decoded[0].col(t) = c.encoded.back().col(t) + slot;
-      });
+      nn::spread<Scalar>(c.plan, config_.dim_local, c.slots, state.slots,
+                         [&](Index t, const auto& slot) { c.decoded[0].col(t) = c.encoded.back().col(t) + slot; });
     });
     run(local_, first_decoder(), p.decoder, state.decoder, c.noise, c.decoder, c.decoded, turn);
     norm_.forward(p.norm, c.decoded.back(), c.norm, c.normal);
@@ -256,9 +254,8 @@ class QLLKTransformer {
     unpatching_.backward(p.unpatching, c.patch_normal, c.linear, c.dslots, g.unpatching, c.dpatch);
     patch_norm_.backward(p.patch_norm, c.hidden.back(), c.patch_norm, c.dpatch, g.patch_norm, c.dpatch);
     run_back(block_, first_block(), p.blocks, c.hidden, c.blocks, dstate.blocks, g.blocks, c.dpatch, c.dpatch_in, turn);
-    turn(kPatching, [&] {
-      patching_.backward(p.patching, c.plan, c.patching, c.dpatch, dstate.columns, g.patching, c.dlocal);
-    });
+    turn(kPatching,
+         [&] { patching_.backward(p.patching, c.plan, c.patching, c.dpatch, dstate.columns, g.patching, c.dlocal); });
 
     run_back(local_, kBlocks, p.encoder, c.encoded, c.encoder, dstate.encoder, g.encoder, c.dlocal, c.dlocal_in, turn);
     nn::Dropout<Scalar>::backward(c.dropout, c.dlocal);
@@ -303,16 +300,17 @@ class QLLKTransformer {
   Index first_block() const { return kBlocks + config_.encoder; }
   Index first_decoder() const { return first_block() + config_.layers; }
 
-  [[gnu::noinline]] static void run(const Block& block, Index stage, const auto& params, auto& states, nn::Noise& noise, auto& caches,
-                  auto& columns, const Turn& turn) {
+  [[gnu::noinline]] static void run(const Block& block, Index stage, const auto& params, auto& states, nn::Noise& noise,
+                                    auto& caches, auto& columns, const Turn& turn) {
     for (std::size_t i = 0; i < params.size(); ++i)
       turn(stage + static_cast<Index>(i),
            [&] { block.forward(params[i], columns[i], states[i], noise, caches[i], columns[i + 1]); });
   }
 
   /// The gradient of the last output comes and that of the first input leaves in d.
-  [[gnu::noinline]] static void run_back(const Block& block, Index stage, const auto& params, const auto& columns, auto& caches,
-                       auto& dstates, auto& grads, Mat<Scalar>& d, Mat<Scalar>& spare, const Turn& turn) {
+  [[gnu::noinline]] static void run_back(const Block& block, Index stage, const auto& params, const auto& columns,
+                                         auto& caches, auto& dstates, auto& grads, Mat<Scalar>& d, Mat<Scalar>& spare,
+                                         const Turn& turn) {
     for (std::size_t i = params.size(); i-- > 0;) {
       turn(stage + static_cast<Index>(i),
            [&] { block.backward(params[i], columns[i], caches[i], d, dstates[i], grads[i], spare); });

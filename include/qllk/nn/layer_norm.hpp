@@ -74,7 +74,7 @@ class LayerNorm {
 
   /// Adds to g, overwrites dx, which may be dy. x is the x of forward.
   [[gnu::noinline]] void backward(const Params& p, MatIn<Scalar> x, const Cache& cache, MatIn<Scalar> dy, Grads& g,
-                MatOut<Scalar> dx) const {
+                                  MatOut<Scalar> dx) const {
     QLLK_ASSERT(dy.rows() == config_.dim && dx.rows() == config_.dim && dy.cols() == x.cols() && dx.cols() == x.cols());
     const Scalar scale = Scalar(1) / static_cast<Scalar>(config_.dim);
     for (Index t = 0; t < x.cols(); ++t) {

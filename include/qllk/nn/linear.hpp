@@ -57,7 +57,9 @@ class Linear {
   const Config& config() const { return config_; }
 
   /// Zeros of the right shapes.
-  [[gnu::cold]] Params zeros() const { return {Mat<Scalar>::Zero(config_.out, config_.in), Vec<Scalar>::Zero(config_.out)}; }
+  [[gnu::cold]] Params zeros() const {
+    return {Mat<Scalar>::Zero(config_.out, config_.in), Vec<Scalar>::Zero(config_.out)};
+  }
 
   [[gnu::cold]] Params init(Random& random) const {
     Params p = zeros();
@@ -77,14 +79,15 @@ class Linear {
   /// Adds to g, overwrites dx. x is the x of forward. dx must not alias x or dy. A g of ProductSum refers to x and dy.
   template <class Matrix>
   [[gnu::noinline]] void backward(const Params& p, MatIn<Scalar> x, const Cache&, MatIn<Scalar> dy, Tensors<Matrix>& g,
-                MatOut<Scalar> dx) const {
+                                  MatOut<Scalar> dx) const {
     add_gradient(x, dy, g);
     gemm(p.weight.transpose(), dy, dx);
   }
 
   /// As backward, but adds to dx: for an input that several maps share.
   template <class Matrix>
-  [[gnu::noinline]] void backward_add(const Params& p, MatIn<Scalar> x, MatIn<Scalar> dy, Tensors<Matrix>& g, MatOut<Scalar> dx) const {
+  [[gnu::noinline]] void backward_add(const Params& p, MatIn<Scalar> x, MatIn<Scalar> dy, Tensors<Matrix>& g,
+                                      MatOut<Scalar> dx) const {
     add_gradient(x, dy, g);
     gemm_add(p.weight.transpose(), dy, dx);
   }

@@ -39,8 +39,8 @@ struct EvaluateSettings {
 /// Calls progress(score) after some chunks, of this thread; it returns false to stop there.
 /// Cost: one forward pass; memory for one chunk a thread, whatever the corpus's size.
 template <class Model, class Params, class Progress>
-Score evaluate(const Model& model, const Params& params, const data::Corpus& corpus,
-               Progress&& progress, EvaluateSettings settings = {}) {
+Score evaluate(const Model& model, const Params& params, const data::Corpus& corpus, Progress&& progress,
+               EvaluateSettings settings = {}) {
   struct Chunk {
     typename Model::Cache cache;
     Mat<typename Model::Scalar> logits;
@@ -90,7 +90,8 @@ Score evaluate(const Model& model, const Params& params, const data::Corpus& cor
 
 template <class Model, class Params>
 Score evaluate(const Model& model, const Params& params, const data::Corpus& corpus, EvaluateSettings settings = {}) {
-  return evaluate(model, params, corpus, [](const Score&) { return true; }, settings);
+  return evaluate(
+      model, params, corpus, [](const Score&) { return true; }, settings);
 }
 
 }  // namespace qllk::train

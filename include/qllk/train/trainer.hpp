@@ -248,9 +248,8 @@ class Trainer {
       Piece& piece = pieces_[static_cast<std::size_t>(count - 1 - i)];
       Group& group = groups_[piece.group];
       const Turn turn(group.backward, last - piece.number);
-      turn.guard([&] {
-        model_.backward(params_, piece.inputs, piece.cache, piece.logits, group.dstate, piece.grads, turn);
-      });
+      turn.guard(
+          [&] { model_.backward(params_, piece.inputs, piece.cache, piece.logits, group.dstate, piece.grads, turn); });
     });
   }
 
