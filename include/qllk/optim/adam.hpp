@@ -1,6 +1,7 @@
 // Adam and AdamW.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <span>
@@ -91,13 +92,18 @@ class AdamUpdate {
   /// Updates values that lie side by side; all spans have p's size. Pieces may be updated in any order, by any thread.
   void apply(std::span<Scalar> p, std::span<const Scalar> g, std::span<Scalar> m, std::span<Scalar> v,
              bool decays) const {
-    const auto size = static_cast<Index>(p.size());
-    using Array = Eigen::Map<Eigen::Array<Scalar, Eigen::Dynamic, 1>>;
-    Array param(p.data(), size), first(m.data(), size), second(v.data(), size);
-    const Eigen::Map<const Eigen::Array<Scalar, Eigen::Dynamic, 1>> grad(g.data(), size);
-    first = beta1_ * first + rest1_ * grad;
-    second = beta2_ * second + rest2_ * grad.square();
-    param = param * (decays ? keep_ : Scalar(1)) - rate_ * first / (second.sqrt() * root_ + epsilon_);
+    using Array = Eigen::Array<Scalar, Eigen::Dynamic, 1>;
+    const Scalar keep = decays ? keep_ : Scalar(1);
+    const auto all = static_cast<Index>(p.size());
+    constexpr Index kTile = 1024;  // three passes over a tile: all but the first find it in the first-level cache
+    for (Index at = 0; at < all; at += kTile) {
+      const Index size = std::min(kTile, all - at);
+      Eigen::Map<Array> param(p.data() + at, size), first(m.data() + at, size), second(v.data() + at, size);
+      const Eigen::Map<const Array> grad(g.data() + at, size);
+      first = beta1_ * first + rest1_ * grad;
+      second = beta2_ * second + rest2_ * grad.square();
+      param = param * keep - rate_ * first / (second.sqrt() * root_ + epsilon_);
+    }
   }
 
  private:
