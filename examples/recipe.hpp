@@ -53,10 +53,11 @@ inline Recipe<qllk::QLLKTransformer<float>> recipe(std::type_identity<qllk::QLLK
     settings.rows.rate = 20;
   } else {
     settings.adam = {.learning_rate = 4e-3, .beta1 = 0.9, .beta2 = 0.99, .weight_decay = 0.1};
-    settings.dropout = passes < 15 ? 0.1 : 0.2;
+    settings.dropout = passes < 12 ? 0.1 : passes < 25 ? 0.2 : 0.3;
+    if (passes >= 4) settings.rows.rate = 5;
     config.encoder = 1;
   }
-  settings.order_dropout = passes < 0.25 ? 0 : passes < 0.7 ? 0.1 : passes < 2 ? 0.4 : passes < 4 ? 0.6 : 0.8;
+  settings.order_dropout = passes < 0.25 ? 0 : passes < 0.7 ? 0.1 : passes < 2 ? 0.4 : passes < 4 ? 0.6 : passes < 12 ? 0.9 : 0.95;
 
   const double distinct = std::min(bytes, static_cast<double>(corpus));
   config.bits = distinct < 8e6 ? 16 : distinct < 3.2e7 ? 17 : 18;
