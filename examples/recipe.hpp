@@ -57,7 +57,12 @@ inline Recipe<qllk::QLLKTransformer<float>> recipe(std::type_identity<qllk::QLLK
     if (passes >= 4) settings.rows.rate = 5;
     config.encoder = 1;
   }
-  settings.order_dropout = passes < 0.25 ? 0 : passes < 0.7 ? 0.1 : passes < 2 ? 0.4 : passes < 4 ? 0.6 : passes < 12 ? 0.9 : 0.95;
+  settings.order_dropout = passes < 0.25  ? 0
+                           : passes < 0.7 ? 0.1
+                           : passes < 2   ? 0.4
+                           : passes < 4   ? 0.6
+                           : passes < 12  ? 0.9
+                                          : 0.95;
 
   const double distinct = std::min(bytes, static_cast<double>(corpus));
   config.bits = distinct < 8e6 ? 16 : distinct < 3.2e7 ? 17 : 18;
