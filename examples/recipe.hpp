@@ -34,8 +34,7 @@ inline double expected_bytes(const qllk::train::Budget& budget, const qllk::trai
 
 /// Little to see: small steps and few blocks. Much: more rows for n-grams, within an eighth of this machine's memory. The more
 /// often text comes again, the more is left out at random and the slower rows follow, or what was seen before is trusted more
-/// than it deserves. Chosen with bench/experiments, but
-/// for dropout beyond 25 passes, which is extrapolated.
+/// than it deserves. Chosen with bench/experiments, but for dropout beyond 25 passes, which is extrapolated.
 inline Recipe<qllk::QLLKTransformer<float>> recipe(std::type_identity<qllk::QLLKTransformer<float>>,
                                                    std::uint64_t corpus, const qllk::train::Budget& budget) {
   Recipe<qllk::QLLKTransformer<float>> r;
