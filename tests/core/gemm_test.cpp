@@ -92,23 +92,31 @@ TYPED_TEST(Gemm, IsTheProductForSizesBeyondABlock) {
   check_all_transpositions<TypeParam>(1, 257, 300);
   check_all_transpositions<TypeParam>(513, 1, 300);
   check_all_transpositions<TypeParam>(40, 300, 1);
+  check_all_transpositions<TypeParam>(288, 48, 270);  // whole packets and few columns
 }
 
 TYPED_TEST(Gemm, AColumnDoesNotDependOnTheOthers) {
   Random random(5);
-  for (const Index rows : {16, 45, 128, 300}) {
+  constexpr Index kAll = 64;
+  for (const Index rows : {16, 45, 128, 304}) {
     const auto a = random_matrix<TypeParam>(rows, 270, random);
-    const auto b = random_matrix<TypeParam>(270, 41, random);
-    Mat<TypeParam> all(rows, 41), part(rows, 41);
-    gemm(a, b, all);
-    for (const Index width : {1, 2, 5, 7, 20}) {
-      part.setZero();
-      for (Index j = 0; j < 41; j += width) {
-        const Index size = std::min(width, 41 - j);
-        gemm(a, b.middleCols(j, size), part.middleCols(j, size));
+    const Mat<TypeParam> at = a.transpose();
+    const auto b = random_matrix<TypeParam>(270, kAll, random);
+    const auto start = random_matrix<TypeParam>(rows, kAll, random);
+    const auto check = [&](const auto& left) {
+      Mat<TypeParam> all = start, part(rows, kAll);
+      gemm_add(left, b, all, TypeParam(0.3));
+      for (const Index width : {1, 2, 5, 7, 16, 20, 32}) {
+        part = start;
+        for (Index j = 0; j < kAll; j += width) {
+          const Index size = std::min(width, kAll - j);
+          gemm_add(left, b.middleCols(j, size), part.middleCols(j, size), TypeParam(0.3));
+        }
+        EXPECT_EQ(all, part) << rows << " rows, " << width << " columns at a time";
       }
-      EXPECT_EQ(all, part) << rows << " rows, " << width << " columns at a time";
-    }
+    };
+    check(a);
+    check(at.transpose());
   }
 }
 
@@ -176,6 +184,7 @@ TYPED_TEST(Gemm, DoesNotAllocateTheSecondTime) {
     gemm(a, b, c);
     gemm_add(c, b.transpose(), da);
     gemm(a.transpose(), c, db);
+    gemm(a.leftCols(288).transpose(), c.leftCols(32), db.block(0, 0, 288, 32));
     gemm(a, b.leftCols(1), one);
     gemm(a.topRows(7), b.leftCols(20), c.topLeftCorner(7, 20));
   };

@@ -19,6 +19,7 @@ struct GemmTile {
   static constexpr int kRows = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? 4 : 2;
   static constexpr int kCols = 6;
   static constexpr Index kDepth = 256;
+  static constexpr Index kFew = 64;  // columns of B for which a transposed A is not worth packing
   /// Rows of A that are packed at a time: 128 KiB, to stay in a second-level cache.
   static constexpr Index kPanelRows =
       std::max<Index>(kRows * kPacket, (Index{1} << 17) / Index{sizeof(Scalar)} / kDepth);
@@ -95,8 +96,8 @@ template <Real Scalar, int R, int Cols, bool b_transposed>
     }
 }
 
-/// All rows of a strip of Cols columns, by tiles of R packets and then of one. A last packet that is not whole goes
-/// through a tile of its own: A is padded there, C is not.
+/// All rows of a strip of Cols columns, by tiles of R packets and then of half as many. A last packet that is not whole
+/// goes through a tile of its own: A is padded there, C is not.
 template <Real Scalar, int R, int Cols, bool b_transposed>
 void gemm_rows(Index rows, GemmPart<Scalar> part) {
   constexpr Index kPacket = GemmTile<Scalar>::kPacket;
@@ -109,7 +110,7 @@ void gemm_rows(Index rows, GemmPart<Scalar> part) {
   }
   if (rows == 0) return;
   if constexpr (R > 1) {
-    gemm_rows<Scalar, 1, Cols, b_transposed>(rows, part);
+    gemm_rows<Scalar, R / 2, Cols, b_transposed>(rows, part);
   } else {
     Scalar padded[kPacket * Cols] = {};
     const auto whole = part;
@@ -163,35 +164,41 @@ void gemm_vector(Index rows, GemmPart<Scalar> part) {
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wignored-attributes"
 
+/// Turns a packet's worth of columns of `size` values into rows: to(i, k) = from(k, i).
+template <Real Scalar>
+void gemm_turn(const Scalar* from, Index stride, Index size, Scalar* to, Index to_stride) {
+  using Packet = typename GemmTile<Scalar>::Packet;
+  constexpr Index kPacket = GemmTile<Scalar>::kPacket;
+  Index k = 0;
+  for (; k + kPacket <= size; k += kPacket) {
+    Eigen::internal::PacketBlock<Packet, kPacket> block;
+    for (Index i = 0; i < kPacket; ++i) block.packet[i] = Eigen::internal::ploadu<Packet>(from + i * stride + k);
+    Eigen::internal::ptranspose(block);
+    for (Index i = 0; i < kPacket; ++i) Eigen::internal::pstoreu(to + (k + i) * to_stride, block.packet[i]);
+  }
+  for (; k < size; ++k)
+    for (Index i = 0; i < kPacket; ++i) to[k * to_stride + i] = from[i * stride + k];
+}
+
 /// Copies rows × depth of A so that tiles read it front to back: strips of R packets of rows, k by k; the rest in strips of
-/// one packet, the last one padded with zeros.
+/// half as many, the last packet padded with zeros.
 template <Real Scalar, bool transposed, int R = GemmTile<Scalar>::kRows>
 void gemm_pack(const Scalar* a, Index stride, Index rows, Index depth, Scalar* out) {
-  using Eigen::internal::ploadu, Eigen::internal::pstoreu;
   using Packet = typename GemmTile<Scalar>::Packet;
   constexpr Index kPacket = GemmTile<Scalar>::kPacket, kStrip = R * kPacket;
   Index row = 0;
   for (; row + kStrip <= rows; row += kStrip, out += kStrip * depth)
     for (Index r = 0; r < kStrip; r += kPacket) {
-      Index k = 0;
-      if constexpr (!transposed) {
-        for (; k < depth; ++k) pstoreu(out + k * kStrip + r, ploadu<Packet>(a + row + r + k * stride));
-      } else {
-        const Scalar* const from = a + (row + r) * stride;
-        for (; k + kPacket <= depth; k += kPacket) {
-          Eigen::internal::PacketBlock<Packet, kPacket> block;
-          for (Index i = 0; i < kPacket; ++i) block.packet[i] = ploadu<Packet>(from + i * stride + k);
-          Eigen::internal::ptranspose(block);
-          for (Index i = 0; i < kPacket; ++i) pstoreu(out + (k + i) * kStrip + r, block.packet[i]);
-        }
-        for (; k < depth; ++k)
-          for (Index i = 0; i < kPacket; ++i) out[k * kStrip + r + i] = from[i * stride + k];
-      }
+      if constexpr (transposed)
+        gemm_turn(a + (row + r) * stride, stride, depth, out + r, kStrip);
+      else
+        for (Index k = 0; k < depth; ++k)
+          Eigen::internal::pstoreu(out + k * kStrip + r, Eigen::internal::ploadu<Packet>(a + row + r + k * stride));
     }
   if (row == rows) return;
   const Scalar* const rest = transposed ? a + row * stride : a + row;
   if constexpr (R > 1) {
-    gemm_pack<Scalar, transposed, 1>(rest, stride, rows - row, depth, out);
+    gemm_pack<Scalar, transposed, R / 2>(rest, stride, rows - row, depth, out);
   } else {
     for (Index k = 0; k < depth; ++k)
       for (Index i = 0; i < kPacket; ++i)
@@ -215,6 +222,29 @@ GemmStart<Scalar> gemm_zeros(Index rows) {
   return {zeros.data(), 0};
 }
 
+template <Real Scalar, bool a_transposed, bool b_transposed>
+void gemm(Index rows, Index cols, Index depth, const Scalar* a, Index a_stride, const Scalar* b, Index b_stride,
+          Scalar* c, Index c_stride, Scalar alpha, GemmStart<Scalar> start);
+
+/// C = start + alpha · Aᵀ B as (startᵀ + alpha · Bᵀ A)ᵀ, of whole packets: when B has few columns, packing them and turning C
+/// is less work than packing A. The sums are the same, bit for bit.
+template <Real Scalar>
+void gemm_turned(Index rows, Index cols, Index depth, const Scalar* a, Index a_stride, const Scalar* b, Index b_stride,
+                 Scalar* c, Index c_stride, Scalar alpha, GemmStart<Scalar> start) {
+  using Tile = GemmTile<Scalar>;
+  constexpr Index kPacket = Tile::kPacket, kColumns = 4 * Tile::kFew;
+  thread_local Vec<Scalar> turned(Tile::kFew * kColumns);
+  for (Index row = 0; row < rows; row += kColumns) {
+    const Index size = std::min(kColumns, rows - row);
+    for (Index j = 0; j < cols; j += kPacket)
+      gemm_turn(start.values + row + j * start.stride, start.stride, size, turned.data() + j, cols);
+    gemm<Scalar, true, false>(cols, size, depth, b, b_stride, a + row * a_stride, a_stride, turned.data(), cols, alpha,
+                              {turned.data(), cols});
+    for (Index i = 0; i < size; i += kPacket)
+      gemm_turn(turned.data() + i * cols, cols, cols, c + row + i, c_stride);
+  }
+}
+
 /// Every call ends here. Pieces of A go to a buffer of this thread, as large as a second-level cache holds, or are read
 /// where they are when copying them would not pay; B is read in place, by tiles of columns that stay in the first-level
 /// cache while all rows of the piece pass.
@@ -222,6 +252,9 @@ template <Real Scalar, bool a_transposed, bool b_transposed>
 [[gnu::noinline]] void gemm(Index rows, Index cols, Index depth, const Scalar* a, Index a_stride, const Scalar* b,
                             Index b_stride, Scalar* c, Index c_stride, Scalar alpha, GemmStart<Scalar> start) {
   using Tile = GemmTile<Scalar>;
+  if constexpr (a_transposed && !b_transposed)
+    if (cols <= Tile::kFew && rows > Tile::kFew && cols % Tile::kPacket == 0 && rows % Tile::kPacket == 0)
+      return gemm_turned(rows, cols, depth, a, a_stride, b, b_stride, c, c_stride, alpha, start);
   thread_local Vec<Scalar> packed(Tile::kPanelRows * Tile::kDepth);
   // A strip of several cache lines is fetched well at any stride; a narrower one only when it is used once.
   constexpr bool wide_strip = Tile::kRows * Tile::kPacket * sizeof(Scalar) > 128;
