@@ -39,15 +39,16 @@ class SparseGrads {
 
   void setZero() {
     entries_.clear();
-    values_.clear();
+    columns_ = 0;
   }
 
   /// Appends columns, and returns the number of the first: what entries refer to.
   Index append(MatIn<Scalar> columns) {
     QLLK_ASSERT(columns.rows() == dim_);
-    const Index first = columns_();
-    values_.resize(values_.size() + static_cast<std::size_t>(columns.size()));
-    Eigen::Map<Mat<Scalar>>(values_.data() + first * dim_, dim_, columns.cols()) = columns;
+    const Index first = columns_;
+    columns_ += columns.cols();
+    if (columns_ > values_.cols()) values_.conservativeResize(dim_, std::max(columns_, 2 * values_.cols()));
+    values_.middleCols(first, columns.cols()) = columns;
     return first;
   }
   /// Room for as many entries, so that a later step with more of them does not allocate.
@@ -87,12 +88,10 @@ class SparseGrads {
   Index size() const { return dim_ * rows_; }
 
  private:
-  Index columns_() const { return dim_ > 0 ? static_cast<Index>(values_.size()) / dim_ : 0; }
-
-  Index dim_, rows_;
+  Index dim_, rows_, columns_ = 0;
   std::vector<Entry> entries_, sorted_;
   std::vector<std::size_t> starts_, next_;
-  std::vector<Scalar> values_;
+  Mat<Scalar> values_;  // its first columns_ ones
 };
 
 }  // namespace qllk
