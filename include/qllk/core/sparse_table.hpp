@@ -35,7 +35,7 @@ class SparseGrads {
     Scalar sign() const { return (signed_column & 1) != 0 ? Scalar(-1) : Scalar(1); }
   };
 
-  explicit SparseGrads(Index dim = 0, Index rows = 0) : dim_(dim), rows_(rows) {}
+  explicit SparseGrads(Index dim = 0, Index rows = 0) : dim_(dim), rows_(rows), values_(dim, 0) {}
 
   void setZero() {
     entries_.clear();
