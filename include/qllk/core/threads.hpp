@@ -2,7 +2,6 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
@@ -57,9 +56,7 @@ class FlushDenormals {
 class ThreadPool {
  public:
   /// Throws std::invalid_argument unless 1 <= threads <= 1024.
-  explicit ThreadPool(int threads)
-      : patience_(static_cast<unsigned>(threads) <= std::thread::hardware_concurrency() ? kPatience
-                                                                                        : kPatience.zero()) {
+  explicit ThreadPool(int threads) {
     if (threads < 1 || threads > 1024)
       throw std::invalid_argument("threads is " + std::to_string(threads) + ", expected 1 to 1024");
     workers_.reserve(static_cast<std::size_t>(threads) - 1);
@@ -69,7 +66,7 @@ class ThreadPool {
   ~ThreadPool() {
     {
       const std::lock_guard lock(mutex_);
-      stopping_.store(true, std::memory_order_relaxed);
+      stopping_ = true;
     }
     wake_.notify_all();
     for (auto& worker : workers_) worker.join();
@@ -83,64 +80,35 @@ class ThreadPool {
   /// Not to be called from a task, nor by two threads at once.
   template <class Task>
   void run(Index count, Task&& task) {
-    call_ = [](void* context, Index i) { (*static_cast<std::remove_reference_t<Task>*>(context))(i); };
-    context_ = const_cast<void*>(static_cast<const void*>(&task));
-    count_ = count;
-    next_.store(0, std::memory_order_relaxed);
-    if (count > 1 && !workers_.empty()) {
-      {
-        const std::lock_guard lock(mutex_);
-        running_.store(workers_.size(), std::memory_order_relaxed);
-        round_.fetch_add(1, std::memory_order_release);
-      }
-      wake_.notify_all();
-      drain();
-      const auto ended = [this] { return running_.load(std::memory_order_acquire) == 0; };
-      if (!soon(ended)) {
-        std::unique_lock lock(mutex_);
-        done_.wait(lock, ended);
-      }
-    } else {
-      drain();
+    {
+      const std::lock_guard lock(mutex_);
+      call_ = [](void* context, Index i) { (*static_cast<std::remove_reference_t<Task>*>(context))(i); };
+      context_ = const_cast<void*>(static_cast<const void*>(&task));
+      count_ = count;
+      next_.store(0, std::memory_order_relaxed);
+      running_ = workers_.size();
+      ++round_;
     }
+    wake_.notify_all();
+    drain();
+    std::unique_lock lock(mutex_);
+    done_.wait(lock, [this] { return running_ == 0; });
     if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
   }
 
  private:
-  /// A training step is a series of runs: until the next one, or the end of this one, it takes less time to look than to
-  /// sleep and be woken.
-  static constexpr std::chrono::microseconds kPatience{50};
-
-  /// Whether `ready` comes true while this thread looks.
-  template <class Ready>
-  bool soon(const Ready& ready) const {
-    const auto start = std::chrono::steady_clock::now();
-    do {
-      if (ready()) return true;
-#if defined(__SSE2__)
-      _mm_pause();
-#elif defined(__aarch64__)
-      asm volatile("yield");
-#endif
-    } while (std::chrono::steady_clock::now() - start < patience_);
-    return false;
-  }
-
   void work() {
     std::uint64_t seen = 0;
-    const auto called = [&] {
-      return stopping_.load(std::memory_order_relaxed) || round_.load(std::memory_order_acquire) != seen;
-    };
     for (;;) {
-      if (!soon(called)) {
+      {
         std::unique_lock lock(mutex_);
-        wake_.wait(lock, called);
+        wake_.wait(lock, [&] { return stopping_ || round_ != seen; });
+        if (stopping_) return;
+        seen = round_;
       }
-      if (stopping_.load(std::memory_order_relaxed)) return;
-      ++seen;
       drain();
       const std::lock_guard lock(mutex_);
-      if (running_.fetch_sub(1, std::memory_order_release) == 1) done_.notify_one();
+      if (--running_ == 0) done_.notify_one();
     }
   }
 
@@ -156,7 +124,6 @@ class ThreadPool {
     }
   }
 
-  std::chrono::microseconds patience_;
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_, done_;
@@ -164,9 +131,9 @@ class ThreadPool {
   void* context_ = nullptr;
   Index count_ = 0;
   std::atomic<Index> next_{0};
-  std::atomic<std::size_t> running_{0};
-  std::atomic<std::uint64_t> round_{0};
-  std::atomic<bool> stopping_{false};
+  std::size_t running_ = 0;
+  std::uint64_t round_ = 0;
+  bool stopping_ = false;
   std::exception_ptr error_;
 };
 

@@ -123,7 +123,7 @@ class Reducer {
     collect(state.first, dense_, table_);
     collect(state.second, dense_, table_);
     pool.run(std::ssize(tiles_), [&](Index i) {
-      const Tile& tile = tiles_[tiles_.size() - 1 - static_cast<std::size_t>(i)];  // those summed last are in cache yet
+      const Tile& tile = tiles_[static_cast<std::size_t>(i)];
       const auto part = [&](std::size_t which) {
         auto block = values(dense_[which * leaves_ + tile.leaf], tile);
         return std::span(block.data(), static_cast<std::size_t>(block.size()));
