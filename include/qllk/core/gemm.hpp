@@ -240,8 +240,7 @@ void gemm_turned(Index rows, Index cols, Index depth, const Scalar* a, Index a_s
       gemm_turn(start.values + row + j * start.stride, start.stride, size, turned.data() + j, cols);
     gemm<Scalar, true, false>(cols, size, depth, b, b_stride, a + row * a_stride, a_stride, turned.data(), cols, alpha,
                               {turned.data(), cols});
-    for (Index i = 0; i < size; i += kPacket)
-      gemm_turn(turned.data() + i * cols, cols, cols, c + row + i, c_stride);
+    for (Index i = 0; i < size; i += kPacket) gemm_turn(turned.data() + i * cols, cols, cols, c + row + i, c_stride);
   }
 }
 
