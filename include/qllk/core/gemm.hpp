@@ -251,6 +251,12 @@ template <Real Scalar, bool a_transposed, bool b_transposed>
 [[gnu::noinline]] void gemm(Index rows, Index cols, Index depth, const Scalar* a, Index a_stride, const Scalar* b,
                             Index b_stride, Scalar* c, Index c_stride, Scalar alpha, GemmStart<Scalar> start) {
   using Tile = GemmTile<Scalar>;
+  if (rows == 0 || cols == 0) return;
+  if (depth == 0) {  // A and B may be null
+    for (Index j = 0; j < cols; ++j)
+      for (Index i = 0; i < rows; ++i) c[j * c_stride + i] = start.values[j * start.stride + i];
+    return;
+  }
   if constexpr (a_transposed && !b_transposed)
     if (cols <= Tile::kFew && rows > Tile::kFew && cols % Tile::kPacket == 0 && rows % Tile::kPacket == 0)
       return gemm_turned(rows, cols, depth, a, a_stride, b, b_stride, c, c_stride, alpha, start);
@@ -259,8 +265,7 @@ template <Real Scalar, bool a_transposed, bool b_transposed>
   constexpr bool wide_strip = Tile::kRows * Tile::kPacket * sizeof(Scalar) > 128;
   const bool direct = !a_transposed && rows % Tile::kPacket == 0 && (wide_strip || cols <= Tile::kCols);
   const bool vector = !a_transposed && !b_transposed && cols == 1 && rows % Tile::kPacket == 0;
-  Index k = 0;
-  do {
+  for (Index k = 0; k < depth; k += Tile::kDepth) {
     const Index part_depth = std::min(Tile::kDepth, depth - k);
     const Scalar* const b_part = b_transposed ? b + k * b_stride : b + k;
     if constexpr (!a_transposed && !b_transposed)
@@ -279,8 +284,7 @@ template <Real Scalar, bool a_transposed, bool b_transposed>
       gemm_columns<Scalar, Tile::kRows, b_transposed>(part_rows, cols, part);
     }
     start = {c, c_stride};
-    k += part_depth;
-  } while (k < depth);
+  }
 }
 
 template <class T>
