@@ -9,6 +9,7 @@ if ! grep -qw sse4_2 /proc/cpuinfo; then
   exit 77
 fi
 program=$1 expected=${2:-/dev/null} failed=0
+names=$("$program")
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
@@ -19,7 +20,7 @@ count() {
 }
 
 printf '%-18s %12s %12s\n' work 'per byte' expected
-for name in $("$program"); do
+for name in $names; do
   one=$(count "$name" 1)
   three=$(count "$name" 3)
   bytes=$(cat "$out/bytes")
