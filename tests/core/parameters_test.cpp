@@ -16,7 +16,11 @@ template <Real Scalar>
 struct Affine {
   Mat<Scalar> weight;
   Vec<Scalar> bias;
-  static constexpr auto fields() { return std::tuple{Field{"weight", &Affine::weight}, Field{"bias", &Affine::bias}}; }
+  template <class Visit, class... T>
+  static void fields(Visit&& visit, T&... t) {
+    visit("weight", t.weight...);
+    visit("bias", t.bias...);
+  }
 };
 
 template <Real Scalar>
@@ -25,8 +29,11 @@ struct Nested {
   std::vector<Affine<Scalar>> blocks;
   Affine<Scalar> head;
   int not_learned = 7;
-  static constexpr auto fields() {
-    return std::tuple{Field{"first", &Nested::first}, Field{"blocks", &Nested::blocks}, Field{"head", &Nested::head}};
+  template <class Visit, class... T>
+  static void fields(Visit&& visit, T&... t) {
+    visit("first", t.first...);
+    visit("blocks", t.blocks...);
+    visit("head", t.head...);
   }
 };
 
@@ -54,13 +61,19 @@ struct NestedTouched {
   std::vector<std::tuple<Touched, Touched>> unused;
   struct Block {
     Touched weight, bias;
-    static constexpr auto fields() { return std::tuple{Field{"weight", &Block::weight}, Field{"bias", &Block::bias}}; }
+    template <class Visit, class... T>
+    static void fields(Visit&& visit, T&... t) {
+      visit("weight", t.weight...);
+      visit("bias", t.bias...);
+    }
   };
   std::vector<Block> blocks;
   Block head;
-  static constexpr auto fields() {
-    return std::tuple{Field{"first", &NestedTouched::first}, Field{"blocks", &NestedTouched::blocks},
-                      Field{"head", &NestedTouched::head}};
+  template <class Visit, class... T>
+  static void fields(Visit&& visit, T&... t) {
+    visit("first", t.first...);
+    visit("blocks", t.blocks...);
+    visit("head", t.head...);
   }
 };
 

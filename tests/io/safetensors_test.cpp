@@ -8,7 +8,6 @@
 #include <limits>
 #include <numeric>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -18,7 +17,6 @@
 
 namespace {
 
-using qllk::Field;
 using qllk::Index;
 using qllk::Mat;
 using qllk::Random;
@@ -315,14 +313,21 @@ TEST(Safetensors, SaysWhatIsWrongWithAForeignFile) {
 struct Inner {
   Mat<float> weight;
   Vec<float> bias;
-  static constexpr auto fields() { return std::tuple{Field{"weight", &Inner::weight}, Field{"bias", &Inner::bias}}; }
+  template <class Visit, class... T>
+  static void fields(Visit&& visit, T&... t) {
+    visit("weight", t.weight...);
+    visit("bias", t.bias...);
+  }
 };
 struct Outer {
   std::vector<Inner> blocks;
   Table<double> table;
   Mat<float> unused;
-  static constexpr auto fields() {
-    return std::tuple{Field{"blocks", &Outer::blocks}, Field{"table", &Outer::table}, Field{"unused", &Outer::unused}};
+  template <class Visit, class... T>
+  static void fields(Visit&& visit, T&... t) {
+    visit("blocks", t.blocks...);
+    visit("table", t.table...);
+    visit("unused", t.unused...);
   }
 };
 

@@ -82,7 +82,10 @@ struct PatchingStream {
   struct State {
     Patching<double>::State columns;
     Index phase = 0;
-    static constexpr auto fields() { return std::tuple{Field{"columns", &State::columns}}; }
+    template <class Visit, class... T>
+    static void fields(Visit&& visit, T&... t) {
+      visit("columns", t.columns...);
+    }
   };
   struct Cache {
     Patching<double>::Cache inner;

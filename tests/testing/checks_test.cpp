@@ -29,12 +29,18 @@ enum class Mistake {
 struct Sum {
   struct Params {
     Vec<double> weight;
-    static constexpr auto fields() { return std::tuple{Field{"weight", &Params::weight}}; }
+    template <class Visit, class... T>
+    static void fields(Visit&& visit, T&... t) {
+      visit("weight", t.weight...);
+    }
   };
   using Grads = Params;
   struct State {
     Mat<double> sum;
-    static constexpr auto fields() { return std::tuple{Field{"sum", &State::sum}}; }
+    template <class Visit, class... T>
+    static void fields(Visit&& visit, T&... t) {
+      visit("sum", t.sum...);
+    }
   };
   struct Cache {};
 

@@ -4,28 +4,30 @@
 #include <concepts>
 #include <string>
 #include <string_view>
-#include <tuple>
 #include <type_traits>
-#include <utility>
 #include <vector>
 
 #include "qllk/core/types.hpp"
 
 namespace qllk {
 
-/// One learned member of a Params struct: the name it has in a checkpoint, and where it is.
-template <class Owner, class Member>
-struct Field {
-  std::string_view name;
-  Member Owner::*member;
+namespace detail {
+struct Visit {
+  void operator()(std::string_view name, const auto&... members) const;
 };
-template <class Owner, class Member>
-Field(const char*, Member Owner::*) -> Field<Owner, Member>;
+}  // namespace detail
 
-/// A struct that names its learned members: `static constexpr auto fields() { return std::tuple{Field{…}, …}; }`
+/// A struct that names its learned members, of itself or of several structs of that form at once. The names are those of a
+/// checkpoint:
+///
+///   template <class Visit, class... T>
+///   static void fields(Visit&& visit, T&... t) {
+///     visit("weight", t.weight...);
+///     visit("bias", t.bias...);
+///   }
 template <class T>
-concept HasFields = requires {
-  std::remove_cvref_t<T>::fields();
+concept HasFields = requires(std::remove_cvref_t<T>& t) {
+  std::remove_cvref_t<T>::fields(detail::Visit{}, t);
 };
 
 /// The dotted name of a leaf, kept as a chain on the stack so that a walk never allocates.
@@ -58,16 +60,11 @@ template <class T, class A>
 inline constexpr bool is_vector_v<std::vector<T, A>> = true;
 
 template <class F, class First, class... Rest>
-[[gnu::noinline]] void walk(const Path& path, F& f, First& first, Rest&... rest) {
+[[gnu::noinline, gnu::cold]] void walk(const Path& path, F& f, First& first, Rest&... rest) {
   using Node = std::remove_cv_t<First>;
   if constexpr (HasFields<Node>) {
-    constexpr auto count = std::tuple_size_v<decltype(Node::fields())>;
-    const auto visit = [&]<std::size_t I>(std::integral_constant<std::size_t, I>) {
-      constexpr auto at = std::get<I>(Node::fields());
-      walk(Path(path, at.name), f, first.*(at.member), rest.*(std::get<I>(std::remove_cv_t<Rest>::fields()).member)...);
-    };
-    [&]<std::size_t... I>(std::index_sequence<I...>) { (visit(std::integral_constant<std::size_t, I>{}), ...); }
-    (std::make_index_sequence<count>{});
+    Node::fields([&](std::string_view name, auto&... members) { walk(Path(path, name), f, members...); }, first,
+                 rest...);
   } else if constexpr (is_vector_v<Node>) {
     QLLK_ASSERT(((rest.size() == first.size()) && ...));
     for (std::size_t i = 0; i < first.size(); ++i) walk(Path(path, i), f, first[i], rest[i]...);
@@ -77,13 +74,10 @@ template <class F, class First, class... Rest>
 }
 
 template <class Source, class Target, class Make>
-[[gnu::noinline]] void build(Source& source, Target& target, Make&& make) {
+[[gnu::noinline, gnu::cold]] void build(Source& source, Target& target, Make&& make) {
   using Node = std::remove_cv_t<Source>;
   if constexpr (HasFields<Node>) {
-    [&]<std::size_t... I>(std::index_sequence<I...>) {
-      (build(source.*(std::get<I>(Node::fields()).member), target.*(std::get<I>(Target::fields()).member), make), ...);
-    }
-    (std::make_index_sequence<std::tuple_size_v<decltype(Node::fields())>>{});
+    Node::fields([&](std::string_view, auto& from, auto& to) { build(from, to, make); }, source, target);
   } else if constexpr (is_vector_v<Node>) {
     target.resize(source.size());
     for (std::size_t i = 0; i < source.size(); ++i) build(source[i], target[i], make);

@@ -71,15 +71,13 @@ class SparseGrads {
   const Entry* bucket_begin(std::size_t b) const { return sorted_.data() + starts_[b]; }
   const Entry* bucket_end(std::size_t b) const { return sorted_.data() + starts_[b + 1]; }
 
-  auto value(const Entry& e) const {
-    return Eigen::Map<const Eigen::Array<Scalar, Eigen::Dynamic, 1>>(values_.data() + e.column() * dim_, dim_);
-  }
+  ConstValues<Scalar> value(const Entry& e) const { return column(values_, e.column()); }
   const std::vector<Entry>& entries() const { return entries_; }
 
   /// The whole gradient, for tests and small tables.
   Mat<Scalar> dense() const {
     Mat<Scalar> out = Mat<Scalar>::Zero(dim_, rows_);
-    for (const Entry& e : entries_) out.col(e.row).array() += e.sign() * value(e);
+    for (const Entry& e : entries_) column(out, e.row) += e.sign() * value(e);
     return out;
   }
 

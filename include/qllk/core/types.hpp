@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 
 #ifndef QLLK_ASSERT
 /// Shape misuse in hot paths. Checked in debug builds, as Eigen's own assertions are.
@@ -43,5 +44,50 @@ template <Real Scalar>
 using MatIn = const Eigen::Ref<const Mat<Scalar>>&;
 template <Real Scalar>
 using MatOut = Eigen::Ref<Mat<Scalar>>;
+
+/// Values side by side, as an array. Element-wise expressions are made of these two types, whatever they read, for
+/// the compiler has to work through every further type.
+template <Real Scalar>
+using Values = Eigen::Map<Eigen::Array<Scalar, Eigen::Dynamic, 1>>;
+template <Real Scalar>
+using ConstValues = Eigen::Map<const Eigen::Array<Scalar, Eigen::Dynamic, 1>>;
+
+template <Real Scalar>
+Values<Scalar> values(Scalar* data, Index size) {
+  return {data, size};
+}
+template <Real Scalar>
+ConstValues<Scalar> values(const Scalar* data, Index size) {
+  return {data, size};
+}
+
+/// All of a matrix or vector that has its memory to itself.
+template <class Matrix>
+auto values(Matrix&& m) {
+  return values(m.data(), m.size());
+}
+
+/// Column j of a matrix or block.
+template <class Matrix>
+auto column(Matrix&& m, Index j) {
+  return values(m.data() + j * m.outerStride(), m.rows());
+}
+
+/// y += x
+template <Real Scalar>
+[[gnu::noinline]] void add(MatOut<Scalar> y, MatIn<Scalar> x) {
+  QLLK_ASSERT(y.rows() == x.rows() && y.cols() == x.cols());
+  for (Index j = 0; j < x.cols(); ++j) column(y, j) += column(x, j);
+}
+
+/// A block of a matrix, as one of two types in the same way.
+template <class Matrix>
+auto block(Matrix&& m, Index row, Index col, Index rows, Index cols) {
+  auto* const data = m.data() + row + col * m.outerStride();
+  using Scalar = std::remove_pointer_t<decltype(data)>;
+  using Plain = std::conditional_t<std::is_const_v<Scalar>, const Mat<std::remove_const_t<Scalar>>,
+                                   Mat<std::remove_const_t<Scalar>>>;
+  return Eigen::Map<Plain, 0, Eigen::OuterStride<>>(data, rows, cols, Eigen::OuterStride<>(m.outerStride()));
+}
 
 }  // namespace qllk

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <stdexcept>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "qllk/core/parameters.hpp"
@@ -37,9 +36,13 @@ class ClassicLayer {
     typename nn::LayerNorm<Scalar>::Params norm_a, norm_b;
     typename nn::Linear<Scalar>::template Tensors<Matrix> up, down;
 
-    static constexpr auto fields() {
-      return std::tuple{Field{"0", &Tensors::kernel}, Field{"1", &Tensors::norm_a}, Field{"2", &Tensors::up},
-                        Field{"4", &Tensors::down}, Field{"5", &Tensors::norm_b}};
+    template <class Visit, class... T>
+    static void fields(Visit&& visit, T&... t) {
+      visit("0", t.kernel...);
+      visit("1", t.norm_a...);
+      visit("2", t.up...);
+      visit("4", t.down...);
+      visit("5", t.norm_b...);
     }
   };
   using Params = Tensors<Mat<Scalar>>;
@@ -75,7 +78,7 @@ class ClassicLayer {
     for (auto* part : {&c.sum, &c.normal, &c.narrowed}) part->resize(dim, n);
     for (auto* part : {&c.slope, &c.hidden}) part->resize(2 * dim, n);
     kernel_.forward(p.kernel, x, state, c.kernel, c.sum);
-    c.sum += x;
+    add<Scalar>(c.sum, x);
     norm_.forward(p.norm_a, c.sum, c.norm_a, c.normal);
     up_.forward(p.up, c.normal, c.linear, c.slope);
     nn::gelu<Scalar>(c.slope, c.hidden);
@@ -91,11 +94,11 @@ class ClassicLayer {
     c.dhidden.resize(2 * x.rows(), x.cols());
     norm_.backward(p.norm_b, c.narrowed, c.norm_b, dy, g.norm_b, c.dnarrowed);
     down_.backward(p.down, c.hidden, c.linear, c.dnarrowed, g.down, c.dhidden);
-    c.dhidden.array() *= c.slope.array();
+    values(c.dhidden) *= values(c.slope);
     up_.backward(p.up, c.normal, c.linear, c.dhidden, g.up, c.dsum);
     norm_.backward(p.norm_a, c.sum, c.norm_a, c.dsum, g.norm_a, c.dsum);
     kernel_.backward(p.kernel, x, c.kernel, c.dsum, dstate, g.kernel, dx);
-    dx += c.dsum;
+    add<Scalar>(dx, c.dsum);
   }
 
  private:
@@ -132,9 +135,12 @@ class QLLKClassic {
     std::vector<typename ClassicLayer<Scalar>::template Tensors<Matrix>> layers;
     typename nn::Linear<Scalar>::template Tensors<Matrix> decoder_head;
 
-    static constexpr auto fields() {
-      return std::tuple{Field{"byte_embedding", &Tensors::byte_embedding}, Field{"hash_proj", &Tensors::hash_proj},
-                        Field{"layers", &Tensors::layers}, Field{"decoder_head", &Tensors::decoder_head}};
+    template <class Visit, class... T>
+    static void fields(Visit&& visit, T&... t) {
+      visit("byte_embedding", t.byte_embedding...);
+      visit("hash_proj", t.hash_proj...);
+      visit("layers", t.layers...);
+      visit("decoder_head", t.decoder_head...);
     }
   };
   using Params = Tensors<Mat<Scalar>>;
@@ -152,7 +158,11 @@ class QLLKClassic {
     Index phase = 0;          // bytes seen so far, modulo P
 
     /// The tensors that have a gradient.
-    static constexpr auto fields() { return std::tuple{Field{"layers", &State::layers}, Field{"rows", &State::rows}}; }
+    template <class Visit, class... T>
+    static void fields(Visit&& visit, T&... t) {
+      visit("layers", t.layers...);
+      visit("rows", t.rows...);
+    }
     Index sequences() const { return rows.cols(); }
   };
 
@@ -243,7 +253,7 @@ class QLLKClassic {
     logits.resize(kByteValues, std::ssize(bytes));
     turn(1 + config_.layers, [&] {
       nn::spread<Scalar>(c.plan, kByteValues, c.rows, state.rows,
-                         [&](Index t, const auto& row) { logits.col(t) = row; });
+                         [&](Index t, const auto& row) { column(logits, t) = row; });
     });
   }
 

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <stdexcept>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "qllk/core/parameters.hpp"
@@ -79,17 +78,18 @@ class QLLKTransformer {
     Norm norm;
     Linear head;
 
-    static constexpr auto fields() {
-      return std::tuple{Field{"embedding", &Tensors::embedding},
-                        Field{"hashing", &Tensors::hashing},
-                        Field{"encoder", &Tensors::encoder},
-                        Field{"patching", &Tensors::patching},
-                        Field{"blocks", &Tensors::blocks},
-                        Field{"patch_norm", &Tensors::patch_norm},
-                        Field{"unpatching", &Tensors::unpatching},
-                        Field{"decoder", &Tensors::decoder},
-                        Field{"norm", &Tensors::norm},
-                        Field{"head", &Tensors::head}};
+    template <class Visit, class... T>
+    static void fields(Visit&& visit, T&... t) {
+      visit("embedding", t.embedding...);
+      visit("hashing", t.hashing...);
+      visit("encoder", t.encoder...);
+      visit("patching", t.patching...);
+      visit("blocks", t.blocks...);
+      visit("patch_norm", t.patch_norm...);
+      visit("unpatching", t.unpatching...);
+      visit("decoder", t.decoder...);
+      visit("norm", t.norm...);
+      visit("head", t.head...);
     }
   };
   using Params = Tensors<Mat<Scalar>, typename nn::FeatureHashing<Scalar>::Params>;
@@ -108,10 +108,13 @@ class QLLKTransformer {
     Index phase = 0;      // bytes seen so far, modulo P
 
     Index sequences() const { return slots.cols(); }
-    static constexpr auto fields() {
-      return std::tuple{Field{"encoder", &State::encoder}, Field{"blocks", &State::blocks},
-                        Field{"decoder", &State::decoder}, Field{"columns", &State::columns},
-                        Field{"slots", &State::slots}};
+    template <class Visit, class... T>
+    static void fields(Visit&& visit, T&... t) {
+      visit("encoder", t.encoder...);
+      visit("blocks", t.blocks...);
+      visit("decoder", t.decoder...);
+      visit("columns", t.columns...);
+      visit("slots", t.slots...);
     }
   };
 
@@ -228,8 +231,9 @@ class QLLKTransformer {
     unpatching_.forward(p.unpatching, c.patch_normal, c.linear, c.slots);
 
     turn(kUnpatching, [&] {
-      nn::spread<Scalar>(c.plan, config_.dim_local, c.slots, state.slots,
-                         [&](Index t, const auto& slot) { c.decoded[0].col(t) = c.encoded.back().col(t) + slot; });
+      nn::spread<Scalar>(c.plan, config_.dim_local, c.slots, state.slots, [&](Index t, const auto& slot) {
+        column(c.decoded[0], t) = column(c.encoded.back(), t) + slot;
+      });
     });
     run(local_, first_decoder(), p.decoder, state.decoder, c.noise, c.decoder, c.decoded, turn);
     norm_.forward(p.norm, c.decoded.back(), c.norm, c.normal);

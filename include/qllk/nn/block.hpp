@@ -1,8 +1,6 @@
 // The residual block that every level of the model is made of.
 #pragma once
 
-#include <tuple>
-
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/types.hpp"
@@ -33,9 +31,12 @@ class Block {
     typename Mixer::template Tensors<Matrix> mixer;
     typename Mlp<Scalar>::template Tensors<Matrix> mlp;
 
-    static constexpr auto fields() {
-      return std::tuple{Field{"mixer_norm", &Tensors::mixer_norm}, Field{"mixer", &Tensors::mixer},
-                        Field{"mlp_norm", &Tensors::mlp_norm}, Field{"mlp", &Tensors::mlp}};
+    template <class Visit, class... T>
+    static void fields(Visit&& visit, T&... t) {
+      visit("mixer_norm", t.mixer_norm...);
+      visit("mixer", t.mixer...);
+      visit("mlp_norm", t.mlp_norm...);
+      visit("mlp", t.mlp...);
     }
   };
   using Params = Tensors<Mat<Scalar>>;
@@ -71,11 +72,11 @@ class Block {
     norm_.forward(p.mixer_norm, x, c.mixer_norm, c.mixer_in);
     mixer_.forward(p.mixer, c.mixer_in, state, c.mixer, c.middle);
     Dropout<Scalar>::forward(noise, c.mixer_drop, c.middle);
-    c.middle += x;
+    add<Scalar>(c.middle, x);
     norm_.forward(p.mlp_norm, c.middle, c.mlp_norm, c.mlp_in);
     mlp_.forward(p.mlp, c.mlp_in, c.mlp, y);
     Dropout<Scalar>::forward(noise, c.mlp_drop, y);
-    y += c.middle;
+    add<Scalar>(y, c.middle);
   }
 
   /// Adds to g, overwrites dx; dstate as the mixer does. x is the x of forward. dx must not alias x or dy.
@@ -88,12 +89,12 @@ class Block {
     Dropout<Scalar>::backward(c.mlp_drop, c.dmlp);
     mlp_.backward(p.mlp, c.mlp_in, c.mlp, c.dmlp, g.mlp, c.dmiddle);
     norm_.backward(p.mlp_norm, c.middle, c.mlp_norm, c.dmiddle, g.mlp_norm, c.dmiddle);
-    c.dmiddle += dy;
+    add<Scalar>(c.dmiddle, dy);
     c.dmixer = c.dmiddle;
     Dropout<Scalar>::backward(c.mixer_drop, c.dmixer);
     mixer_.backward(p.mixer, c.mixer_in, c.mixer, c.dmixer, dstate, g.mixer, dx);
     norm_.backward(p.mixer_norm, x, c.mixer_norm, dx, g.mixer_norm, dx);
-    dx += c.dmiddle;
+    add<Scalar>(dx, c.dmiddle);
   }
 
  private:

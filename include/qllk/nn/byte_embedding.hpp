@@ -3,7 +3,6 @@
 
 #include <stdexcept>
 #include <string>
-#include <tuple>
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
@@ -31,7 +30,10 @@ class ByteEmbedding {
   struct Params {
     Table<Scalar> weight;  // [dim, 256]
 
-    static constexpr auto fields() { return std::tuple{Field{"weight", &Params::weight}}; }
+    template <class Visit, class... T>
+    static void fields(Visit&& visit, T&... t) {
+      visit("weight", t.weight...);
+    }
   };
   using Grads = Params;
   struct Cache {};
@@ -58,13 +60,13 @@ class ByteEmbedding {
   /// Writes y.
   void forward(const Params& p, Bytes bytes, Cache&, MatOut<Scalar> y) const {
     QLLK_ASSERT(y.rows() == config_.dim && y.cols() == std::ssize(bytes));
-    for (Index t = 0; t < y.cols(); ++t) y.col(t) = p.weight.col(bytes[static_cast<std::size_t>(t)]);
+    for (Index t = 0; t < y.cols(); ++t) column(y, t) = column(p.weight, bytes[static_cast<std::size_t>(t)]);
   }
 
   /// Adds to g. Bytes have no gradient.
   void backward(const Params&, Bytes bytes, const Cache&, MatIn<Scalar> dy, Grads& g) const {
     QLLK_ASSERT(dy.rows() == config_.dim && dy.cols() == std::ssize(bytes));
-    for (Index t = 0; t < dy.cols(); ++t) g.weight.col(bytes[static_cast<std::size_t>(t)]) += dy.col(t);
+    for (Index t = 0; t < dy.cols(); ++t) column(g.weight, bytes[static_cast<std::size_t>(t)]) += column(dy, t);
   }
 
  private:

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "qllk/core/parameters.hpp"
@@ -45,12 +44,18 @@ class FeatureHashing {
   struct Params {
     HashTable<Scalar> table;  // [dim, (N-1)·2^bits]
 
-    static constexpr auto fields() { return std::tuple{Field{"table", &Params::table}}; }
+    template <class Visit, class... T>
+    static void fields(Visit&& visit, T&... t) {
+      visit("table", t.table...);
+    }
   };
   struct Grads {
     SparseGrads<Scalar> table;
 
-    static constexpr auto fields() { return std::tuple{Field{"table", &Grads::table}}; }
+    template <class Visit, class... T>
+    static void fields(Visit&& visit, T&... t) {
+      visit("table", t.table...);
+    }
   };
 
   /// The last N-1 bytes of every sequence; before a stream's first byte stand zeros.
@@ -97,14 +102,14 @@ class FeatureHashing {
     for (std::size_t t = 0; t < n; ++t) {
       if (t + kAhead < n)
         for (std::size_t i = 0; i < orders; ++i) prefetch(p, cache.rows[(t + kAhead) * orders + i]);
-      auto out = y.col(static_cast<Index>(t));
+      auto out = column(y, static_cast<Index>(t));
       for (std::size_t i = 0; i < orders; ++i) {
         const std::uint32_t entry = cache.rows[t * orders + i];
         if (entry == kLeftOut) break;  // the longer ones are left out too
         if ((entry & 1) != 0)
-          out -= p.table.col(entry >> 1);
+          out -= column(p.table, entry >> 1);
         else
-          out += p.table.col(entry >> 1);
+          out += column(p.table, entry >> 1);
       }
     }
   }

@@ -3,7 +3,6 @@
 
 #include <stdexcept>
 #include <string>
-#include <tuple>
 
 #include "qllk/core/gemm.hpp"
 #include "qllk/core/parameters.hpp"
@@ -30,7 +29,10 @@ class FeatureShortcut {
   struct Params {
     Table<Scalar> weight;  // [out, in]; a checkpoint of the PyTorch code holds H as [in, out]
 
-    static constexpr auto fields() { return std::tuple{Field{"", &Params::weight}}; }
+    template <class Visit, class... T>
+    static void fields(Visit&& visit, T&... t) {
+      visit("", t.weight...);
+    }
   };
   using Grads = Params;
 
@@ -61,16 +63,19 @@ class FeatureShortcut {
     QLLK_ASSERT(x.rows() == config_.dim && y.rows() == x.rows() && y.cols() == x.cols());
     cache.bent.resize(x.rows(), x.cols());
     gemm(p.weight, x, cache.bent);
-    cache.bent.array() = cache.bent.array().tanh();
-    y = x + cache.bent;
+    values(cache.bent) = values(cache.bent).tanh();
+    for (Index t = 0; t < x.cols(); ++t) column(y, t) = column(x, t) + column(cache.bent, t);
   }
 
   /// Adds to g, overwrites dx, which must not alias x but may be dy.
   void backward(const Params& p, MatIn<Scalar> x, Cache& cache, MatIn<Scalar> dy, Grads& g, MatOut<Scalar> dx) const {
     QLLK_ASSERT(dy.rows() == config_.dim && dy.cols() == x.cols() && dx.rows() == x.rows() && dx.cols() == x.cols());
-    cache.slope = dy.array() * (Scalar(1) - cache.bent.array().square());
+    cache.slope.resize(dy.rows(), dy.cols());
+    for (Index t = 0; t < dy.cols(); ++t) {
+      column(cache.slope, t) = column(dy, t) * (Scalar(1) - column(cache.bent, t).square());
+      column(dx, t) = column(dy, t);
+    }
     gemm_add(cache.slope, x.transpose(), g.weight);
-    dx = dy;
     gemm_add(p.weight.transpose(), cache.slope, dx);
   }
 

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <stdexcept>
 #include <string>
-#include <tuple>
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
@@ -52,15 +51,16 @@ class LatentKernel {
     Vec<Scalar> decay_bias;  // [heads]
     typename LayerNorm<Scalar>::Params norm;
 
-    static constexpr auto fields() {
-      return std::tuple{Field{"q_proj", &Tensors::q_proj},
-                        Field{"k_proj", &Tensors::k_proj},
-                        Field{"v_proj", &Tensors::v_proj},
-                        Field{"gate", &Tensors::gate},
-                        Field{"decay.weight", &Tensors::decay_weight},
-                        Field{"decay.bias", &Tensors::decay_bias},
-                        Field{"norm", &Tensors::norm},
-                        Field{"out_proj", &Tensors::out_proj}};
+    template <class Visit, class... T>
+    static void fields(Visit&& visit, T&... t) {
+      visit("q_proj", t.q_proj...);
+      visit("k_proj", t.k_proj...);
+      visit("v_proj", t.v_proj...);
+      visit("gate", t.gate...);
+      visit("decay.weight", t.decay_weight...);
+      visit("decay.bias", t.decay_bias...);
+      visit("norm", t.norm...);
+      visit("out_proj", t.out_proj...);
     }
   };
   using Params = Tensors<Mat<Scalar>>;
@@ -128,14 +128,14 @@ class LatentKernel {
     linear_.forward(p.k_proj, x, cache.linear, cache.k);
     linear_.forward(p.v_proj, x, cache.linear, cache.v);
     linear_.forward(p.gate, x, cache.linear, cache.gate);
-    cache.gate.array() = cache.gate.array().logistic();
+    values(cache.gate) = values(cache.gate).logistic();
     if (config_.decay != Decay::none) {
       cache.decay.resize(scan_.heads(), n);
       if (config_.decay == Decay::data_dependent)
         gemm(p.decay_weight, x, cache.decay, p.decay_bias);
       else
-        cache.decay.colwise() = p.decay_bias;
-      cache.decay.array() = cache.decay.array().logistic();
+        for (Index t = 0; t < n; ++t) column(cache.decay, t) = values(p.decay_bias);
+      values(cache.decay) = values(cache.decay).logistic();
     }
     scan_.forward(cache.q, cache.k, cache.v, cache.decay, state, cache.scan, cache.u);
     if (config_.normalise) {
@@ -143,10 +143,11 @@ class LatentKernel {
       norm_.forward(p.norm, cache.u, cache.norm, cache.normal);
     }
     if (config_.project) {
-      cache.gated = answer(cache).cwiseProduct(cache.gate);
+      cache.gated.resize(config_.dim, n);
+      values(cache.gated) = values(answer(cache)) * values(cache.gate);
       linear_.forward(p.out_proj, cache.gated, cache.linear, y);
     } else {
-      y = answer(cache).cwiseProduct(cache.gate);
+      for (Index t = 0; t < n; ++t) column(y, t) = column(answer(cache), t) * column(cache.gate, t);
     }
   }
 
@@ -161,10 +162,10 @@ class LatentKernel {
       linear_.backward(p.out_proj, cache.gated, cache.linear, dy, g.out_proj, cache.du);
     else
       cache.du = dy;
-    cache.dgate.array() =
-        cache.du.array() * answer(cache).array() * cache.gate.array() * (Scalar(1) - cache.gate.array());
+    const auto gate = values(cache.gate);
+    values(cache.dgate) = values(cache.du) * values(answer(cache)) * gate * (Scalar(1) - gate);
     linear_.backward(p.gate, x, cache.linear, cache.dgate, g.gate, dx);
-    cache.du.array() *= cache.gate.array();
+    values(cache.du) *= gate;
     if (config_.normalise) norm_.backward(p.norm, cache.u, cache.norm, cache.du, g.norm, cache.du);
     cache.ddecay.resize(cache.decay.rows(), cache.decay.cols());
     scan_.backward(cache.q, cache.k, cache.v, cache.decay, cache.scan, cache.du, dstate, cache.dq, cache.dk, cache.dv,
@@ -173,7 +174,7 @@ class LatentKernel {
     linear_.backward_add(p.k_proj, x, cache.dk, g.k_proj, dx);
     linear_.backward_add(p.v_proj, x, cache.dv, g.v_proj, dx);
     if (config_.decay != Decay::none)
-      for (Index t = 0; t < x.cols(); ++t) g.decay_bias += cache.ddecay.col(t);
+      for (Index t = 0; t < x.cols(); ++t) values(g.decay_bias) += column(cache.ddecay, t);
     if (config_.decay == Decay::data_dependent) {
       add_product(g.decay_weight, cache.ddecay, x);
       gemm_add(p.decay_weight.transpose(), cache.ddecay, dx);

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <stdexcept>
 #include <string>
-#include <tuple>
 
 #include "qllk/core/gemm.hpp"
 #include "qllk/core/parameters.hpp"
@@ -20,7 +19,10 @@ struct LatentState {
   Mat<Scalar> memory;  // [head_dim · dim, sequences]
 
   /// The tensors that have a gradient.
-  static constexpr auto fields() { return std::tuple{Field{"memory", &LatentState::memory}}; }
+  template <class Visit, class... T>
+  static void fields(Visit&& visit, T&... t) {
+    visit("memory", t.memory...);
+  }
   Index sequences() const { return memory.cols(); }
 };
 
@@ -49,7 +51,7 @@ class LatentScan {
     Mat<Scalar>
         kept;  // head_dim 1: S_t before every position; else S before every chunk [head_dim·dim, chunks × sequences]
     // scratch of one chunk, always sized for a whole one
-    Vec<Scalar> log_decay;
+    Vec<Scalar> share, dlog_w;
     Mat<Scalar> weight, score, masked, dmasked, scaled, from_state, into_state;
   };
 
@@ -73,16 +75,16 @@ class LatentScan {
     if (head_dim_ == 1) {
       cache.kept.resize(dim_, q.cols());
       for (Index s = 0; s < sequences; ++s)
-        scan_forward(q, k, v, decay, s * length, length, state.memory.col(s), cache.kept, y);
+        scan_forward(q, k, v, decay, s * length, length, column(state.memory, s), cache.kept, y);
     } else {
       const Index chunks = (length + kChunk - 1) / kChunk;
       cache.kept.resize(head_dim_ * dim_, chunks * sequences);
       for (Index s = 0; s < sequences; ++s)
         for (Index c = 0; c < chunks; ++c) {
-          cache.kept.col(s * chunks + c) = state.memory.col(s);
+          column(cache.kept, s * chunks + c) = column(state.memory, s);
           const Index begin = c * kChunk, size = std::min(kChunk, length - begin);
           for (Index h = 0; h < heads(); ++h)
-            chunk_forward(q, k, v, decay, h, s * length + begin, size, state.memory.col(s), cache, y);
+            chunk_forward(q, k, v, decay, h, s * length + begin, size, state.memory.col(s).data(), cache, y);
         }
     }
   }
@@ -95,15 +97,15 @@ class LatentScan {
     QLLK_ASSERT(dy.cols() == q.cols() && ddecay.size() == decay.size());
     if (head_dim_ == 1) {
       for (Index s = 0; s < sequences; ++s)
-        scan_backward(q, k, v, decay, s * length, length, cache.kept, dy, dstate.memory.col(s), dq, dk, dv, ddecay);
+        scan_backward(q, k, v, decay, s * length, length, cache.kept, dy, column(dstate.memory, s), dq, dk, dv, ddecay);
     } else {
       const Index chunks = (length + kChunk - 1) / kChunk;
       for (Index s = 0; s < sequences; ++s)
         for (Index c = chunks; c-- > 0;) {
           const Index begin = c * kChunk, size = std::min(kChunk, length - begin);
           for (Index h = 0; h < heads(); ++h)
-            chunk_backward(q, k, v, decay, h, s * length + begin, size, cache.kept.col(s * chunks + c),
-                           dstate.memory.col(s), cache, dy, dq, dk, dv, ddecay);
+            chunk_backward(q, k, v, decay, h, s * length + begin, size, cache.kept.col(s * chunks + c).data(),
+                           dstate.memory.col(s).data(), cache, dy, dq, dk, dv, ddecay);
         }
     }
   }
@@ -112,153 +114,145 @@ class LatentScan {
   static constexpr Index kChunk =
       32;  // the C×C and C×head_dim products then cost about the same for heads of 16 and 32
 
-  using Column = Eigen::Ref<Vec<Scalar>>;
-  using ConstColumn = const Eigen::Ref<const Vec<Scalar>>&;
-
   static void scan_forward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Index begin,
-                           Index length, Column memory, Mat<Scalar>& kept, MatOut<Scalar> y) {
+                           Index length, Values<Scalar> memory, Mat<Scalar>& kept, MatOut<Scalar> y) {
     for (Index t = begin; t < begin + length; ++t) {
-      kept.col(t) = memory;
-      const auto kv = k.col(t).array() * v.col(t).array();
+      column(kept, t) = memory;
+      const auto kv = column(k, t) * column(v, t);
       if (decay.size() == 0)
-        memory.array() += kv;
+        memory += kv;
       else
-        memory.array() = kv + decay.col(t).array() * (memory.array() - kv);
-      y.col(t).array() = q.col(t).array() * memory.array();
+        memory = kv + column(decay, t) * (memory - kv);
+      column(y, t) = column(q, t) * memory;
     }
   }
 
   static void scan_backward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Index begin,
-                            Index length, const Mat<Scalar>& kept, MatIn<Scalar> dy, Column dmemory, MatOut<Scalar> dq,
-                            MatOut<Scalar> dk, MatOut<Scalar> dv, MatOut<Scalar> ddecay) {
+                            Index length, const Mat<Scalar>& kept, MatIn<Scalar> dy, Values<Scalar> dmemory,
+                            MatOut<Scalar> dq, MatOut<Scalar> dk, MatOut<Scalar> dv, MatOut<Scalar> ddecay) {
     for (Index t = begin + length; t-- > begin;) {
-      const auto ka = k.col(t).array(), va = v.col(t).array();
-      const auto before = kept.col(t).array();
+      const auto kt = column(k, t), vt = column(v, t), before = column(kept, t), dyt = column(dy, t);
       if (decay.size() == 0) {
-        dq.col(t).array() = dy.col(t).array() * (before + ka * va);
-        dmemory.array() += dy.col(t).array() * q.col(t).array();
-        dk.col(t).array() = dmemory.array() * va;
-        dv.col(t).array() = dmemory.array() * ka;
+        column(dq, t) = dyt * (before + kt * vt);
+        dmemory += dyt * column(q, t);
+        column(dk, t) = dmemory * vt;
+        column(dv, t) = dmemory * kt;
       } else {
-        const auto a = decay.col(t).array();
-        dq.col(t).array() = dy.col(t).array() * (ka * va + a * (before - ka * va));
-        dmemory.array() += dy.col(t).array() * q.col(t).array();
-        ddecay.col(t).array() = dmemory.array() * (before - ka * va) * a * (Scalar(1) - a);
-        dk.col(t).array() = dmemory.array() * (Scalar(1) - a) * va;
-        dv.col(t).array() = dmemory.array() * (Scalar(1) - a) * ka;
-        dmemory.array() *= a;
+        const auto a = column(decay, t);
+        column(dq, t) = dyt * (kt * vt + a * (before - kt * vt));
+        dmemory += dyt * column(q, t);
+        column(ddecay, t) = dmemory * (before - kt * vt) * a * (Scalar(1) - a);
+        column(dk, t) = dmemory * (Scalar(1) - a) * vt;
+        column(dv, t) = dmemory * (Scalar(1) - a) * kt;
+        dmemory *= a;
       }
     }
   }
 
-  /// Fills cache.log_decay with λ_i = Σ_{s<=i} log a_s, and cache.weight with the upper-triangular
-  /// M_ji = e^{λ_i-λ_j} w_j, the share of k_j v_jᵀ in S_i.
+  /// Fills cache.share with the products a_1 … a_i, and cache.weight with the upper-triangular
+  /// M_ji = a_{j+1} … a_i w_j, the share of k_j v_jᵀ in S_i.
   void masks(MatIn<Scalar> decay, Index head, Index begin, Index size, Cache& cache) const {
     cache.weight.resize(kChunk, kChunk);
-    cache.log_decay.resize(kChunk);
-    if (decay.size() == 0) {
-      cache.log_decay.setZero();
-      cache.weight.setOnes();
-      cache.weight.template triangularView<Eigen::StrictlyLower>().setZero();
-      return;
-    }
-    Scalar sum = 0;
+    cache.share.resize(kChunk);
+    Scalar share = 1;
     for (Index i = 0; i < size; ++i) {
-      const Scalar a = decay(head, begin + i);
-      sum += std::log(a);  // -inf where a is 0: it is only ever exponentiated
-      cache.log_decay[i] = sum;
-      auto column = cache.weight.col(i);
-      if (i > 0) column.head(i) = cache.weight.col(i - 1).head(i) * a;
-      column[i] = Scalar(1) - a;
-      column.tail(kChunk - i - 1).setZero();
+      const Scalar a = decay.size() == 0 ? Scalar(1) : decay(head, begin + i);
+      cache.share[i] = share *= a;
+      for (Index j = 0; j < i; ++j) cache.weight(j, i) = cache.weight(j, i - 1) * a;
+      cache.weight(i, i) = decay.size() == 0 ? Scalar(1) : Scalar(1) - a;
+      for (Index j = i + 1; j < size; ++j) cache.weight(j, i) = 0;
     }
   }
 
   static auto square(Mat<Scalar>& scratch, Index size) {
     scratch.resize(kChunk, kChunk);
-    return scratch.topLeftCorner(size, size);
+    return block(scratch, 0, 0, size, size);
   }
   auto wide(Mat<Scalar>& scratch, Index size) const {
     scratch.resize(head_dim_, kChunk);
-    return scratch.leftCols(size);
+    return block(scratch, 0, 0, head_dim_, size);
   }
 
-  using Block = Eigen::Map<Mat<Scalar>>;
-  using ConstBlock = Eigen::Map<const Mat<Scalar>>;
-
   void chunk_forward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Index head, Index begin,
-                     Index size, Column memory, Cache& cache, MatOut<Scalar> y) const {
+                     Index size, Scalar* memory, Cache& cache, MatOut<Scalar> y) const {
     const Index d = head_dim_, at = head * d;
-    const auto Q = q.block(at, begin, d, size), K = k.block(at, begin, d, size), V = v.block(at, begin, d, size);
-    auto Y = y.block(at, begin, d, size);
-    Block S(memory.data() + at * d, d, d);
+    const auto Q = block(q, at, begin, d, size), K = block(k, at, begin, d, size), V = block(v, at, begin, d, size);
+    auto Y = block(y, at, begin, d, size);
+    Eigen::Map<Mat<Scalar>> S(memory + at * d, d, d);
     masks(decay, head, begin, size, cache);
-    const auto M = cache.weight.topLeftCorner(size, size);
-    const auto lambda = cache.log_decay.head(size).array();
+    const auto M = block(cache.weight, 0, 0, size, size);
     auto score = square(cache.score, size);
     auto scaled = wide(cache.scaled, size);
     gemm(K.transpose(), Q, score);
-    score.array() *= M.array();
-    scaled = Q * lambda.exp().matrix().asDiagonal();
+    for (Index i = 0; i < size; ++i) {
+      column(score, i) *= column(M, i);
+      column(scaled, i) = column(Q, i) * cache.share[i];
+    }
     gemm(S.transpose(), scaled, Y);
     gemm_add(V, score, Y);
-    scaled = K * M.col(size - 1).asDiagonal();
-    S *= std::exp(lambda[size - 1]);
+    for (Index i = 0; i < size; ++i) column(scaled, i) = column(K, i) * M(i, size - 1);
+    values(S) *= cache.share[size - 1];
     gemm_add(scaled, V.transpose(), S);
   }
 
   void chunk_backward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Index head, Index begin,
-                      Index size, ConstColumn before, Column dmemory, Cache& cache, MatIn<Scalar> dy, MatOut<Scalar> dq,
-                      MatOut<Scalar> dk, MatOut<Scalar> dv, MatOut<Scalar> ddecay) const {
+                      Index size, const Scalar* before, Scalar* dmemory, Cache& cache, MatIn<Scalar> dy,
+                      MatOut<Scalar> dq, MatOut<Scalar> dk, MatOut<Scalar> dv, MatOut<Scalar> ddecay) const {
     const Index d = head_dim_, at = head * d;
-    const auto Q = q.block(at, begin, d, size), K = k.block(at, begin, d, size), V = v.block(at, begin, d, size);
-    const auto dY = dy.block(at, begin, d, size);
-    auto dQ = dq.block(at, begin, d, size), dK = dk.block(at, begin, d, size), dV = dv.block(at, begin, d, size);
-    const ConstBlock S(before.data() + at * d, d, d);
-    Block dS(dmemory.data() + at * d, d, d);
+    const auto Q = block(q, at, begin, d, size), K = block(k, at, begin, d, size), V = block(v, at, begin, d, size);
+    const auto dY = block(dy, at, begin, d, size);
+    auto dQ = block(dq, at, begin, d, size), dK = block(dk, at, begin, d, size), dV = block(dv, at, begin, d, size);
+    const Eigen::Map<const Mat<Scalar>> S(before + at * d, d, d);
+    Eigen::Map<Mat<Scalar>> dS(dmemory + at * d, d, d);
     masks(decay, head, begin, size, cache);
-    const auto M = cache.weight.topLeftCorner(size, size);
-    const auto lambda = cache.log_decay.head(size).array();
+    const auto M = block(cache.weight, 0, 0, size, size);
 
     // inside the chunk: Y = V (KᵀQ ∘ M)
     auto score = square(cache.score, size), masked = square(cache.masked, size), dmasked = square(cache.dmasked, size);
     gemm(K.transpose(), Q, score);
     gemm(V.transpose(), dY, dmasked);
-    masked = score.cwiseProduct(M);
-    dmasked.array() *= M.array();
+    for (Index i = 0; i < size; ++i) {
+      column(masked, i) = column(score, i) * column(M, i);
+      column(dmasked, i) *= column(M, i);
+    }
     gemm(dY, masked.transpose(), dV);
     gemm(K, dmasked, dQ);
     gemm(Q, dmasked.transpose(), dK);
 
-    // from the state before: Y += Sᵀ Q e^λ
-    auto from_state = wide(cache.from_state, size);
+    // from the state before: Y += Sᵀ Q share;   into the state after: S' = share_C S + K w Vᵀ
+    auto from_state = wide(cache.from_state, size), into_state = wide(cache.into_state, size),
+         scaled = wide(cache.scaled, size);
     gemm(S, dY, from_state);
-    from_state *= lambda.exp().matrix().asDiagonal();
-    dQ += from_state;
-
-    // into the state after: S' = e^λ_C S + K w Vᵀ
-    const auto last = M.col(size - 1);
-    auto into_state = wide(cache.into_state, size), scaled = wide(cache.scaled, size);
     gemm(dS, V, into_state);
-    into_state *= last.asDiagonal();
-    dK += into_state;
     gemm(dS.transpose(), K, scaled);
-    scaled *= last.asDiagonal();
-    dV += scaled;
+    for (Index i = 0; i < size; ++i) {
+      const Scalar last = M(i, size - 1);
+      column(dQ, i) += column(from_state, i) *= cache.share[i];
+      column(dK, i) += column(into_state, i) *= last;
+      column(dV, i) += column(scaled, i) * last;
+    }
 
+    const Scalar share = cache.share[size - 1];
     if (decay.size() != 0) {
-      score.array() *= dmasked.array();  // d(log M_ji)
-      Scalar later = std::exp(lambda[size - 1]) * S.cwiseProduct(dS).sum() + into_state.cwiseProduct(K).sum();
-      for (Index s = size; s-- > 0;) {  // later = Σ_{i>=s} dλ_i = d(log a_s)
-        const Scalar dlog_w = score.row(s).sum() + into_state.col(s).dot(K.col(s));
-        later += score.col(s).sum() + from_state.col(s).dot(Q.col(s)) - dlog_w;
+      Vec<Scalar>& dlog_w = cache.dlog_w;
+      dlog_w.setZero(kChunk);
+      Scalar later = share * (values(S) * values(dS)).sum();
+      for (Index i = 0; i < size; ++i) {
+        column(score, i) *= column(dmasked, i);  // d(log M_ji)
+        values(dlog_w.data(), size) += column(score, i);
+        const Scalar into = (column(into_state, i) * column(K, i)).sum();
+        dlog_w[i] += into;
+        later += into;
+      }
+      for (Index s = size; s-- > 0;) {  // later = d(log a_s)
+        later += column(score, s).sum() + (column(from_state, s) * column(Q, s)).sum() - dlog_w[s];
         const Scalar a = decay(head, begin + s);
-        ddecay(head, begin + s) = later * (Scalar(1) - a) - dlog_w * a;
+        ddecay(head, begin + s) = later * (Scalar(1) - a) - dlog_w[s] * a;
       }
     }
 
-    scaled = Q * lambda.exp().matrix().asDiagonal();
-    dS *= std::exp(lambda[size - 1]);
+    for (Index i = 0; i < size; ++i) column(scaled, i) = column(Q, i) * cache.share[i];
+    values(dS) *= share;
     gemm_add(scaled, dY.transpose(), dS);
   }
 

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <stdexcept>
 #include <string>
-#include <tuple>
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
@@ -33,8 +32,10 @@ class LayerNorm {
     Vec<Scalar> weight;  // [dim]
     Vec<Scalar> bias;    // [dim]
 
-    static constexpr auto fields() {
-      return std::tuple{Field{"weight", &Params::weight}, Field{"bias", &Params::bias}};
+    template <class Visit, class... T>
+    static void fields(Visit&& visit, T&... t) {
+      visit("weight", t.weight...);
+      visit("bias", t.bias...);
     }
   };
   using Grads = Params;
@@ -63,10 +64,11 @@ class LayerNorm {
     cache.deviation.resize(x.cols());
     const Scalar scale = Scalar(1) / static_cast<Scalar>(config_.dim);
     for (Index t = 0; t < x.cols(); ++t) {
-      const Scalar mean = x.col(t).sum() * scale;
-      const Scalar variance = (x.col(t).array() - mean).square().sum() * scale;
+      const auto in = column(x, t);
+      const Scalar mean = in.sum() * scale;
+      const Scalar variance = (in - mean).square().sum() * scale;
       const Scalar deviation = Scalar(1) / std::sqrt(variance + static_cast<Scalar>(config_.epsilon));
-      y.col(t).array() = (x.col(t).array() - mean) * deviation * p.weight.array() + p.bias.array();
+      column(y, t) = (in - mean) * deviation * values(p.weight) + values(p.bias);
       cache.mean[t] = mean;
       cache.deviation[t] = deviation;
     }
@@ -79,13 +81,13 @@ class LayerNorm {
     const Scalar scale = Scalar(1) / static_cast<Scalar>(config_.dim);
     for (Index t = 0; t < x.cols(); ++t) {
       const Scalar mean = cache.mean[t], deviation = cache.deviation[t];
-      const auto normal = (x.col(t).array() - mean) * deviation;
-      const auto d = dy.col(t).array() * p.weight.array();
+      const auto normal = (column(x, t) - mean) * deviation;
+      const auto d = column(dy, t) * values(p.weight);
       const Scalar mean_d = d.sum() * scale;
       const Scalar mean_dn = (d * normal).sum() * scale;
-      g.weight.array() += dy.col(t).array() * normal;
-      g.bias += dy.col(t);
-      dx.col(t).array() = (d - mean_d - normal * mean_dn) * deviation;
+      values(g.weight) += column(dy, t) * normal;
+      values(g.bias) += column(dy, t);
+      column(dx, t) = (d - mean_d - normal * mean_dn) * deviation;
     }
   }
 

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <stdexcept>
 #include <string>
-#include <tuple>
 
 #include "qllk/core/gemm.hpp"
 #include "qllk/core/parameters.hpp"
@@ -37,8 +36,10 @@ class Linear {
     Matrix weight;     // [out, in]
     Vec<Scalar> bias;  // [out]
 
-    static constexpr auto fields() {
-      return std::tuple{Field{"weight", &Tensors::weight}, Field{"bias", &Tensors::bias}};
+    template <class Visit, class... T>
+    static void fields(Visit&& visit, T&... t) {
+      visit("weight", t.weight...);
+      visit("bias", t.bias...);
     }
   };
   using Params = Tensors<Mat<Scalar>>;
@@ -97,7 +98,7 @@ class Linear {
   [[gnu::noinline]] void add_gradient(MatIn<Scalar> x, MatIn<Scalar> dy, Tensors<Matrix>& g) const {
     QLLK_ASSERT(dy.rows() == config_.out && x.rows() == config_.in && dy.cols() == x.cols());
     add_product(g.weight, dy, x);
-    for (Index t = 0; t < dy.cols(); ++t) g.bias += dy.col(t);
+    for (Index t = 0; t < dy.cols(); ++t) values(g.bias) += column(dy, t);
   }
 
   Config config_;

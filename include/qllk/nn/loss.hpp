@@ -23,7 +23,7 @@ double softmax_cross_entropy(Bytes targets, MatOut<Scalar> logits, Scalar scale)
   QLLK_ASSERT(logits.rows() == kByteValues && logits.cols() == std::ssize(targets));
   double nats = 0;
   for (Index t = 0; t < logits.cols(); ++t) {
-    auto z = logits.col(t).array();
+    auto z = column(logits, t);
     const Index target = targets[static_cast<std::size_t>(t)];
     const Scalar largest = z.template maxCoeff<Eigen::PropagateNaN>();
     const Scalar target_logit = z[target] - largest;
@@ -42,7 +42,7 @@ double cross_entropy(Bytes targets, MatIn<Scalar> logits) {
   QLLK_ASSERT(logits.rows() == kByteValues && logits.cols() == std::ssize(targets));
   double nats = 0;
   for (Index t = 0; t < logits.cols(); ++t) {
-    const auto z = logits.col(t).array();
+    const auto z = column(logits, t);
     const Scalar largest = z.template maxCoeff<Eigen::PropagateNaN>();
     const Scalar sum = (z - largest).exp().sum();
     nats += std::log(static_cast<double>(sum)) - static_cast<double>(z[targets[static_cast<std::size_t>(t)]] - largest);

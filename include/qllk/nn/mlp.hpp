@@ -5,7 +5,6 @@
 #include <numbers>
 #include <stdexcept>
 #include <string>
-#include <tuple>
 #include <unsupported/Eigen/SpecialFunctions>
 
 #include "qllk/core/parameters.hpp"
@@ -24,13 +23,13 @@ void gelu(MatOut<Scalar> x, MatOut<Scalar> y) {
   constexpr auto peak = static_cast<Scalar>(std::numbers::inv_sqrtpi / std::numbers::sqrt2);
   QLLK_ASSERT(x.rows() == y.rows() && x.cols() == y.cols());
   constexpr Index tile = 64;  // Φ is used twice: a tile of it stays in registers and first-level cache
-  Eigen::Array<Scalar, Eigen::Dynamic, 1, 0, tile, 1> cdf;
+  alignas(64) Scalar buffer[tile];
   for (Index t = 0; t < x.cols(); ++t) {
     for (Index i = 0; i < x.rows(); i += tile) {
       const Index size = std::min(tile, x.rows() - i);
-      auto value = x.col(t).segment(i, size).array();
+      auto cdf = values(buffer, size), value = values(x.data() + t * x.outerStride() + i, size);
       cdf = (value * root_half).erf() * Scalar(0.5) + Scalar(0.5);
-      y.col(t).segment(i, size).array() = value * cdf;
+      values(y.data() + t * y.outerStride() + i, size) = value * cdf;
       value = cdf + value * (value.square() * Scalar(-0.5)).exp() * peak;
     }
   }
@@ -57,7 +56,11 @@ class Mlp {
     typename Linear<Scalar>::template Tensors<Matrix> up;    // dim -> hidden
     typename Linear<Scalar>::template Tensors<Matrix> down;  // hidden -> dim
 
-    static constexpr auto fields() { return std::tuple{Field{"up", &Tensors::up}, Field{"down", &Tensors::down}}; }
+    template <class Visit, class... T>
+    static void fields(Visit&& visit, T&... t) {
+      visit("up", t.up...);
+      visit("down", t.down...);
+    }
   };
   using Params = Tensors<Mat<Scalar>>;
   using Grads = Params;
@@ -98,7 +101,7 @@ class Mlp {
                 MatOut<Scalar> dx) const {
     cache.dhidden.resize(config_.hidden, x.cols());
     down_.backward(p.down, cache.hidden, cache.linear, dy, g.down, cache.dhidden);
-    cache.dhidden.array() *= cache.slope.array();
+    values(cache.dhidden) *= values(cache.slope);
     up_.backward(p.up, x, cache.linear, cache.dhidden, g.up, dx);
   }
 

@@ -3,6 +3,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "qllk/core/types.hpp"
 #include "qllk/nn/linear.hpp"
@@ -51,8 +52,8 @@ class MeanPatching {
     QLLK_ASSERT(x.cols() == patch_ * y.cols() && x.rows() == y.rows());
     const Scalar share = Scalar(1) / static_cast<Scalar>(patch_);
     for (Index p = 0; p < y.cols(); ++p) {
-      y.col(p) = x.col(p * patch_) * share;
-      for (Index i = 1; i < patch_; ++i) y.col(p) += x.col(p * patch_ + i) * share;
+      column(y, p) = column(x, p * patch_) * share;
+      for (Index i = 1; i < patch_; ++i) column(y, p) += column(x, p * patch_ + i) * share;
     }
   }
 
@@ -60,14 +61,14 @@ class MeanPatching {
   void backward(MatIn<Scalar> dy, MatOut<Scalar> dx) const {
     QLLK_ASSERT(dx.cols() == patch_ * dy.cols() && dx.rows() == dy.rows());
     const Scalar share = Scalar(1) / static_cast<Scalar>(patch_);
-    for (Index t = 0; t < dx.cols(); ++t) dx.col(t) = dy.col(t / patch_) * share;
+    for (Index t = 0; t < dx.cols(); ++t) column(dx, t) = column(dy, t / patch_) * share;
   }
 
  private:
   Index patch_;
 };
 
-/// Gives every row its share of its patch's answer: give(t, slot t mod P of the patch that serves t), a vector of `width`.
+/// Gives every row its share of its patch's answer: give(t, slot t mod P of the patch that serves t), an array of `width`.
 /// `carried` [width·P, sequences] serves the rows before the chunk's first own patch, and is replaced by the last one.
 /// Shapes: slots [width·P, patches × sequences]; t counts the columns of [width, length × sequences].
 template <Real Scalar, class Give>
@@ -77,9 +78,9 @@ void spread(const PatchPlan& plan, Index width, const Mat<Scalar>& slots, Mat<Sc
     for (Index t = 0; t < plan.length; ++t) {
       const Index patch = plan.serving(t);
       const Scalar* const all = patch < 0 ? carried.col(s).data() : slots.col(s * patches + patch).data();
-      give(s * plan.length + t, Eigen::Map<const Vec<Scalar>>(all + plan.slot(t) * width, width));
+      give(s * plan.length + t, values(all + plan.slot(t) * width, width));
     }
-    if (patches > 0) carried.col(s) = slots.col((s + 1) * patches - 1);
+    if (patches > 0) column(carried, s) = column(slots, (s + 1) * patches - 1);
   }
 }
 
@@ -91,17 +92,17 @@ void spread_backward(const PatchPlan& plan, MatIn<Scalar> dy, Mat<Scalar>& dcarr
   dslots.resize(dcarried.rows(), patches * dcarried.cols());
   for (Index s = 0; s < dcarried.cols(); ++s) {
     if (patches > 0) {
-      dslots.col((s + 1) * patches - 1) = dcarried.col(s);
-      dcarried.col(s).setZero();
+      column(dslots, (s + 1) * patches - 1) = column(dcarried, s);
+      column(dcarried, s).setZero();
     }
     for (Index t = 0; t < plan.length; ++t) {
       const Index patch = plan.serving(t);
-      auto all = patch < 0 ? dcarried.col(s) : dslots.col(s * patches + patch);
-      auto slot = all.segment(plan.slot(t) * width, width);
+      Scalar* const all = patch < 0 ? dcarried.col(s).data() : dslots.col(s * patches + patch).data();
+      auto slot = values(all + plan.slot(t) * width, width);
       if (patch < 0 || patch == patches - 1)
-        slot += dy.col(s * plan.length + t);
+        slot += column(dy, s * plan.length + t);
       else  // all its rows are in the chunk, each once
-        slot = dy.col(s * plan.length + t);
+        slot = column(dy, s * plan.length + t);
     }
   }
 }
@@ -142,17 +143,16 @@ class Patching {
   /// Writes y, advances the state.
   template <class P>
   void forward(const P& p, MatIn<Scalar> x, const PatchPlan& plan, State& state, Cache& c, MatOut<Scalar> y) const {
-    const Index in = config_.in, pad = config_.patch - 1, patches = plan.patches();
-    c.covered.resize(in * config_.patch, patches * state.cols());
+    const Index pad = config_.patch - 1, patches = plan.patches();
+    c.covered.resize(config_.in * config_.patch, patches * state.cols());
     for (Index s = 0; s < state.cols(); ++s) {
       const auto at = [&](Index t) {
-        const Scalar* const column = t < 0 ? state.col(s).data() + (pad + t) * in : x.col(s * plan.length + t).data();
-        return Eigen::Map<const Vec<Scalar>>(column, in);
+        return t < 0 ? part(std::as_const(state), (s + 1) * pad + t) : column(x, s * plan.length + t);
       };
       for (Index j = 0; j < patches; ++j)
         for (Index i = 0; i <= pad; ++i)
-          c.covered.col(s * patches + j).segment(i * in, in) = at(plan.completed_at(j) - pad + i);
-      for (Index i = 0; i < pad; ++i) state.col(s).segment(i * in, in) = at(plan.length - pad + i);
+          part(c.covered, (s * patches + j) * config_.patch + i) = at(plan.completed_at(j) - pad + i);
+      for (Index i = 0; i < pad; ++i) part(state, s * pad + i) = at(plan.length - pad + i);
     }
     linear_.forward(p, c.covered, c.linear, y);
   }
@@ -162,7 +162,7 @@ class Patching {
   template <class G>
   void backward(const Params& p, const PatchPlan& plan, Cache& c, MatIn<Scalar> dy, State& dstate, G& g,
                 MatOut<Scalar> dx) const {
-    const Index in = config_.in, pad = config_.patch - 1, patches = plan.patches();
+    const Index pad = config_.patch - 1, patches = plan.patches();
     c.dcovered.resize(c.covered.rows(), c.covered.cols());
     linear_.backward(p, c.covered, c.linear, dy, g, c.dcovered);
     for (Index s = 0; s < dstate.cols(); ++s) {
@@ -170,33 +170,36 @@ class Patching {
       // oldest first, no state column is read after it was written
       for (Index i = 0; i < pad; ++i) {
         const Index t = plan.length - pad + i;
-        auto left = dstate.col(s).segment(i * in, in);
+        auto left = part(dstate, s * pad + i);
         if (t >= 0) {
-          dx.col(s * plan.length + t) += left;
+          column(dx, s * plan.length + t) += left;
           left.setZero();
         }
       }
       if (plan.length < pad && plan.length > 0)
         for (Index i = pad; i-- > 0;) {
-          auto found = dstate.col(s).segment(i * in, in);
+          auto found = part(dstate, s * pad + i);
           if (i >= plan.length)
-            found = dstate.col(s).segment((i - plan.length) * in, in);
+            found = part(dstate, s * pad + i - plan.length);
           else
             found.setZero();
         }
       for (Index j = 0; j < patches; ++j)
         for (Index i = 0; i <= pad; ++i) {
           const Index t = plan.completed_at(j) - pad + i;
-          const auto part = c.dcovered.col(s * patches + j).segment(i * in, in);
+          const auto d = part(c.dcovered, (s * patches + j) * config_.patch + i);
           if (t < 0)
-            dstate.col(s).segment((pad + t) * in, in) += part;
+            part(dstate, (s + 1) * pad + t) += d;
           else
-            dx.col(s * plan.length + t) += part;
+            column(dx, s * plan.length + t) += d;
         }
     }
   }
 
  private:
+  /// Column i of a matrix [in, …] that is stored as taller columns.
+  auto part(auto& m, Index i) const { return values(m.data() + i * config_.in, config_.in); }
+
   Config config_;
   Linear<Scalar> linear_;
 };

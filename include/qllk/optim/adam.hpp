@@ -7,7 +7,6 @@
 #include <span>
 #include <stdexcept>
 #include <string>
-#include <tuple>
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/types.hpp"
@@ -40,8 +39,10 @@ struct AdamState {
   Params first, second;
   std::int64_t updates = 0;
 
-  static constexpr auto fields() {
-    return std::tuple{Field{"first", &AdamState::first}, Field{"second", &AdamState::second}};
+  template <class Visit, class... T>
+  static void fields(Visit&& visit, T&... t) {
+    visit("first", t.first...);
+    visit("second", t.second...);
   }
 
   /// Zero moments for parameters of these shapes.
@@ -92,14 +93,14 @@ class AdamUpdate {
   /// Updates values that lie side by side; all spans have p's size. Pieces may be updated in any order, by any thread.
   void apply(std::span<Scalar> p, std::span<const Scalar> g, std::span<Scalar> m, std::span<Scalar> v,
              bool decays) const {
-    using Array = Eigen::Array<Scalar, Eigen::Dynamic, 1>;
     const Scalar keep = decays ? keep_ : Scalar(1);
     const auto all = static_cast<Index>(p.size());
     constexpr Index kTile = 1024;  // three passes over a tile: all but the first find it in the first-level cache
     for (Index at = 0; at < all; at += kTile) {
       const Index size = std::min(kTile, all - at);
-      Eigen::Map<Array> param(p.data() + at, size), first(m.data() + at, size), second(v.data() + at, size);
-      const Eigen::Map<const Array> grad(g.data() + at, size);
+      auto param = values(p.data() + at, size), first = values(m.data() + at, size),
+           second = values(v.data() + at, size);
+      const auto grad = values(g.data() + at, size);
       first = beta1_ * first + rest1_ * grad;
       second = beta2_ * second + rest2_ * grad.square();
       param = param * keep - rate_ * first / (second.sqrt() * root_ + epsilon_);

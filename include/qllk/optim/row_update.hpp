@@ -47,7 +47,7 @@ class RowUpdate {
   void apply(HashTable<Scalar>& table, std::span<const SparseGrads<Scalar>* const> shards, HashTable<Scalar>& moments,
              Index bucket) const {
     thread_local std::vector<Occurrence> found;
-    thread_local Eigen::Array<Scalar, Eigen::Dynamic, 1> sum;
+    thread_local Vec<Scalar> total;
     std::size_t most = 0;
     for (const auto* shard : shards) most += shard->entries().capacity();
     found.reserve(most);
@@ -58,18 +58,19 @@ class RowUpdate {
         found.push_back({std::uint64_t{e->row} << 32 | found.size(), e->sign(), shard->value(*e).data()});
     }
     std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.key < b.key; });
-    sum.resize(table.rows());
+    total.resize(table.rows());
+    auto sum = values(total);
     for (auto at = found.begin(); at != found.end();) {
       const auto row = static_cast<Index>(at->key >> 32);
       sum.setZero();
       for (; at != found.end() && static_cast<Index>(at->key >> 32) == row; ++at)
-        sum += at->sign * Eigen::Map<const Eigen::Array<Scalar, Eigen::Dynamic, 1>>(at->gradient, table.rows());
+        sum += at->sign * values(at->gradient, table.rows());
       Scalar& v = moments(0, row);
       Scalar& count = moments(1, row);
       count += 1;
       v = beta2_ * v + (1 - beta2_) * sum.square().mean();
       const Scalar root = std::sqrt(v / (1 - std::pow(beta2_, count)));
-      table.col(row).array() -= rate_ / (root + epsilon_) * sum;
+      column(table, row) -= rate_ / (root + epsilon_) * sum;
     }
   }
 

@@ -101,7 +101,7 @@ class Reducer {
       if (fresh) sum.setZero();
       double square = 0;
       for (Index j = 0; j < tile.columns; ++j)
-        square += static_cast<double>(sum.segment(j * tile.rows, tile.rows).square().sum());
+        square += static_cast<double>(qllk::values(sum.data() + j * tile.rows, tile.rows).square().sum());
       squares_[static_cast<std::size_t>(i)] = square;
     });
     for (const Part& part : parts_)
@@ -170,8 +170,7 @@ class Reducer {
   }
 
   static auto values(Scalar* leaf, const Tile& tile) {
-    return Eigen::Map<Eigen::Array<Scalar, Eigen::Dynamic, 1>>(leaf + tile.column * tile.rows,
-                                                               tile.rows * tile.columns);
+    return qllk::values(leaf + tile.column * tile.rows, tile.rows * tile.columns);
   }
 
   std::vector<Tile> tiles_;
