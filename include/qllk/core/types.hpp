@@ -64,12 +64,14 @@ ConstValues<Scalar> values(const Scalar* data, Index size) {
 /// All of a matrix or vector that has its memory to itself.
 template <class Matrix>
 auto values(Matrix&& m) {
+  QLLK_ASSERT(m.cols() <= 1 || m.outerStride() == m.rows());
   return values(m.data(), m.size());
 }
 
 /// Column j of a matrix or block.
 template <class Matrix>
 auto column(Matrix&& m, Index j) {
+  QLLK_ASSERT(0 <= j && j < m.cols());
   return values(m.data() + j * m.outerStride(), m.rows());
 }
 
@@ -83,6 +85,7 @@ template <Real Scalar>
 /// A block of a matrix, as one of two types in the same way.
 template <class Matrix>
 auto block(Matrix&& m, Index row, Index col, Index rows, Index cols) {
+  QLLK_ASSERT(0 <= row && 0 <= col && row + rows <= m.rows() && col + cols <= m.cols());
   auto* const data = m.data() + row + col * m.outerStride();
   using Scalar = std::remove_pointer_t<decltype(data)>;
   using Plain = std::conditional_t<std::is_const_v<Scalar>, const Mat<std::remove_const_t<Scalar>>,

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <stdexcept>
 #include <string>
 
@@ -111,8 +110,8 @@ class LatentScan {
   }
 
  private:
-  static constexpr Index kChunk =
-      32;  // the C×C and C×head_dim products then cost about the same for heads of 16 and 32
+  // the C×C and C×head_dim products then cost about the same for heads of 16 and 32
+  static constexpr Index kChunk = 32;
 
   static void scan_forward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Index begin,
                            Index length, Values<Scalar> memory, Mat<Scalar>& kept, MatOut<Scalar> y) {
