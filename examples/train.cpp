@@ -314,26 +314,32 @@ class Run {
     const auto part = texts_.validation.slice(0, std::min(kQuickBytes, texts_.validation.size()));
     if (quick_share_ < 0)
       display_.line("val below   of the first " + grouped(part.size()) + " bytes to score on; all of them at the end");
-    const auto score =
-        train::evaluate(trainer_->model(), trainer_->params(), part,
-                        [](const train::Score&) { return !Interrupt::requested(); }, {.threads = trainer_->threads()});
+    const auto score = evaluate(part, [](const train::Score&) {});
     quick_ = score.bits_per_byte();
     quick_share_ = share();
     quick_at_ = trainer_->progress().seconds;
     quick_took_ = seconds_since(start);
   }
 
+  /// The score of the averaged weights, so far as there was no interrupt.
+  template <class OnScore>
+  train::Score evaluate(const data::Corpus& text, OnScore&& on_score) {
+    const auto go_on = [&](const train::Score& so_far) {
+      on_score(so_far);
+      return !Interrupt::requested();
+    };
+    return trainer_->with_average([&](const auto& params) {
+      return train::evaluate(trainer_->model(), params, text, go_on, {.threads = trainer_->threads()});
+    });
+  }
+
   std::optional<train::Score> full_score() {
     display_.begin();
     const auto all = static_cast<double>(texts_.validation.size());
-    const auto score = train::evaluate(trainer_->model(), trainer_->params(), texts_.validation,
-                                       [&](const train::Score& so_far) {
-                                         display_.progress(static_cast<double>(so_far.bytes) / all, [&] {
-                                           return "scoring  " + number(so_far.bits_per_byte()) + " bits/byte";
-                                         });
-                                         return !Interrupt::requested();
-                                       },
-                                       {.threads = trainer_->threads()});
+    const auto score = evaluate(texts_.validation, [&](const train::Score& so_far) {
+      display_.progress(static_cast<double>(so_far.bytes) / all,
+                        [&] { return "scoring  " + number(so_far.bits_per_byte()) + " bits/byte"; });
+    });
     display_.clear();
     if (score.bytes < texts_.validation.size()) return std::nullopt;
     return score;
@@ -351,12 +357,14 @@ class Run {
     const Bytes prompt =
         Bytes(text).subspan(static_cast<std::size_t>(begin - text.begin())).first(std::min(kPrompt, text.size()));
 
-    generate::Generator<Model> generator(trainer_->model(), trainer_->params());
-    const generate::Sampler sampler({.temperature = 0.7});
-    Random random = Random::of(trainer_->settings().seed, 0x53616D706C65);
-    generator.feed(prompt);
     std::vector<Byte> written;
-    for (int i = 0; i < kLength; ++i) written.push_back(generator.next(sampler, random));
+    trainer_->with_average([&](const auto& params) {
+      generate::Generator<Model> generator(trainer_->model(), params);
+      const generate::Sampler sampler({.temperature = 0.7});
+      Random random = Random::of(trainer_->settings().seed, 0x53616D706C65);
+      generator.feed(prompt);
+      for (int i = 0; i < kLength; ++i) written.push_back(generator.next(sampler, random));
+    });
     display_.line("--- sample after step " + grouped(steps()) + ": a beginning from the text to score on");
     display_.line(tool::visible(prompt, "    "));
     display_.line("--- and how the model goes on");
@@ -371,7 +379,7 @@ class Run {
                    {"smooth_sum", smooth_.sum},
                    {"smooth_weight", smooth_.weight}};
     train::save_checkpoint(folder_.training(), *trainer_, budget_, notes);
-    io::save_model(folder_.model(), trainer_->model(), trainer_->params());
+    trainer_->with_average([&](const auto& params) { io::save_model(folder_.model(), trainer_->model(), params); });
     last_save_ = Clock::now();
   }
 

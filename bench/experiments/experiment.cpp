@@ -130,11 +130,12 @@ class Experiment {
  private:
   static tool::TextSources sources(const Options& options) { return {{options.data}, options.val}; }
 
-  Line result(const train::Trainer<Model>& trainer, double train_bits, double cpu) const {
+  Line result(train::Trainer<Model>& trainer, double train_bits, double cpu) const {
     std::fprintf(stderr, "%s: scoring %s bytes\n", options_.label.c_str(),
                  tool::grouped(texts_.validation.size()).c_str());
-    const train::Score score =
-        train::evaluate(trainer.model(), trainer.params(), texts_.validation, {.threads = trainer.threads()});
+    const train::Score score = trainer.with_average([&](const auto& params) {
+      return train::evaluate(trainer.model(), params, texts_.validation, {.threads = trainer.threads()});
+    });
     const train::Progress& progress = trainer.progress();
     Line line = description();
     line["val_bits_per_byte"] = score.bits_per_byte();

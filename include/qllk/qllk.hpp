@@ -25,6 +25,7 @@
 #include "qllk/nn/mlp.hpp"
 #include "qllk/nn/patching.hpp"
 #include "qllk/optim/adam.hpp"
+#include "qllk/optim/average.hpp"
 #include "qllk/optim/row_update.hpp"
 #include "qllk/optim/schedule.hpp"
 #include "qllk/train/evaluate.hpp"

@@ -26,20 +26,22 @@ data::Corpus text() {
 /// here until it is, and then fails below until a checkpoint holds it.
 TrainerSettings unusual_settings() {
   TrainerSettings s;
-  auto& [batch, context, shards, piece, adam, rows, schedule, dropout, order_dropout, clip, seed] = s;
+  auto& [batch, context, shards, piece, adam, rows, schedule, average, dropout, order_dropout, clip, seed] = s;
   auto& [learning_rate, beta1, beta2, epsilon, weight_decay] = adam;
   auto& [rate, row_beta2, row_epsilon] = rows;
   auto& [warmup, floor] = schedule;
+  auto& [every, degree] = average;
   batch = 3, context = 17, shards = 2, piece = 100, dropout = 0.125, order_dropout = 0.3, clip = 0.7;
   seed = std::numeric_limits<std::uint64_t>::max();
   learning_rate = 1e-3 / 3, beta1 = 0.85, beta2 = 0.95, epsilon = 1e-7, weight_decay = 0.03;
   rate = 3, row_beta2 = 0.9, row_epsilon = 1e-6;
   warmup = 2, floor = 0.01;
+  every = 2, degree = 1.5;
   return s;
 }
 
 void expect_same(const TrainerSettings& a, const TrainerSettings& b) {
-  const auto& [batch, context, shards, piece, adam, rows, schedule, dropout, order_dropout, clip, seed] = a;
+  const auto& [batch, context, shards, piece, adam, rows, schedule, average, dropout, order_dropout, clip, seed] = a;
   EXPECT_EQ(batch, b.batch);
   EXPECT_EQ(context, b.context);
   EXPECT_EQ(shards, b.shards);
@@ -57,6 +59,9 @@ void expect_same(const TrainerSettings& a, const TrainerSettings& b) {
   const auto& [warmup, floor] = schedule;
   EXPECT_EQ(warmup, b.schedule.warmup);
   EXPECT_EQ(floor, b.schedule.floor);
+  const auto& [every, degree] = average;
+  EXPECT_EQ(every, b.average.every);
+  EXPECT_EQ(degree, b.average.degree);
   EXPECT_EQ(dropout, b.dropout);
   EXPECT_EQ(order_dropout, b.order_dropout);
   EXPECT_EQ(clip, b.clip);

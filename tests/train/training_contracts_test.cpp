@@ -7,7 +7,9 @@
 #include <cstring>
 #include <filesystem>
 #include <limits>
+#include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -42,6 +44,7 @@ TrainerSettings settings() {
   s.order_dropout = 0.3;
   s.adam.learning_rate = 4e-3;
   s.schedule.warmup = 5;
+  s.average.every = 3;
   return s;
 }
 
@@ -90,6 +93,7 @@ TYPED_TEST(TrainingContracts, AnyNumberOfThreadsGivesTheSameBits) {
     const auto many = train(threads);
     expect_same_bits(one.params(), many.params());
     expect_same_bits(one.optimizer(), many.optimizer());
+    expect_same_bits(one.average(), many.average());
   }
 }
 
@@ -140,6 +144,63 @@ TYPED_TEST(TrainingContracts, ResumingIsNeverHavingStopped) {
   EXPECT_EQ(second.progress().steps, 11);
   expect_same_bits(whole.params(), second.params());
   expect_same_bits(whole.optimizer(), second.optimizer());
+  expect_same_bits(whole.average(), second.average());
+}
+
+/// With degree 2 the weights after every third update count as 1, 3, 6, 10, …
+TYPED_TEST(TrainingContracts, TheAverageIsOfTheWeightsOnTheWay) {
+  auto s = settings();
+  s.average.degree = 2;
+  Trainer<TypeParam> trainer(small<TypeParam>(), s, words(5000), 2);
+  const auto flat = [](const auto& params) {
+    std::vector<double> out;
+    for_each_parameter(
+        [&](const Path&, const auto& leaf) {
+          if constexpr (!is_hash_table_v<std::remove_cvref_t<decltype(leaf)>>)
+            out.insert(out.end(), leaf.data(), leaf.data() + leaf.size());
+        },
+        params);
+    return out;
+  };
+  std::vector<double> sum(flat(trainer.params()).size());
+  double counts = 0;
+  for (int step = 1; step <= 16; ++step) {
+    trainer.step(0);
+    if (step < 3) trainer.with_average([&](const auto& params) { expect_same_bits(params, trainer.params()); });
+    if (step % 3 != 0) continue;
+    const double n = step / 3, count = n * (n + 1) / 2;
+    const auto now = flat(trainer.params());
+    for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += count * now[i];
+    counts += count;
+  }
+  const auto last = trainer.params();
+  const auto average =
+      trainer.with_average([&](const auto& params) { return std::pair(flat(params), flat(trainer.average())); });
+  expect_same_bits(last, trainer.params());
+  EXPECT_EQ(average.second, flat(last));  // exchanged, and back again
+  double largest = 0;
+  for (std::size_t i = 0; i < sum.size(); ++i) {
+    EXPECT_TRUE(std::abs(average.first[i] - sum[i] / counts) <= 1e-6) << i;
+    largest = std::max(largest, std::abs(average.first[i] - average.second[i]));
+  }
+  EXPECT_TRUE(largest > 1e-3) << largest;
+  EXPECT_THROW(trainer.with_average([](const auto&) { throw std::runtime_error("while it is used"); }),
+               std::runtime_error);
+  expect_same_bits(last, trainer.params());
+  for_each_parameter(
+      [](const Path& path, const auto& leaf, const auto& mean) {
+        EXPECT_EQ(mean.size(), is_hash_table_v<std::remove_cvref_t<decltype(leaf)>> ? 0 : leaf.size()) << path.str();
+      },
+      trainer.params(), trainer.average());
+}
+
+TYPED_TEST(TrainingContracts, WithoutAnAverageTheLastWeightsAreUsed) {
+  auto s = settings();
+  s.average.every = 0;
+  Trainer<TypeParam> trainer(small<TypeParam>(), s, words(5000), 2);
+  for (int step = 0; step < 4; ++step) trainer.step(0);
+  trainer.with_average([&](const auto& params) { EXPECT_EQ(&params, &trainer.params()); });
+  expect_same_bits(Trainer<TypeParam>(small<TypeParam>(), s, words(5000), 2).average(), trainer.average());
 }
 
 TYPED_TEST(TrainingContracts, AStepDoesNotAllocate) {
@@ -210,7 +271,7 @@ TYPED_TEST(TrainingContracts, AGradientThatIsNotFiniteIsSkippedAndCounted) {
         if (std::exchange(first, false)) leaf.setConstant(std::numeric_limits<float>::quiet_NaN());
       },
       poisoned);
-  trainer.restore(poisoned, trainer.optimizer(), trainer.progress());
+  trainer.restore(poisoned, trainer.optimizer(), trainer.average(), trainer.progress());
   const auto before = trainer.optimizer();
   const StepReport report = trainer.step(0);
   EXPECT_TRUE(report.skipped);

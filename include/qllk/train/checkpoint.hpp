@@ -1,7 +1,7 @@
 // Training checkpoints: all that a run needs to go on as if it had never stopped.
 //
-// A safetensors file with the tensors "params.…", "adam.first.…" and "adam.second.…", and the metadata of a model file with
-// format "qllk-training" and besides, as JSON: settings, budget, progress, and notes of the program that trains.
+// A safetensors file with the tensors "params.…", "average.…", "adam.first.…" and "adam.second.…", and the metadata of a model
+// file with format "qllk-training" and besides, as JSON: settings, budget, progress, and notes of the program that trains.
 #pragma once
 
 #include <cmath>
@@ -41,12 +41,19 @@ struct qllk::io::Members<qllk::optim::WarmupCosine> {
   }
 };
 template <>
+struct qllk::io::Members<qllk::optim::WeightAverage> {
+  template <class Settings, class F>
+  static void visit(Settings& s, F&& f) {
+    f("every", s.every), f("degree", s.degree);
+  }
+};
+template <>
 struct qllk::io::Members<qllk::train::TrainerSettings> {
   template <class Settings, class F>
   static void visit(Settings& s, F&& f) {
     f("batch", s.batch), f("context", s.context), f("shards", s.shards), f("piece", s.piece);
     f("adam", s.adam), f("rows", s.rows);
-    f("schedule", s.schedule), f("dropout", s.dropout), f("clip", s.clip), f("seed", s.seed);
+    f("schedule", s.schedule), f("average", s.average), f("dropout", s.dropout), f("clip", s.clip), f("seed", s.seed);
     if constexpr (requires { s.order_dropout; }) f("order_dropout", s.order_dropout);
   }
 };
@@ -91,6 +98,7 @@ void save_checkpoint(const std::filesystem::path& path, const Trainer<Model>& tr
   writer.set_metadata("updates", io::to_json(trainer.optimizer().updates).dump());
   writer.set_metadata("notes", notes.dump(-1, ' ', false, io::Json::error_handler_t::replace));
   io::save_parameters(writer, "params", trainer.params());
+  io::save_parameters(writer, "average", trainer.average());
   io::save_parameters(writer, "adam", trainer.optimizer());
   writer.write(path);
 }
@@ -144,12 +152,15 @@ class Checkpoint {
   void restore(Trainer<Model>& trainer) const {
     auto params = trainer.model().zeros();
     auto optimizer = Trainer<Model>::Optimizer::of(params);
+    auto average = trainer.average();
     io::load_parameters(reader_, "params", params);
+    io::load_parameters(reader_, "average", average);
     io::load_parameters(reader_, "adam", optimizer);
     io::detail::check_finite(reader_, params);
+    io::detail::check_finite(reader_, average);
     io::detail::check_finite(reader_, optimizer);
     optimizer.updates = updates_;
-    trainer.restore(std::move(params), std::move(optimizer), progress_);
+    trainer.restore(std::move(params), std::move(optimizer), std::move(average), progress_);
   }
 
  private:

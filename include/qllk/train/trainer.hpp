@@ -27,6 +27,7 @@
 #include "qllk/data/corpus.hpp"
 #include "qllk/nn/loss.hpp"
 #include "qllk/optim/adam.hpp"
+#include "qllk/optim/average.hpp"
 #include "qllk/optim/schedule.hpp"
 #include "qllk/train/reduce.hpp"
 
@@ -40,6 +41,7 @@ struct TrainerSettings {
   optim::AdamW adam{.learning_rate = 2e-3, .beta2 = 0.99};
   optim::RowWise rows{};  // hashed tables, for models that have them
   optim::WarmupCosine schedule{};
+  optim::WeightAverage average{};
   double dropout = 0;        // share of values left out, for models that have dropout
   double order_dropout = 0;  // share of positions that lose longer n-grams, for models that have hashed tables
   double clip = 1;           // largest norm of the whole gradient
@@ -83,8 +85,8 @@ struct Memory {
 /// A batch's sequences are divided into `shards` groups, and where these are long, or fewer than shards, each group along
 /// its length into pieces, which hand the state on (Turns). Every piece has gradients and activations of its own, and they
 /// are added in a fixed order: one seed gives bit-identical weights for any number of threads. The batch of step i
-/// depends on the seed and i only, so that a run restored from `params()`, `optimizer()` and `progress()` goes on as if it
-/// had never stopped. After construction no step allocates.
+/// depends on the seed and i only, so that a run restored from `params()`, `optimizer()`, `average()` and `progress()` goes on
+/// as if it had never stopped. After construction no step allocates.
 template <class Model>
 class Trainer {
  public:
@@ -102,6 +104,9 @@ class Trainer {
     Random random = Random::of(settings.seed, 0x57E16475);
     params_ = model_.init(random);
     optimizer_ = Optimizer::of(params_);
+    average_ = build_like<Params>(params_, [](const auto& p, auto& mean) {
+      if constexpr (!is_hash_table_v<std::remove_cvref_t<decltype(p)>>) mean = p;
+    });
     inputs_.resize(static_cast<std::size_t>(settings_.batch * settings_.context));
     targets_.resize(inputs_.size());
     const std::size_t before = heap_bytes();
@@ -112,7 +117,7 @@ class Trainer {
     reducer_.sum(pieces_, total_, *pool_);
     reducer_.clear_sparse();
     memory_.parameters = held(params_);
-    memory_.optimizer = held(optimizer_);
+    memory_.optimizer = held(optimizer_) + held(average_);
     memory_.gradients = held(total_);
     const std::size_t grown = heap_bytes() - before;
     memory_.activations = grown > memory_.gradients ? grown - memory_.gradients : 0;
@@ -142,6 +147,7 @@ class Trainer {
     }
     reducer_.clear_sparse();
     ++progress_.steps;
+    if (settings_.average.takes(progress_.steps)) add_to_average();
     progress_.bytes += count;
     progress_.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return report;
@@ -155,22 +161,48 @@ class Trainer {
   }
 
   /// Goes on from a checkpoint. Throws std::invalid_argument when the shapes are not this model's.
-  void restore(Params params, Optimizer optimizer, Progress progress) {
+  void restore(Params params, Optimizer optimizer, Params average, Progress progress) {
     const auto check = [](const Path& path, const auto& now, const auto& then) {
       if (now.rows() != then.rows() || now.cols() != then.cols())
         throw std::invalid_argument("cannot resume: the shape of " + path.str() + " is not this model's");
     };
     for_each_parameter(check, params_, params);
     for_each_parameter(check, optimizer_, optimizer);  // hashed tables have moments of other shapes than their own
+    for_each_parameter(check, average_, average);
     params_ = std::move(params);
     optimizer_ = std::move(optimizer);
+    average_ = std::move(average);
     progress_ = progress;
     reducer_ = Reducer<Scalar>(params_);
+  }
+
+  /// Returns use(params) with the averaged weights for params: those to score, to keep and to write with, where the last
+  /// ones, params(), are those to train on. Hashed tables are the last ones, and are not copied; so is everything until there
+  /// is an average.
+  template <class Use>
+  decltype(auto) with_average(Use&& use) {
+    const bool averaged = settings_.average.every > 0 && progress_.steps >= settings_.average.every;
+    struct Exchange {
+      Trainer* trainer;
+      explicit Exchange(Trainer* t) : trainer(t) { (*this)(); }
+      ~Exchange() { (*this)(); }
+      void operator()() const {
+        if (trainer == nullptr) return;
+        for_each_parameter(
+            [](const Path&, auto& p, auto& mean) {
+              if constexpr (!is_hash_table_v<std::remove_cvref_t<decltype(p)>>) std::swap(p, mean);
+            },
+            trainer->params_, trainer->average_);
+      }
+    };
+    const Exchange exchange(averaged ? this : nullptr);
+    return std::forward<Use>(use)(std::as_const(params_));
   }
 
   const Model& model() const { return model_; }
   const TrainerSettings& settings() const { return settings_; }
   const Params& params() const { return params_; }
+  const Params& average() const { return average_; }  // without hashed tables
   const Optimizer& optimizer() const { return optimizer_; }
   const Progress& progress() const { return progress_; }
   const Memory& memory() const { return memory_; }
@@ -206,6 +238,12 @@ class Trainer {
     positive("piece", s.piece);
     positive("clip", s.clip);
     positive("learning rate", s.adam.learning_rate);
+    const auto not_negative = [](const char* name, auto value) {
+      if (!(value >= 0))
+        throw std::invalid_argument(std::string(name) + " is " + std::to_string(value) + ", expected >= 0");
+    };
+    not_negative("average every", s.average.every);
+    not_negative("degree of the average", s.average.degree);
     return s;
   }
 
@@ -268,6 +306,18 @@ class Trainer {
         piece.targets, piece.logits, Scalar(1) / static_cast<Scalar>(settings_.batch * settings_.context));
   }
 
+  void add_to_average() {
+    const auto share = static_cast<Scalar>(settings_.average.share(progress_.steps));
+    for_each_parameter(
+        [share](const Path&, const auto& p, auto& mean) {
+          if constexpr (!is_hash_table_v<std::remove_cvref_t<decltype(p)>>) {
+            auto average = values(mean.data(), mean.size());
+            average += share * (values(p.data(), p.size()) - average);
+          }
+        },
+        params_, average_);
+  }
+
   /// Bytes of all dense leaves. Sparse gradients follow the positions of a batch and count as activations.
   template <HasFields Tree>
   static std::size_t held(const Tree& tree) {
@@ -296,6 +346,7 @@ class Trainer {
   std::unique_ptr<ThreadPool> pool_;
   Params params_;
   Optimizer optimizer_;
+  Params average_;
   Progress progress_;
   std::vector<Byte> inputs_, targets_;
   std::vector<Group> groups_;
