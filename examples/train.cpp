@@ -264,6 +264,7 @@ class Run {
     if (std::isfinite(budget_.seconds)) until += (until.empty() ? "" : " or ") + number(budget_.seconds, 0) + " s";
     display_.line("training    " + until + ", batches of " + std::to_string(settings.batch) + " x " +
                   std::to_string(settings.context) + " bytes, seed " + std::to_string(settings.seed));
+    display_.line("settings    " + io::to_json(settings).dump());
     display_.line("saves to    " + folder_.path.string() +
                   (steps() > 0 ? ", going on from step " + grouped(steps()) : std::string()));
   }
