@@ -38,8 +38,8 @@ class CompressTools : public ::testing::Test {
 
   /// The exit status of `tool arguments`, run in the folder. Its output is in the files `out` and `err` there.
   int run(const std::string& tool, const std::string& arguments) {
-    const std::string command =
-        "cd '" + folder_.path() + "' && '" QLLK_TEST_BIN "/" + tool + "' " + arguments + " >out 2>err";
+    const std::string command = "cd '" + folder_.path() + "' && " QLLK_TEST_EMULATOR " '" QLLK_TEST_BIN "/" + tool +
+                                "' " + arguments + " >out 2>err";
     const int status = std::system(command.c_str());
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
