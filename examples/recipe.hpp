@@ -51,10 +51,13 @@ inline Recipe<qllk::QLLKTransformer<float>> recipe(std::type_identity<qllk::QLLK
   if (passes < 2) {
     settings.adam = {.learning_rate = 4e-3, .beta1 = 0.8, .beta2 = 0.95, .weight_decay = 0.1};
     settings.rows.rate = 20;
+    settings.schedule.floor = 0.15;
   } else {
     settings.adam = {.learning_rate = 4e-3, .beta1 = 0.9, .beta2 = 0.99, .weight_decay = 0.1};
     settings.dropout = passes < 12 ? 0.1 : passes < 25 ? 0.2 : 0.3;
     if (passes >= 4) settings.rows.rate = 5;
+    settings.schedule.floor = 0.3;
+    settings.average.degree = 2;
     config.encoder = 1;
   }
   settings.order_dropout = passes < 0.25  ? 0

@@ -4,7 +4,7 @@
 #   ladder.sh --data FILE [--val FILE] [--val-bytes N] (--bytes N | --seconds T) [--seeds 1,2,3] [--threads N]
 #             [--only GROUP] [--results FILE] [--program PATH]
 #
-# GROUP is classic, base, hashing, local, kernel, patch, width or optimiser. Results are appended to --results (default
+# GROUP is classic, base, hashing, local, kernel, patch, width, optimiser or average. Results are appended to --results (default
 # ladder.jsonl), a JSON object a line; a run that is there is not made again, so that the climb can be stopped and
 # continued. At the end everything in that file is printed as a Markdown table, bits per byte against CPU seconds.
 #
@@ -12,7 +12,7 @@
 # on a machine that does nothing else.
 set -euo pipefail
 
-groups="classic base hashing local kernel patch width optimiser"
+groups="classic base hashing local kernel patch width optimiser average"
 program="$(dirname "$0")/../../build/release/bin/qllk-experiment"
 results=ladder.jsonl
 seeds=1
@@ -54,7 +54,8 @@ done
 
 # What all rungs but the classic network start from: fixed, so that a table can be made again when qllk-train picks others.
 base=(--set batch=8 --set encoder=1 --set decoder=2 --set order_dropout=0.1 --set dropout=0 --set rows.rate=10
-      --set adam.learning_rate=0.004 --set adam.beta1=0.9 --set adam.beta2=0.99 --set adam.weight_decay=0.1)
+      --set adam.learning_rate=0.004 --set adam.beta1=0.9 --set adam.beta2=0.99 --set adam.weight_decay=0.1
+      --set average.every=0 --set schedule.floor=0.05)
 
 # rung NAME [OPTION…]: one configuration, changed from the base, with every seed.
 rung() {
@@ -124,5 +125,14 @@ vary rows.rate 5 10 20 40
 vary dropout 0 0.1 0.2
 vary order_dropout 0 0.2 0.4 0.6
 vary batch 4 8 16
+
+group="average"
+rung "learning rate to 0.15, no average" --set schedule.floor=0.15
+for degree in 2 10 20; do
+  rung "learning rate to 0.15, degree $degree" --set schedule.floor=0.15 --set average.every=8 --set average.degree=$degree
+done
+for floor in 0.05 0.3; do
+  rung "learning rate to $floor, degree 10" --set schedule.floor=$floor --set average.every=8 --set average.degree=10
+done
 
 "$program" --table "$results"
