@@ -57,7 +57,7 @@ inline Recipe<qllk::QLLKTransformer<float>> recipe(std::type_identity<qllk::QLLK
     settings.dropout = passes < 12 ? 0.1 : passes < 25 ? 0.2 : 0.3;
     if (passes >= 4) settings.rows.rate = 5;
     settings.schedule.floor = 0.3;
-    settings.average.degree = 2;
+    settings.average.degree = passes < 12 ? 2 : 0;
     config.encoder = 1;
   }
   settings.order_dropout = passes < 0.25  ? 0

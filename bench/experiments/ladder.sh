@@ -4,9 +4,9 @@
 #   ladder.sh --data FILE [--val FILE] [--val-bytes N] (--bytes N | --seconds T) [--seeds 1,2,3] [--threads N]
 #             [--only GROUP] [--results FILE] [--program PATH]
 #
-# GROUP is classic, base, hashing, local, kernel, patch, width, optimiser or average. Results are appended to --results (default
-# ladder.jsonl), a JSON object a line; a run that is there is not made again, so that the climb can be stopped and
-# continued. At the end everything in that file is printed as a Markdown table, bits per byte against CPU seconds.
+# GROUP is classic, base, hashing, local, kernel, patch, width, optimiser or average. Results are appended to --results
+# (default ladder.jsonl), a JSON object a line; a run that is there is not made again, so that the climb can be stopped
+# and continued. At the end everything in that file is printed as a Markdown table, bits per byte against CPU seconds.
 #
 # Runs with --bytes compare what is learned from the same bytes; runs with --seconds what is learned in the same time,
 # on a machine that does nothing else.

@@ -138,11 +138,15 @@ TEST_F(CheckpointFile, DamageIsAnError) {
   expect_error("not a training checkpoint");
   replace(R"("adam.first.hash_proj")", R"("adam.third.hash_proj")");
   expect_error("adam.first.hash_proj");
-  std::string poisoned = bytes;
+  // tensors follow each other as they were written: weights, their averages, two moments
   const float bad = std::numeric_limits<float>::quiet_NaN();
-  std::memcpy(poisoned.data() + poisoned.size() - sizeof bad, &bad, sizeof bad);
-  testing::write_text(file, poisoned);
-  expect_error("not finite");
+  const auto tree = static_cast<std::size_t>(parameter_count(trainer.params())) * sizeof bad;
+  for (const std::size_t trees : {1, 2, 3, 4}) {
+    std::string poisoned = bytes;
+    std::memcpy(poisoned.data() + poisoned.size() - trees * tree, &bad, sizeof bad);
+    testing::write_text(file, poisoned);
+    expect_error("not finite");
+  }
 }
 
 TEST_F(CheckpointFile, AModelFileIsNotATrainingCheckpointNorTheOtherWayRound) {

@@ -203,6 +203,17 @@ TYPED_TEST(TrainingContracts, WithoutAnAverageTheLastWeightsAreUsed) {
   expect_same_bits(Trainer<TypeParam>(small<TypeParam>(), s, words(5000), 2).average(), trainer.average());
 }
 
+TYPED_TEST(TrainingContracts, AnAverageThatMakesNoSenseIsAnError) {
+  const auto make = [](optim::WeightAverage average) {
+    auto s = settings();
+    s.average = average;
+    Trainer<TypeParam>(small<TypeParam>(), s, words(5000), 1);
+  };
+  EXPECT_THROW(make({.every = -1}), std::invalid_argument);
+  EXPECT_THROW(make({.degree = -0.5}), std::invalid_argument);
+  EXPECT_THROW(make({.degree = std::numeric_limits<double>::quiet_NaN()}), std::invalid_argument);
+}
+
 TYPED_TEST(TrainingContracts, AStepDoesNotAllocate) {
   if (!test::kCountsAllocations) GTEST_SKIP() << "allocations are not counted under a sanitizer";
   auto s = settings();

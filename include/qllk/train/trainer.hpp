@@ -181,21 +181,13 @@ class Trainer {
   /// is an average.
   template <class Use>
   decltype(auto) with_average(Use&& use) {
-    const bool averaged = settings_.average.every > 0 && progress_.steps >= settings_.average.every;
-    struct Exchange {
+    struct Back {
       Trainer* trainer;
-      explicit Exchange(Trainer* t) : trainer(t) { (*this)(); }
-      ~Exchange() { (*this)(); }
-      void operator()() const {
-        if (trainer == nullptr) return;
-        for_each_parameter(
-            [](const Path&, auto& p, auto& mean) {
-              if constexpr (!is_hash_table_v<std::remove_cvref_t<decltype(p)>>) std::swap(p, mean);
-            },
-            trainer->params_, trainer->average_);
-      }
+      ~Back() { trainer->exchange_average(); }
     };
-    const Exchange exchange(averaged ? this : nullptr);
+    if (!settings_.average.begun(progress_.steps)) return std::forward<Use>(use)(std::as_const(params_));
+    exchange_average();
+    const Back back{this};
     return std::forward<Use>(use)(std::as_const(params_));
   }
 
@@ -314,6 +306,14 @@ class Trainer {
             auto average = values(mean.data(), mean.size());
             average += share * (values(p.data(), p.size()) - average);
           }
+        },
+        params_, average_);
+  }
+
+  void exchange_average() {
+    for_each_parameter(
+        [](const Path&, auto& p, auto& mean) {
+          if constexpr (!is_hash_table_v<std::remove_cvref_t<decltype(p)>>) std::swap(p, mean);
         },
         params_, average_);
   }
