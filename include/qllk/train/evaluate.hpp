@@ -29,7 +29,7 @@ struct Score {
 };
 
 struct EvaluateSettings {
-  Index chunk = 512;  // bytes of a forward pass
+  Index chunk = 256;  // bytes of a forward pass
   int threads = 1;    // the score is the same for any number
 };
 
