@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <type_traits>
 
 #include "qllk/model/classic.hpp"
@@ -19,33 +20,46 @@ struct Recipe {
   qllk::train::TrainerSettings settings;
 };
 
+/// What is decided already: the sizes of a batch.
+struct Wanted {
+  std::optional<qllk::Index> batch, context;
+
+  qllk::train::TrainerSettings settings(qllk::Index usual_batch) const {
+    qllk::train::TrainerSettings settings;
+    settings.batch = batch.value_or(usual_batch);
+    settings.context = context.value_or(settings.context);
+    return settings;
+  }
+};
+
 /// One overload for each architecture, given the bytes of the training text and the budget.
 inline Recipe<qllk::QLLKClassic<float>> recipe(std::type_identity<qllk::QLLKClassic<float>>, std::uint64_t,
-                                               const qllk::train::Budget&) {
-  return {};
+                                               const qllk::train::Budget&, const Wanted& wanted = {}) {
+  return {{}, wanted.settings(16)};
 }
 
 /// How many bytes a run of this budget is going to train on, roughly: enough to choose sizes by.
 inline double expected_bytes(const qllk::train::Budget& budget, const qllk::train::TrainerSettings& settings) {
   constexpr double kBytesPerSecond = 45'000;  // of two cores; only the order of magnitude matters
-  return std::min(budget.seconds * kBytesPerSecond,
-                  static_cast<double>(budget.steps) * static_cast<double>(settings.batch * settings.context));
+  return std::min(
+      budget.seconds * kBytesPerSecond,
+      static_cast<double>(budget.steps) * static_cast<double>(settings.batch) * static_cast<double>(settings.context));
 }
 
 /// Little to see: small steps and few blocks. Much: more rows for n-grams, within an eighth of this machine's memory. The more
 /// often text comes again, the more is left out at random and the slower rows follow, or what was seen before is trusted more
 /// than it deserves. Chosen with bench/experiments, but for dropout beyond 25 passes, which is extrapolated.
 inline Recipe<qllk::QLLKTransformer<float>> recipe(std::type_identity<qllk::QLLKTransformer<float>>,
-                                                   std::uint64_t corpus, const qllk::train::Budget& budget) {
-  Recipe<qllk::QLLKTransformer<float>> r;
+                                                   std::uint64_t corpus, const qllk::train::Budget& budget,
+                                                   const Wanted& wanted = {}) {
+  Recipe<qllk::QLLKTransformer<float>> r{{}, wanted.settings(8)};
   auto& config = r.config;
   auto& settings = r.settings;
-  settings.batch = 8;
-  settings.schedule.warmup = 30;
   if (expected_bytes(budget, settings) < 1.5e6) {
-    settings.batch = 4;
+    settings = wanted.settings(4);
     config.decoder = 1;
   }
+  settings.schedule.warmup = 30;
   const double bytes = expected_bytes(budget, settings);
   const double passes = bytes / static_cast<double>(std::max<std::uint64_t>(corpus, 1));
   if (passes < 2) {

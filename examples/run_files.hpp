@@ -1,7 +1,11 @@
 // What a training run reads and where it writes.
 #pragma once
 
+#include <fcntl.h>
+#include <sys/file.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -14,6 +18,7 @@
 #include "qllk/core/random.hpp"
 #include "qllk/data/corpus.hpp"
 #include "qllk/io/atomic_file.hpp"
+#include "qllk/io/input_file.hpp"
 #include "qllk/io/json_members.hpp"
 
 namespace tool {
@@ -83,9 +88,11 @@ class RunFolder {
     RunFolder folder;
     std::error_code error;
     if (wanted) {
+      check_unused(*wanted);
       folder.path = *wanted;
-      folder.check_unused();
       make(folder.path);
+      folder.lock();
+      check_unused(*wanted);  // again: a run may have ended meanwhile
     } else {
       const std::filesystem::path parent = "qllk-out";
       make(parent);
@@ -94,6 +101,7 @@ class RunFolder {
         if (std::filesystem::create_directory(folder.path, error)) break;
         if (error && !std::filesystem::exists(folder.path)) fail(folder.path, error);
       }
+      folder.lock();
     }
     folder.check_writable();
     return folder;
@@ -101,24 +109,36 @@ class RunFolder {
 
   /// Of a run to continue.
   static RunFolder existing(const std::string& wanted) {
-    RunFolder folder{wanted};
+    RunFolder folder;
+    folder.path = wanted;
     std::error_code error;
     if (!std::filesystem::exists(folder.training(), error))
       throw std::runtime_error("cannot resume: there is no '" + folder.training().string() + "'");
+    folder.lock();
     folder.check_writable();
     return folder;
   }
 
   /// Throws if a run is there: it was expensive to make, and is never overwritten.
-  void check_unused() const {
+  static void check_unused(const std::filesystem::path& wanted) {
+    RunFolder folder;
+    folder.path = wanted;
     std::error_code error;
-    for (const auto& file : {training(), model()})
+    for (const auto& file : {folder.training(), folder.model()})
       if (std::filesystem::exists(file, error))
         throw std::runtime_error("'" + file.string() +
                                  "' is there already: continue that run with --resume, or give another --out");
   }
 
  private:
+  /// Two runs in one folder would replace each other's files. Some network file systems know no locks: there is none then.
+  void lock() {
+    lock_ = qllk::io::FileDescriptor(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (lock_.is_open() && ::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+      throw std::runtime_error("another run is at work in '" + path.string() +
+                               "': wait until it ends, or give another --out");
+  }
+
   /// Better now than after an hour of training.
   void check_writable() const {
     for (const auto& file : {model(), training()}) qllk::io::AtomicFile(file).write("");
@@ -133,6 +153,8 @@ class RunFolder {
   [[noreturn]] static void fail(const std::filesystem::path& folder, const std::error_code& error) {
     throw std::runtime_error("cannot make the folder '" + folder.string() + "': " + error.message());
   }
+
+  qllk::io::FileDescriptor lock_;
 };
 
 }  // namespace tool

@@ -184,9 +184,8 @@ class Run {
     validation_print_ = tool::fingerprint(texts_.validation);
     budget_ = options.budget();
     if (checkpoint == nullptr) {
-      auto [config, settings] = tool::recipe(std::type_identity<Model>{}, texts_.training.size(), budget_);
-      settings.batch = options.batch.value_or(settings.batch);
-      settings.context = options.context.value_or(settings.context);
+      auto [config, settings] = tool::recipe(std::type_identity<Model>{}, texts_.training.size(), budget_,
+                                             {.batch = options.batch, .context = options.context});
       settings.seed = options.seed.value_or(settings.seed);
       check_length(settings.context);
       trainer_.emplace(Model(config), settings, texts_.training, options.threads);
@@ -346,13 +345,15 @@ class Run {
     return score;
   }
 
-  /// What the model makes of a beginning that it has not seen.
+  /// What the model makes of a beginning that it has not seen. Late in that text: its start is often of one piece with the end
+  /// of what the model trains on.
   void sample() {
-    constexpr std::size_t kPrompt = 80;
-    constexpr int kLength = 240;
+    constexpr std::size_t kPrompt = 120;
+    constexpr int kLength = 400;
     if (Interrupt::requested()) return;
-    std::vector<Byte> text(static_cast<std::size_t>(std::min<std::uint64_t>(texts_.validation.size(), 4096)));
-    texts_.validation.copy(0, text);
+    const std::uint64_t size = texts_.validation.size(), at = size / 10 * 9;
+    std::vector<Byte> text(static_cast<std::size_t>(std::min<std::uint64_t>(size - at, 4096)));
+    texts_.validation.copy(at, text);
     auto begin = std::find(text.begin(), text.end(), Byte{'\n'});
     begin = std::distance(begin, text.end()) > static_cast<std::ptrdiff_t>(kPrompt) ? begin + 1 : text.begin();
     const Bytes prompt =
@@ -429,20 +430,23 @@ class Run {
 
 int train_model(const Options& options) {
   options.check();
+  std::optional<tool::RunFolder> folder;
   std::optional<train::Checkpoint> checkpoint;
   std::string arch = options.arch.value_or("default");
   if (options.resume) {
-    checkpoint.emplace(tool::RunFolder::existing(*options.out).training());
+    folder = tool::RunFolder::existing(*options.out);
+    checkpoint.emplace(folder->training());
     agree("--arch", options.arch, checkpoint->arch());
     arch = checkpoint->arch();
   } else if (options.out) {
-    tool::RunFolder{*options.out}.check_unused();
+    tool::RunFolder::check_unused(*options.out);
   }
   int status = 1;
   io::visit_architecture(arch, [&]<class Model>(std::type_identity<Model>) {
     Run<Model> run(options, checkpoint ? &*checkpoint : nullptr);
     // Only now, when all else is well: a wrong command line leaves no empty folder behind.
-    status = run(checkpoint ? tool::RunFolder::existing(*options.out) : tool::RunFolder::create(options.out));
+    if (!folder) folder = tool::RunFolder::create(options.out);
+    status = run(*std::move(folder));
   });
   return status;
 }

@@ -29,4 +29,5 @@
 #include "qllk/optim/row_update.hpp"
 #include "qllk/optim/schedule.hpp"
 #include "qllk/train/evaluate.hpp"
+#include "qllk/train/settings.hpp"
 #include "qllk/train/trainer.hpp"

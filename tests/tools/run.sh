@@ -239,6 +239,35 @@ existing_run() {
   cmp run/model.safetensors before/model.safetensors || die "the model was touched"
 }
 
+# A run that is at work has its folder to itself, also before it first saves.
+run_at_work() {
+  make_model
+  local kind command
+  for kind in new resumed; do
+    command=(${emulator[@]+"${emulator[@]}"} "$bin/qllk-train" --steps 1000000000)
+    if [ $kind = new ]; then
+      command+=(--data text --arch classic --batch 1 --context 16 --out fresh)
+    else
+      command+=(--resume --out run)
+    fi
+    "${command[@]}" > first_out 2> first_err < /dev/null &
+    local process=$!
+    for _ in $(seq 1 600); do
+      grep -qs '^val below' first_err && break
+      sleep 0.1
+    done
+    if [ $kind = new ]; then
+      refuse 1 "another run is at work in 'fresh'" train --data text --out fresh
+    else
+      refuse 1 "another run is at work in 'run'" train --resume --out run
+    fi
+    kill -INT $process
+    wait $process
+    [ $? -eq 130 ] || die "the first run did not end as told"
+  done
+  expect 0 tool train --resume --out fresh --steps 1
+}
+
 default_folder() {
   make_text
   expect 0 train --data text --steps 1

@@ -203,15 +203,23 @@ TYPED_TEST(TrainingContracts, WithoutAnAverageTheLastWeightsAreUsed) {
   expect_same_bits(Trainer<TypeParam>(small<TypeParam>(), s, words(5000), 2).average(), trainer.average());
 }
 
-TYPED_TEST(TrainingContracts, AnAverageThatMakesNoSenseIsAnError) {
-  const auto make = [](optim::WeightAverage average) {
-    auto s = settings();
-    s.average = average;
-    Trainer<TypeParam>(small<TypeParam>(), s, words(5000), 1);
+/// Blocks too few or too many, and tensors of another size.
+TYPED_TEST(TrainingContracts, RestoringAnotherModelIsAnError) {
+  const auto make = [](Index layers, Index dim) {
+    auto config = small<TypeParam>().config();
+    config.layers = layers;
+    config.dim = dim;
+    return Trainer<TypeParam>(TypeParam(config), settings(), words(5000), 1);
   };
-  EXPECT_THROW(make({.every = -1}), std::invalid_argument);
-  EXPECT_THROW(make({.degree = -0.5}), std::invalid_argument);
-  EXPECT_THROW(make({.degree = std::numeric_limits<double>::quiet_NaN()}), std::invalid_argument);
+  auto trainer = make(2, 32);
+  const auto before = trainer.params();
+  const auto restore = [&](const Trainer<TypeParam>& other) {
+    trainer.restore(other.params(), other.optimizer(), other.average(), other.progress());
+  };
+  for (const auto& [layers, dim] : {std::pair{1, 32}, {3, 32}, {2, 48}})
+    EXPECT_THROW(restore(make(layers, dim)), std::invalid_argument) << layers << " layers of " << dim;
+  expect_same_bits(before, trainer.params());
+  EXPECT_NO_THROW(restore(make(2, 32)));
 }
 
 TYPED_TEST(TrainingContracts, AStepDoesNotAllocate) {

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -55,22 +56,20 @@ class FlushDenormals {
 /// the same bits. The first exception of a task is thrown again by `run`, after all tasks have ended.
 class ThreadPool {
  public:
-  /// Throws std::invalid_argument unless 1 <= threads <= 1024.
+  /// Throws std::invalid_argument unless 1 <= threads <= 1024, std::runtime_error when the system has no more threads.
   explicit ThreadPool(int threads) {
     if (threads < 1 || threads > 1024)
       throw std::invalid_argument("threads is " + std::to_string(threads) + ", expected 1 to 1024");
     workers_.reserve(static_cast<std::size_t>(threads) - 1);
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    try {
+      for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    } catch (const std::system_error& error) {
+      stop();
+      throw std::runtime_error("cannot start " + std::to_string(threads) + " threads: " + error.code().message());
+    }
   }
 
-  ~ThreadPool() {
-    {
-      const std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    wake_.notify_all();
-    for (auto& worker : workers_) worker.join();
-  }
+  ~ThreadPool() { stop(); }
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
@@ -97,6 +96,15 @@ class ThreadPool {
   }
 
  private:
+  void stop() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    for (auto& worker : workers_) worker.join();
+  }
+
   void work() {
     std::uint64_t seen = 0;
     for (;;) {

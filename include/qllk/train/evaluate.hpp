@@ -33,6 +33,31 @@ struct EvaluateSettings {
   int threads = 1;    // the score is the same for any number
 };
 
+namespace detail {
+/// Numbers below a count that nobody uses now.
+struct Idle {
+  explicit Idle(std::size_t count) : numbers(count) { std::iota(numbers.begin(), numbers.end(), std::size_t{0}); }
+  std::mutex mutex;
+  std::vector<std::size_t> numbers;
+};
+/// One of them, given back at the end, by an exception too. There must be one.
+struct Borrowed {
+  explicit Borrowed(Idle& from) : idle(from) {
+    const std::lock_guard lock(idle.mutex);
+    index = idle.numbers.back();
+    idle.numbers.pop_back();
+  }
+  ~Borrowed() {
+    const std::lock_guard lock(idle.mutex);
+    idle.numbers.push_back(index);
+  }
+  Borrowed(const Borrowed&) = delete;
+  Borrowed& operator=(const Borrowed&) = delete;
+  Idle& idle;
+  std::size_t index;
+};
+}  // namespace detail
+
 /// Scores every byte of a corpus in order, the state carried from the first byte to the last. Threads work on chunks that
 /// follow each other, each one layer behind the one before (see Turns).
 ///
@@ -52,9 +77,7 @@ Score evaluate(const Model& model, const Params& params, const data::Corpus& cor
   auto state = model.initial_state(1);
   Turns turns(model.stages());
   std::vector<Chunk> chunks(threads);
-  std::vector<std::size_t> idle(threads);
-  std::iota(idle.begin(), idle.end(), std::size_t{0});
-  std::mutex mutex;
+  detail::Idle idle(threads);
   std::vector<Byte> text(threads * kRounds * size + 1);
   std::vector<double> nats(threads * kRounds);
   text[0] = kStartByte;
@@ -68,16 +91,11 @@ Score evaluate(const Model& model, const Params& params, const data::Corpus& cor
       const Turn turn(turns, i);
       turn.guard([&] {
         const std::size_t begin = static_cast<std::size_t>(i) * size, length = std::min(size, count - begin);
-        std::unique_lock lock(mutex);
-        const std::size_t mine = idle.back();
-        idle.pop_back();
-        lock.unlock();
-        auto& [cache, logits] = chunks[mine];
+        const detail::Borrowed mine(idle);
+        auto& [cache, logits] = chunks[mine.index];
         model.forward(params, Bytes(text).subspan(begin, length), state, cache, logits, turn);
         nats[static_cast<std::size_t>(i)] =
             nn::cross_entropy<typename Model::Scalar>(Bytes(text).subspan(begin + 1, length), logits);
-        lock.lock();
-        idle.push_back(mine);
       });
     });
     for (std::size_t i = 0; i < pieces; ++i) score.nats += nats[i];

@@ -5,7 +5,6 @@
 #include <chrono>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -27,36 +26,10 @@
 #include "qllk/data/corpus.hpp"
 #include "qllk/nn/loss.hpp"
 #include "qllk/optim/adam.hpp"
-#include "qllk/optim/average.hpp"
-#include "qllk/optim/schedule.hpp"
 #include "qllk/train/reduce.hpp"
+#include "qllk/train/settings.hpp"
 
 namespace qllk::train {
-
-struct TrainerSettings {
-  Index batch = 16;     // sequences an update
-  Index context = 512;  // bytes a sequence
-  Index shards = 4;     // parts of a batch that are computed apart; part of the result, unlike the number of threads
-  Index piece = 4096;   // most bytes of a shard that are computed at a time; longer ones are cut, as are all if too few
-  optim::AdamW adam{.learning_rate = 2e-3, .beta2 = 0.99};
-  optim::RowWise rows{};  // hashed tables, for models that have them
-  optim::WarmupCosine schedule{};
-  optim::WeightAverage average{};
-  double dropout = 0;        // share of values left out, for models that have dropout
-  double order_dropout = 0;  // share of positions that lose longer n-grams, for models that have hashed tables
-  double clip = 1;           // largest norm of the whole gradient
-  std::uint64_t seed = 1;
-};
-
-/// How long to train: until the first of the two is used up.
-struct Budget {
-  std::int64_t steps = std::numeric_limits<std::int64_t>::max();
-  double seconds = std::numeric_limits<double>::infinity();  // of training, without what callbacks take
-
-  double used(std::int64_t done, double elapsed) const {
-    return std::max(static_cast<double>(done) / static_cast<double>(steps), elapsed / seconds);
-  }
-};
 
 /// Where a run stands. With the parameters and the optimiser's state this is all that a resumed run needs.
 struct Progress {
@@ -68,7 +41,7 @@ struct Progress {
 
 struct StepReport {
   double bits_per_byte;  // of this batch, before the update
-  double gradient_norm;  // before clipping
+  double gradient_norm;  // of all but hashed tables, before clipping
   double learning_rate;
   bool skipped;
 };
@@ -86,7 +59,7 @@ struct Memory {
 /// its length into pieces, which hand the state on (Turns). Every piece has gradients and activations of its own, and they
 /// are added in a fixed order: one seed gives bit-identical weights for any number of threads. The batch of step i
 /// depends on the seed and i only, so that a run restored from `params()`, `optimizer()`, `average()` and `progress()` goes on
-/// as if it had never stopped. After construction no step allocates.
+/// as if it had never stopped. After the first few no step allocates.
 template <class Model>
 class Trainer {
  public:
@@ -162,13 +135,9 @@ class Trainer {
 
   /// Goes on from a checkpoint. Throws std::invalid_argument when the shapes are not this model's.
   void restore(Params params, Optimizer optimizer, Params average, Progress progress) {
-    const auto check = [](const Path& path, const auto& now, const auto& then) {
-      if (now.rows() != then.rows() || now.cols() != then.cols())
-        throw std::invalid_argument("cannot resume: the shape of " + path.str() + " is not this model's");
-    };
-    for_each_parameter(check, params_, params);
-    for_each_parameter(check, optimizer_, optimizer);  // hashed tables have moments of other shapes than their own
-    for_each_parameter(check, average_, average);
+    check_shapes(params_, params);
+    check_shapes(optimizer_, optimizer);  // hashed tables have moments of other shapes than their own
+    check_shapes(average_, average);
     params_ = std::move(params);
     optimizer_ = std::move(optimizer);
     average_ = std::move(average);
@@ -219,24 +188,22 @@ class Trainer {
     double nats = 0;
   };
 
-  static const TrainerSettings& checked(const TrainerSettings& s) {
-    const auto positive = [](const char* name, auto value) {
-      if (!(value > 0))
-        throw std::invalid_argument(std::string(name) + " is " + std::to_string(value) + ", expected > 0");
+  template <HasFields Tree>
+  [[gnu::cold]] static void check_shapes(const Tree& now, const Tree& then) {
+    const auto shapes = [](const Tree& tree) {
+      std::vector<std::string> list;
+      for_each_parameter(
+          [&](const Path& path, const auto& leaf) {
+            list.push_back(path.str() + " [" + std::to_string(leaf.rows()) + ", " + std::to_string(leaf.cols()) + "]");
+          },
+          tree);
+      return list;
     };
-    positive("batch", s.batch);
-    positive("context", s.context);
-    positive("shards", s.shards);
-    positive("piece", s.piece);
-    positive("clip", s.clip);
-    positive("learning rate", s.adam.learning_rate);
-    const auto not_negative = [](const char* name, auto value) {
-      if (!(value >= 0))
-        throw std::invalid_argument(std::string(name) + " is " + std::to_string(value) + ", expected >= 0");
-    };
-    not_negative("average every", s.average.every);
-    not_negative("degree of the average", s.average.degree);
-    return s;
+    const auto ours = shapes(now), theirs = shapes(then);
+    const auto [a, b] = std::ranges::mismatch(ours, theirs);
+    if (a != ours.end() || b != theirs.end())
+      throw std::invalid_argument("cannot resume: " + (b != theirs.end() ? *b : "no more") +
+                                  " is there where this model has " + (a != ours.end() ? *a : "no more"));
   }
 
   /// Pieces are in the order in which threads take them: of all groups the first piece, then of all the second.
