@@ -73,9 +73,6 @@ template <Real Scalar, int R, int Cols, bool b_transposed>
       Packet column[R];
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) column[r] = ploadu<Packet>(a + r * kPacket);
-      if constexpr (Cols == 1 && !b_transposed)  // nothing of A is used twice: it comes from afar
-#pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) __builtin_prefetch(a + 4 * part.a_stride + r * kPacket);
 #pragma GCC unroll 8
       for (int j = 0; j < Cols; ++j) {
         const Packet value = pload1<Packet>(b_transposed ? b + j : b + j * part.b_stride);
@@ -147,17 +144,40 @@ void gemm_columns(Index rows, Index cols, GemmPart<Scalar> part) {
   gemm_strips<Scalar, R, 1, b_transposed>(rows, cols - 6 * sixes - 4 * fours, part);
 }
 
-/// One column, whose rows fill the registers, so that A is read almost front to back.
-template <Real Scalar, int R = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS / 2>
-void gemm_vector(Index rows, GemmPart<Scalar> part) {
-  constexpr Index kStrip = R * GemmTile<Scalar>::kPacket;
-  for (; rows >= kStrip; rows -= kStrip) {
-    gemm_tile<Scalar, R, 1, false>(part);
-    part.a += kStrip;
-    part.c += kStrip;
-    part.start += kStrip;
+/// sum += A b, of Cols columns of A and whole packets of rows.
+template <Real Scalar, int Cols>
+inline void gemm_add_columns(Index rows, const Scalar* a, Index a_stride, const Scalar* b, Scalar* sum) {
+  using Eigen::internal::ploadu, Eigen::internal::pmadd, Eigen::internal::pset1, Eigen::internal::pstoreu;
+  using Packet = typename GemmTile<Scalar>::Packet;
+  Packet value[Cols];
+#pragma GCC unroll 4
+  for (int j = 0; j < Cols; ++j) value[j] = pset1<Packet>(b[j]);
+#pragma GCC unroll 1
+  for (Index i = 0; i < rows; i += GemmTile<Scalar>::kPacket) {
+    Packet total = ploadu<Packet>(sum + i);
+#pragma GCC unroll 4
+    for (int j = 0; j < Cols; ++j) total = pmadd(ploadu<Packet>(a + j * a_stride + i), value[j], total);
+    pstoreu(sum + i, total);
   }
-  if constexpr (R > 1) gemm_vector<Scalar, R / 2>(rows, part);
+}
+
+/// One column. Nothing of A is used twice, and it comes from afar: it is read front to back, four columns side by side, as
+/// processors expect. The sums are those of a tile.
+template <Real Scalar>
+void gemm_vector(Index rows, const GemmPart<Scalar>& part) {
+  constexpr Index kMost = 1024;  // rows whose sums stay in the first-level cache
+  alignas(64) Scalar sum[kMost];
+  for (Index row = 0; row < rows; row += kMost) {
+    const Index size = std::min(kMost, rows - row);
+    std::fill_n(sum, size, Scalar(0));
+    const Scalar* const a = part.a + row;
+    Index k = 0;
+    for (; k + 4 <= part.depth; k += 4)
+      gemm_add_columns<Scalar, 4>(size, a + k * part.a_stride, part.a_stride, part.b + k, sum);
+    for (; k < part.depth; ++k)
+      gemm_add_columns<Scalar, 1>(size, a + k * part.a_stride, part.a_stride, part.b + k, sum);
+    values(part.c + row, size) = values(part.start + row, size) + part.alpha * values(sum, size);
+  }
 }
 
 // GCC warns of any template argument that is a vector type, and every PacketBlock has one.

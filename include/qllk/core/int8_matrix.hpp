@@ -84,7 +84,8 @@ struct Int8Dot {
 ///   W ≈ diag(s) Q,   s_r = max_k |W_rk| / 127,   Q = round(diag(s)⁻¹ W) in [-127, 127]
 ///
 /// Products round each column of x in the same way: |y - W x| of a row is at most n · (127.25 / 127²) · max|W_r| · max|x| for n
-/// columns of W, and in practice far less. In memory it is blocks of 16 rows, by fours of columns, as the products read it.
+/// columns of W, and in practice far less. In memory it is fours of blocks of 16 rows and then single ones, each by fours of
+/// columns: products read it front to back.
 ///
 /// Source   Jacob et al. 2018, section 2; dynamic scales of activations as in Dettmers et al. 2022, section 2
 class Int8Matrix {
@@ -101,7 +102,7 @@ class Int8Matrix {
       if (largest == 0) continue;
       for (Index k = 0; k < cols_; ++k) {
         const auto value = static_cast<std::int8_t>(std::lrint(weights(r, k) * (127 / largest)));
-        values_[static_cast<std::size_t>(((r / kRows * fours + k / 4) * kRows + r % kRows) * 4 + k % 4)] = value;
+        values_[static_cast<std::size_t>((place(r / kRows, k / 4) * kRows + r % kRows) * 4 + k % 4)] = value;
         sums_[static_cast<std::size_t>(r)] += value;
       }
     }
@@ -135,24 +136,30 @@ class Int8Matrix {
   using Dot = detail::Int8Dot;
   static constexpr Index kRows = Dot::kRows;
 
+  /// Where 16 rows by four columns are, counted in such pieces.
+  Index place(Index block, Index four) const {
+    const Index blocks = (rows_ + kRows - 1) / kRows, fours = (cols_ + 3) / 4;
+    const Index first = block / 4 * 4, together = first + 4 <= blocks ? 4 : 1, begin = together == 4 ? first : block;
+    return begin * fours + four * together + block - begin;
+  }
+
   void round(const float* x, float scale, std::vector<std::int32_t>& fours) const {
     auto* const out = reinterpret_cast<std::uint8_t*>(fours.data());
-    for (Index k = 0; k < cols_; ++k)
+    const Index cols = cols_;  // a member could change by what is written to out
+    for (Index k = 0; k < cols; ++k)
       out[k] = static_cast<std::uint8_t>(static_cast<std::int32_t>(std::nearbyint(x[k] * scale)) + Dot::kOffset);
-    std::fill(out + cols_, out + 4 * fours.size(), std::uint8_t{0});
+    std::fill(out + cols, out + 4 * fours.size(), std::uint8_t{0});
   }
 
   /// Count blocks of rows at once, so that their sums do not wait for each other.
   template <unsigned Count>
   Index blocks(Index row, const std::vector<std::int32_t>& x, float scale, const Vec<float>& bias, float* y) const {
-    const auto step = static_cast<Index>(x.size()) * kRows * 4;
-    const std::int8_t* const weights = values_.data() + row / kRows * step;
+    const std::int8_t* weights = values_.data() + place(row / kRows, 0) * kRows * 4;
     Dot::Sums sums[Count];
     for (auto& sum : sums) sum = Dot::zero();
-    for (std::size_t k = 0; k < x.size(); ++k)
+    for (const std::int32_t four : x)
 #pragma GCC unroll 4
-      for (unsigned i = 0; i < Count; ++i)
-        sums[i] = Dot::add(sums[i], weights + i * step + static_cast<Index>(k) * kRows * 4, x[k]);
+      for (unsigned i = 0; i < Count; ++i, weights += kRows * 4) sums[i] = Dot::add(sums[i], weights, four);
     std::array<std::int32_t, static_cast<std::size_t>(kRows) * Count> out;
     for (unsigned i = 0; i < Count; ++i) Dot::store(out.data() + i * kRows, sums[i]);
     const Index count = std::min<Index>(kRows * Count, rows_ - row);
