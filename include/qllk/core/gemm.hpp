@@ -165,6 +165,8 @@ inline void gemm_add_columns(Index rows, const Scalar* a, Index a_stride, const 
 /// processors expect. The sums are those of a tile.
 template <Real Scalar>
 void gemm_vector(Index rows, const GemmPart<Scalar>& part) {
+  using Eigen::internal::ploadu, Eigen::internal::pmadd, Eigen::internal::pset1, Eigen::internal::pstoreu;
+  using Packet = typename GemmTile<Scalar>::Packet;
   constexpr Index kMost = 1024;  // rows whose sums stay in the first-level cache
   alignas(64) Scalar sum[kMost];
   for (Index row = 0; row < rows; row += kMost) {
@@ -176,7 +178,9 @@ void gemm_vector(Index rows, const GemmPart<Scalar>& part) {
       gemm_add_columns<Scalar, 4>(size, a + k * part.a_stride, part.a_stride, part.b + k, sum);
     for (; k < part.depth; ++k)
       gemm_add_columns<Scalar, 1>(size, a + k * part.a_stride, part.a_stride, part.b + k, sum);
-    values(part.c + row, size) = values(part.start + row, size) + part.alpha * values(sum, size);
+    const Packet alpha = pset1<Packet>(part.alpha);
+    for (Index i = 0; i < size; i += GemmTile<Scalar>::kPacket)
+      pstoreu(part.c + row + i, pmadd(alpha, ploadu<Packet>(sum + i), ploadu<Packet>(part.start + row + i)));
   }
 }
 
