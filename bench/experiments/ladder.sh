@@ -125,6 +125,8 @@ vary rows.rate 5 10 20 40
 vary dropout 0 0.1 0.2
 vary order_dropout 0 0.2 0.4 0.6
 vary batch 4 8 16
+rung "order_dropout 0, rows.rate 20, adam.beta1 0.8, adam.beta2 0.95" --set order_dropout=0 --set rows.rate=20 \
+  --set adam.beta1=0.8 --set adam.beta2=0.95
 
 group="average"
 rung "learning rate to 0.15, no average" --set schedule.floor=0.15
