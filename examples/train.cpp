@@ -162,7 +162,7 @@ class Run {
       return Interrupt::exit_status();
     }
     display_.line("saved " + folder_.model().string());
-    sample();
+    for (const double place : {0.8, 0.9, 0.95}) sample(place);
     const auto score = full_score();
     if (!score) {
       display_.line("interrupted while scoring; the model is trained and saved");
@@ -345,13 +345,14 @@ class Run {
     return score;
   }
 
-  /// What the model makes of a beginning that it has not seen. Late in that text: its start is often of one piece with the end
-  /// of what the model trains on.
-  void sample() {
+  /// What the model makes of a beginning that it has not seen, at a share of that text. Late: its start is often of one piece
+  /// with the end of what the model trains on.
+  void sample(double place = 0.8) {
     constexpr std::size_t kPrompt = 120;
     constexpr int kLength = 400;
     if (Interrupt::requested()) return;
-    const std::uint64_t size = texts_.validation.size(), at = size / 10 * 9;
+    const std::uint64_t size = texts_.validation.size();
+    const auto at = static_cast<std::uint64_t>(place * static_cast<double>(size));
     std::vector<Byte> text(static_cast<std::size_t>(std::min<std::uint64_t>(size - at, 4096)));
     texts_.validation.copy(at, text);
     auto begin = std::find(text.begin(), text.end(), Byte{'\n'});
