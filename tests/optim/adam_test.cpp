@@ -15,7 +15,7 @@ namespace {
 TEST(AdamUpdate, EveryValueFollowsTheEquationForAnySize) {
   constexpr AdamW settings{.learning_rate = 0.01, .beta1 = 0.8, .beta2 = 0.95, .epsilon = 1e-8, .weight_decay = 0.3};
   constexpr double clip = 0.4;
-  for (const std::size_t size : {0, 1, 1023, 1024, 1025, 2048, 3000})
+  for (const std::size_t size : {0u, 1u, 1023u, 1024u, 1025u, 2048u, 3000u})
     for (const bool decays : {false, true}) {
       Random random = Random::of(1, size);
       std::vector<double> p(size), g(size), m(size), v(size);
