@@ -141,7 +141,7 @@ TEST_F(CheckpointFile, DamageIsAnError) {
   // tensors follow each other as they were written: weights, their averages, two moments
   const float bad = std::numeric_limits<float>::quiet_NaN();
   const auto tree = static_cast<std::size_t>(parameter_count(trainer.params())) * sizeof bad;
-  for (const std::size_t trees : {1, 2, 3, 4}) {
+  for (const std::size_t trees : {1u, 2u, 3u, 4u}) {
     std::string poisoned = bytes;
     std::memcpy(poisoned.data() + poisoned.size() - trees * tree, &bad, sizeof bad);
     testing::write_text(file, poisoned);
