@@ -88,11 +88,10 @@ class RunFolder {
     RunFolder folder;
     std::error_code error;
     if (wanted) {
-      check_unused(*wanted);
       folder.path = *wanted;
       make(folder.path);
       folder.lock();
-      check_unused(*wanted);  // again: a run may have ended meanwhile
+      check_unused(*wanted);  // now that no other run can begin there
     } else {
       const std::filesystem::path parent = "qllk-out";
       make(parent);

@@ -250,6 +250,7 @@ run_at_work() {
     else
       command+=(--resume --out run)
     fi
+    rm -f first_err # of the run before
     "${command[@]}" > first_out 2> first_err < /dev/null &
     local process=$!
     for _ in $(seq 1 600); do
