@@ -34,43 +34,8 @@ TEST(PatchPlan, AgreesWithTheWholeStreamWhereverItIsCut) {
           EXPECT_LE(newest, t) << "a row sees the future";
         }
         EXPECT_EQ(plan.next_phase(), (begin + length) % patch);
+        EXPECT_EQ(plan.whole(), begin % patch == 0 && length > 0 && length == count * patch);
       }
-}
-
-TEST(MeanPatching, ForwardIsTheMean) {
-  Random random(1);
-  const auto x = random_matrix<double>(3, 12, random);
-  Mat<double> y(3, 3);
-  MeanPatching<double>(4).forward(x, y);
-  for (Index p = 0; p < 3; ++p)
-    EXPECT_TRUE((y.col(p) - x.middleCols(4 * p, 4).rowwise().mean()).cwiseAbs().maxCoeff() <= 1e-15);
-}
-
-TEST(MeanPatching, BackwardMatchesCentralDifference) {
-  for (const Index patch : {1, 2, 3, 8})
-    for (const Index count : {1, 2, 5}) {
-      Random random = Random::of(patch, count);
-      const MeanPatching<double> patching(patch);
-      auto x = random_matrix<double>(3, patch * count, random);
-      const auto dy = random_matrix<double>(3, count, random);
-      Mat<double> y(3, count), dx = Mat<double>::Constant(3, x.cols(), testing::detail::kNaN<double>);
-      patching.backward(dy, dx);
-      testing::GradientReport report;
-      testing::detail::compare(
-          "x", x.data(), dx.reshaped(),
-          [&] {
-            patching.forward(x, y);
-            return y.cwiseProduct(dy).sum();
-          },
-          {}, random, report);
-      EXPECT_TRUE(report.passed(1e-9)) << patch << ", " << count << ": " << report.str();
-    }
-}
-
-TEST(MeanPatching, TakesNoPatches) {
-  Mat<double> x(3, 0), y(3, 0);
-  MeanPatching<double>(4).forward(x, y);
-  MeanPatching<double>(4).backward(y, x);
 }
 
 /// Patching as a map of columns: a stateful layer whose output has one column for each patch.
@@ -133,7 +98,7 @@ TEST(Patching, BackwardMatchesCentralDifferenceWhereverTheChunkIsCut) {
 }
 
 TEST(Patching, RefusesSizesThatAreNotPositive) {
-  EXPECT_THROW(MeanPatching<float>(0), std::invalid_argument);
+  EXPECT_THROW(PatchPlan::check(0), std::invalid_argument);
   EXPECT_THROW(Patching<float>({0, 2, 2}), std::invalid_argument);
   EXPECT_THROW(Patching<float>({2, 0, 2}), std::invalid_argument);
   EXPECT_THROW(Patching<float>({2, 2, 0}), std::invalid_argument);

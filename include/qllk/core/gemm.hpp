@@ -43,9 +43,10 @@ struct GemmPart {
 };
 
 /// C[R packets, Cols] = start + alpha · A B, all sums in registers. Each is taken in the order of k, whatever the tile's shape:
-/// a column of C does not depend on how many columns are computed with it.
+/// a column of C does not depend on how many columns are computed with it. `part` is taken by value, as what is written to C
+/// then cannot change it.
 template <Real Scalar, int R, int Cols, bool b_transposed>
-[[gnu::noinline]] void gemm_tile(const GemmPart<Scalar>& part) {
+[[gnu::noinline]] void gemm_tile(const GemmPart<Scalar> part) {
   using Eigen::internal::pload1, Eigen::internal::ploadu, Eigen::internal::pmadd, Eigen::internal::pset1,
       Eigen::internal::pstoreu;
   using Packet = typename GemmTile<Scalar>::Packet;

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "qllk/core/parameters.hpp"
@@ -147,7 +149,7 @@ class QLLKClassic {
   /// For inference: to_int8 makes them.
   using Int8Params = Tensors<Int8Matrix>;
   using Grads = Params;
-  /// Gradients whose matrix products are taken later: they refer to the cache.
+  /// Gradients whose matrix products are taken later: they refer to the cache and to dlogits.
   using DeferredGrads = Tensors<ProductSum<Scalar>>;
 
   /// What a stream remembers between chunks; also the gradient of that (bytes and phase have none).
@@ -169,7 +171,7 @@ class QLLKClassic {
   struct Cache {
     nn::PatchPlan plan;
     std::vector<Byte> covered;  // the P bytes of each patch completed here
-    Mat<Scalar> embedded, patches, rows;
+    Mat<Scalar> patches, rows;
     std::vector<Mat<Scalar>> hidden;  // input of each layer, and the output of the last
     typename nn::ByteEmbedding<Scalar>::Cache embedding;
     typename nn::FeatureShortcut<Scalar>::Cache shortcut;
@@ -181,8 +183,7 @@ class QLLKClassic {
   /// Throws std::invalid_argument unless dim, layers and patch are positive.
   explicit QLLKClassic(Config config)
       : config_(config),
-        embedding_({.dim = config.dim}),
-        patching_(config.patch),
+        embedding_({.dim = config.dim, .patch = config.patch}),
         shortcut_({config.dim}),
         layer_(config.dim),
         head_({config.dim, kByteValues * config.patch}) {
@@ -236,21 +237,23 @@ class QLLKClassic {
       state.phase = c.plan.next_phase();
     });
     const Index columns = c.plan.patches() * sequences;
-    c.embedded.resize(config_.dim, columns * config_.patch);
     c.patches.resize(config_.dim, columns);
     c.hidden.resize(p.layers.size() + 1);
     for (auto& hidden : c.hidden) hidden.resize(config_.dim, columns);
     c.layers.resize(p.layers.size());
-    embedding_.forward(p.byte_embedding, c.covered, c.embedding, c.embedded);
-    patching_.forward(c.embedded, c.patches);
+    embedding_.forward(p.byte_embedding, c.covered, c.embedding, c.patches);
     shortcut_.forward(p.hash_proj, c.patches, c.shortcut, c.hidden[0]);
     for (std::size_t i = 0; i < p.layers.size(); ++i)
       turn(1 + static_cast<Index>(i),
            [&] { layer_.forward(p.layers[i], c.hidden[i], state.layers[i], c.layers[i], c.hidden[i + 1]); });
+    logits.resize(kByteValues, std::ssize(bytes));
+    if (c.plan.whole()) {
+      head_.forward(p.decoder_head, c.hidden.back(), c.head, by_patch(logits.data(), columns));
+      turn(1 + config_.layers, [&] { state.rows.setZero(); });
+      return;
+    }
     c.rows.resize(kByteValues * config_.patch, columns);
     head_.forward(p.decoder_head, c.hidden.back(), c.head, c.rows);
-
-    logits.resize(kByteValues, std::ssize(bytes));
     turn(1 + config_.layers, [&] {
       nn::spread<Scalar>(c.plan, kByteValues, c.rows, state.rows,
                          [&](Index t, const auto& row) { column(logits, t) = row; });
@@ -264,10 +267,16 @@ class QLLKClassic {
                 G& g, Turn turn = {}) const {
     const Index sequences = dstate.sequences(), patches = c.plan.patches();
     QLLK_ASSERT(dlogits.cols() == std::ssize(bytes) && dlogits.cols() == sequences * c.plan.length);
-    turn(1 + config_.layers, [&] { nn::spread_backward<Scalar>(c.plan, dlogits, dstate.rows, c.drows); });
+    turn(1 + config_.layers, [&] {
+      if (c.plan.whole())
+        dstate.rows.setZero();
+      else
+        nn::spread_backward<Scalar>(c.plan, dlogits, dstate.rows, c.drows);
+    });
+    const auto drows = by_patch(c.plan.whole() ? dlogits.data() : std::as_const(c.drows).data(), patches * sequences);
     c.dhidden.resize(config_.dim, patches * sequences);
     c.dinput.resize(config_.dim, patches * sequences);
-    head_.backward(p.decoder_head, c.hidden.back(), c.head, c.drows, g.decoder_head, c.dhidden);
+    head_.backward(p.decoder_head, c.hidden.back(), c.head, drows, g.decoder_head, c.dhidden);
     for (std::size_t i = p.layers.size(); i-- > 0;) {
       turn(1 + static_cast<Index>(i), [&] {
         layer_.backward(p.layers[i], c.hidden[i], c.layers[i], c.dhidden, dstate.layers[i], g.layers[i], c.dinput);
@@ -275,11 +284,17 @@ class QLLKClassic {
       std::swap(c.dhidden, c.dinput);
     }
     shortcut_.backward(p.hash_proj, c.patches, c.shortcut, c.dhidden, g.hash_proj, c.dhidden);
-    patching_.backward(c.dhidden, c.embedded);  // the embedded bytes are not needed any more
-    embedding_.backward(p.byte_embedding, c.covered, c.embedding, c.embedded, g.byte_embedding);
+    embedding_.backward(p.byte_embedding, c.covered, c.embedding, c.dhidden, g.byte_embedding);
   }
 
  private:
+  /// Columns [256, P·n] as what they are for each patch, [256·P, n].
+  template <class T>
+  auto by_patch(T* data, Index columns) const {
+    using Plain = std::conditional_t<std::is_const_v<T>, const Mat<Scalar>, Mat<Scalar>>;
+    return Eigen::Map<Plain>(data, kByteValues * config_.patch, columns);
+  }
+
   /// Collects the bytes that each new patch covers, and keeps the last P-1 for the next chunk.
   void gather(Bytes bytes, State& state, Cache& c) const {
     const Index patch = config_.patch, pad = patch - 1, sequences = state.sequences(), length = c.plan.length;
@@ -297,7 +312,6 @@ class QLLKClassic {
 
   Config config_;
   nn::ByteEmbedding<Scalar> embedding_;
-  nn::MeanPatching<Scalar> patching_;
   nn::FeatureShortcut<Scalar> shortcut_;
   ClassicLayer<Scalar> layer_;
   nn::Linear<Scalar> head_;

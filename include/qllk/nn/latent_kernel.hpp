@@ -4,6 +4,7 @@
 #include <cmath>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
@@ -128,7 +129,6 @@ class LatentKernel {
     linear_.forward(p.k_proj, x, cache.linear, cache.k);
     linear_.forward(p.v_proj, x, cache.linear, cache.v);
     linear_.forward(p.gate, x, cache.linear, cache.gate);
-    values(cache.gate) = values(cache.gate).logistic();
     if (config_.decay != Decay::none) {
       cache.decay.resize(scan_.heads(), n);
       if (config_.decay == Decay::data_dependent)
@@ -142,13 +142,13 @@ class LatentKernel {
       cache.normal.resize(config_.dim, n);
       norm_.forward(p.norm, cache.u, cache.norm, cache.normal);
     }
-    if (config_.project) {
-      cache.gated.resize(config_.dim, n);
-      values(cache.gated) = values(answer(cache)) * values(cache.gate);
-      linear_.forward(p.out_proj, cache.gated, cache.linear, y);
-    } else {
-      for (Index t = 0; t < n; ++t) column(y, t) = column(answer(cache), t) * column(cache.gate, t);
+    if (config_.project) cache.gated.resize(config_.dim, n);
+    for (Index t = 0; t < n; ++t) {
+      auto gate = column(cache.gate, t), gated = config_.project ? column(cache.gated, t) : column(y, t);
+      gate = gate.logistic();
+      gated = column(answer(cache), t) * gate;
     }
+    if (config_.project) linear_.forward(p.out_proj, cache.gated, cache.linear, y);
   }
 
   /// Adds to g, overwrites dx; turns dstate from the gradient of the final state into that of the initial one.
@@ -158,14 +158,14 @@ class LatentKernel {
                 MatOut<Scalar> dx) const {
     QLLK_ASSERT(dy.rows() == config_.dim && dy.cols() == x.cols() && dx.rows() == x.rows() && dx.cols() == x.cols());
     for (auto* part : {&cache.du, &cache.dq, &cache.dk, &cache.dv, &cache.dgate}) part->resize(config_.dim, x.cols());
-    if (config_.project)
-      linear_.backward(p.out_proj, cache.gated, cache.linear, dy, g.out_proj, cache.du);
-    else
-      cache.du = dy;
-    const auto gate = values(cache.gate);
-    values(cache.dgate) = values(cache.du) * values(answer(cache)) * gate * (Scalar(1) - gate);
+    if (config_.project) linear_.backward(p.out_proj, cache.gated, cache.linear, dy, g.out_proj, cache.du);
+    for (Index t = 0; t < x.cols(); ++t) {
+      const auto gate = column(std::as_const(cache.gate), t);
+      const auto dgated = config_.project ? column(std::as_const(cache.du), t) : column(dy, t);
+      column(cache.dgate, t) = dgated * column(answer(cache), t) * gate * (Scalar(1) - gate);
+      column(cache.du, t) = dgated * gate;
+    }
     linear_.backward(p.gate, x, cache.linear, cache.dgate, g.gate, dx);
-    values(cache.du) *= gate;
     if (config_.normalise) norm_.backward(p.norm, cache.u, cache.norm, cache.du, g.norm, cache.du);
     cache.ddecay.resize(cache.decay.rows(), cache.decay.cols());
     scan_.backward(cache.q, cache.k, cache.v, cache.decay, cache.scan, cache.du, dstate, cache.dq, cache.dk, cache.dv,

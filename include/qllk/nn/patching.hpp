@@ -34,42 +34,15 @@ struct PatchPlan {
   /// Which of its patch's P rows row t is.
   Index slot(Index t) const { return (phase + t) % patch; }
   Index next_phase() const { return (phase + length) % patch; }
-};
-
-/// Mean over each patch's columns: the original QLLK's patching.
-///
-///   forward    y_p  = 1/P Σ_{i<P} x_{P·p+i}
-///   backward   dx_{P·p+i} = dy_p / P
-///
-/// Shapes   x, dx: [dim, P·m]    y, dy: [dim, m]
-template <Real Scalar>
-class MeanPatching {
- public:
-  explicit MeanPatching(Index patch) : patch_(patch) { PatchPlan::check(patch); }
-
-  /// Writes y.
-  void forward(MatIn<Scalar> x, MatOut<Scalar> y) const {
-    QLLK_ASSERT(x.cols() == patch_ * y.cols() && x.rows() == y.rows());
-    const Scalar share = Scalar(1) / static_cast<Scalar>(patch_);
-    for (Index p = 0; p < y.cols(); ++p) {
-      column(y, p) = column(x, p * patch_) * share;
-      for (Index i = 1; i < patch_; ++i) column(y, p) += column(x, p * patch_ + i) * share;
-    }
-  }
-
-  /// Overwrites dx.
-  void backward(MatIn<Scalar> dy, MatOut<Scalar> dx) const {
-    QLLK_ASSERT(dx.cols() == patch_ * dy.cols() && dx.rows() == dy.rows());
-    const Scalar share = Scalar(1) / static_cast<Scalar>(patch_);
-    for (Index t = 0; t < dx.cols(); ++t) column(dx, t) = column(dy, t / patch_) * share;
-  }
-
- private:
-  Index patch_;
+  /// Whether the chunk ends with the last row of a patch, so that nothing is carried on.
+  bool ends_patch() const { return length > 0 && next_phase() == 0; }
+  /// Whether the chunk's own patches serve all its rows and no others: slots then are the rows, where they lie.
+  bool whole() const { return phase == 0 && ends_patch(); }
 };
 
 /// Gives every row its share of its patch's answer: give(t, slot t mod P of the patch that serves t), an array of `width`.
-/// `carried` [width·P, sequences] serves the rows before the chunk's first own patch, and is replaced by the last one.
+/// `carried` [width·P, sequences] serves the rows before the chunk's first own patch, and is replaced by the last one, or by zeros
+/// when that has no more rows to serve.
 /// Shapes: slots [width·P, patches × sequences]; t counts the columns of [width, length × sequences].
 template <Real Scalar, class Give>
 void spread(const PatchPlan& plan, Index width, const Mat<Scalar>& slots, Mat<Scalar>& carried, Give&& give) {
@@ -80,7 +53,10 @@ void spread(const PatchPlan& plan, Index width, const Mat<Scalar>& slots, Mat<Sc
       const Scalar* const all = patch < 0 ? carried.col(s).data() : slots.col(s * patches + patch).data();
       give(s * plan.length + t, values(all + plan.slot(t) * width, width));
     }
-    if (patches > 0) column(carried, s) = column(slots, (s + 1) * patches - 1);
+    if (plan.ends_patch())
+      column(carried, s).setZero();
+    else if (patches > 0)
+      column(carried, s) = column(slots, (s + 1) * patches - 1);
   }
 }
 
@@ -90,6 +66,7 @@ template <Real Scalar>
 void spread_backward(const PatchPlan& plan, MatIn<Scalar> dy, Mat<Scalar>& dcarried, Mat<Scalar>& dslots) {
   const Index width = dy.rows(), patches = plan.patches();
   dslots.resize(dcarried.rows(), patches * dcarried.cols());
+  if (plan.ends_patch()) dcarried.setZero();
   for (Index s = 0; s < dcarried.cols(); ++s) {
     if (patches > 0) {
       column(dslots, (s + 1) * patches - 1) = column(dcarried, s);

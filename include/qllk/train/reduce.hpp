@@ -144,7 +144,7 @@ class Reducer {
   }
 
  private:
-  static constexpr Index kColumns = 64;    // so that a product reads its left factor for many columns at once
+  static constexpr Index kColumns = 128;   // so that a product reads its left factor for many columns at once
   static constexpr Index kValues = 65536;  // else as many as that is worth
 
   struct Tile {
