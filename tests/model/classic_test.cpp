@@ -48,7 +48,8 @@ TEST(QLLKClassic, WholeModelGradientMatchesCentralDifference) {
   const std::string carried = "state.rows";  // serves no row where a patch is complete at the first byte
   for (const Case& c :
        {Case{4, 2, 3, 2, 0, 7, {carried}}, Case{4, 2, 3, 2, 4, 6, {}}, Case{3, 1, 1, 1, 2, 5, {carried}},
-        Case{5, 1, 4, 3, 6, 9, {}}, Case{3, 2, 4, 1, 0, 1, {"state.layers.0.memory"}}}) {
+        Case{5, 1, 4, 3, 6, 9, {}}, Case{4, 2, 3, 2, 0, 6, {carried}}, Case{4, 2, 3, 2, 4, 5, {}},
+        Case{3, 2, 4, 1, 0, 1, {"state.layers.0.memory"}}}) {
     SCOPED_TRACE("dim " + std::to_string(c.dim) + ", patch " + std::to_string(c.patch) + ", before " +
                  std::to_string(c.before) + ", length " + std::to_string(c.length));
     Random random = Random::of(c.dim, c.patch, c.length);

@@ -52,7 +52,8 @@ class FlushDenormals {
 };
 
 /// A fixed number of threads, the caller included, that share out numbered tasks. Threads that wait for work or for each
-/// other stay awake for a tenth of a millisecond, where each has a core: to wake one takes as long as a small task.
+/// other stay awake for a tenth of a millisecond, unless they are more than the machine's cores: to wake one takes as long
+/// as a small task.
 ///
 /// A task's result may depend on its number only, never on the thread that ran it; then any number of threads gives
 /// the same bits. The first exception of a task is thrown again by `run`, after all tasks have ended.
@@ -69,6 +70,9 @@ class ThreadPool {
     } catch (const std::system_error& error) {
       stop();
       throw std::runtime_error("cannot start " + std::to_string(threads) + " threads: " + error.code().message());
+    } catch (...) {  // no memory
+      stop();
+      throw;
     }
   }
 
@@ -124,11 +128,13 @@ class ThreadPool {
   /// Returns when `ready`, which changes under the mutex or is followed by a notification under it.
   template <class Ready>
   void await(std::condition_variable& changed, Ready&& ready) {
+    if (ready()) return;
     if (spins_) {
       const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(100);
       do {
         for (int i = 0; i < 64; ++i, pause())
           if (ready()) return;
+        std::this_thread::yield();  // to whoever else needs this core
       } while (std::chrono::steady_clock::now() < end);
     }
     std::unique_lock lock(mutex_);

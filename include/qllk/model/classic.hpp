@@ -155,7 +155,7 @@ class QLLKClassic {
   /// What a stream remembers between chunks; also the gradient of that (bytes and phase have none).
   struct State {
     std::vector<nn::LatentState<Scalar>> layers;
-    Mat<Scalar> rows;         // [256·P, sequences]: the logits that the current patch gives to its P rows
+    Mat<Scalar> rows;  // [256·P, sequences]: the logits that the current patch gives to its P rows, until all are given
     std::vector<Byte> bytes;  // the last P-1 of each sequence
     Index phase = 0;          // bytes seen so far, modulo P
 

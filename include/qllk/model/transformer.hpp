@@ -104,7 +104,7 @@ class QLLKTransformer {
     typename nn::FeatureHashing<Scalar>::State hashing;
     std::vector<typename Block::State> encoder, blocks, decoder;
     Mat<Scalar> columns;  // Patching's
-    Mat<Scalar> slots;    // [dim_local·P, sequences]: what the current patch gives to its P rows
+    Mat<Scalar> slots;    // [dim_local·P, sequences]: what the current patch gives to its P rows, until all are given
     Index phase = 0;      // bytes seen so far, modulo P
 
     Index sequences() const { return slots.cols(); }

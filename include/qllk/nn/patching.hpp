@@ -34,7 +34,7 @@ struct PatchPlan {
   /// Which of its patch's P rows row t is.
   Index slot(Index t) const { return (phase + t) % patch; }
   Index next_phase() const { return (phase + length) % patch; }
-  /// Whether the chunk ends with the last row of a patch, so that nothing is carried on.
+  /// Whether the chunk ends with the last row of a patch, so that nothing is carried on. Not an empty one, which changes nothing.
   bool ends_patch() const { return length > 0 && next_phase() == 0; }
   /// Whether the chunk's own patches serve all its rows and no others: slots then are the rows, where they lie.
   bool whole() const { return phase == 0 && ends_patch(); }
