@@ -56,7 +56,7 @@ class ClassicLayer {
     typename nn::LayerNorm<Scalar>::Cache norm_a, norm_b;
     typename nn::Linear<Scalar>::Cache linear;
     Mat<Scalar> sum, normal, slope, hidden, narrowed;  // a, LN_a(a), gelu', gelu, what LN_b sees
-    Mat<Scalar> dhidden, dsum, dnarrowed;
+    Mat<Scalar> dhidden;
   };
 
   explicit ClassicLayer(Index dim)
@@ -92,15 +92,14 @@ class ClassicLayer {
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {
-    for (auto* part : {&c.dsum, &c.dnarrowed}) part->resize(x.rows(), x.cols());
     c.dhidden.resize(2 * x.rows(), x.cols());
-    norm_.backward(p.norm_b, c.narrowed, c.norm_b, dy, g.norm_b, c.dnarrowed);
-    down_.backward(p.down, c.hidden, c.linear, c.dnarrowed, g.down, c.dhidden);
+    norm_.backward(p.norm_b, c.narrowed, c.norm_b, dy, g.norm_b, c.narrowed);  // a gradient in the place of its value
+    down_.backward(p.down, c.hidden, c.linear, c.narrowed, g.down, c.dhidden);
     values(c.dhidden) *= values(c.slope);
-    up_.backward(p.up, c.normal, c.linear, c.dhidden, g.up, c.dsum);
-    norm_.backward(p.norm_a, c.sum, c.norm_a, c.dsum, g.norm_a, c.dsum);
-    kernel_.backward(p.kernel, x, c.kernel, c.dsum, dstate, g.kernel, dx);
-    add<Scalar>(dx, c.dsum);
+    up_.backward(p.up, c.normal, c.linear, c.dhidden, g.up, dx);
+    norm_.backward(p.norm_a, c.sum, c.norm_a, dx, g.norm_a, c.sum);
+    kernel_.backward(p.kernel, x, c.kernel, c.sum, dstate, g.kernel, dx);
+    add<Scalar>(dx, c.sum);
   }
 
  private:

@@ -44,7 +44,7 @@ class Block {
   using State = typename Mixer::State;
 
   struct Cache {
-    Mat<Scalar> mixer_in, middle, mlp_in, dmlp, dmixer, dmiddle;
+    Mat<Scalar> mixer_in, middle, mlp_in, dmlp, dmixer;
     typename LayerNorm<Scalar>::Cache mixer_norm, mlp_norm;
     typename Mixer::Cache mixer;
     typename Mlp<Scalar>::Cache mlp;
@@ -84,17 +84,19 @@ class Block {
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {
-    c.dmiddle.resize(x.rows(), x.cols());
     c.dmlp = dy;
     Dropout<Scalar>::backward(c.mlp_drop, c.dmlp);
-    mlp_.backward(p.mlp, c.mlp_in, c.mlp, c.dmlp, g.mlp, c.dmiddle);
-    norm_.backward(p.mlp_norm, c.middle, c.mlp_norm, c.dmiddle, g.mlp_norm, c.dmiddle);
-    add<Scalar>(c.dmiddle, dy);
-    c.dmixer = c.dmiddle;
-    Dropout<Scalar>::backward(c.mixer_drop, c.dmixer);
-    mixer_.backward(p.mixer, c.mixer_in, c.mixer, c.dmixer, dstate, g.mixer, dx);
+    mlp_.backward(p.mlp, c.mlp_in, c.mlp, c.dmlp, g.mlp, dx);
+    norm_.backward(p.mlp_norm, c.middle, c.mlp_norm, dx, g.mlp_norm, c.middle);  // its gradient in its place
+    add<Scalar>(c.middle, dy);
+    const bool dropped = !c.mixer_drop.kept.empty();
+    if (dropped) {
+      c.dmixer = c.middle;
+      Dropout<Scalar>::backward(c.mixer_drop, c.dmixer);
+    }
+    mixer_.backward(p.mixer, c.mixer_in, c.mixer, dropped ? c.dmixer : c.middle, dstate, g.mixer, dx);
     norm_.backward(p.mixer_norm, x, c.mixer_norm, dx, g.mixer_norm, dx);
-    add<Scalar>(dx, c.dmiddle);
+    add<Scalar>(dx, c.middle);
   }
 
  private:

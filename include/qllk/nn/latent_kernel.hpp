@@ -1,6 +1,7 @@
 // The heart of QLLK: a gated, linear-time sequence mixer.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 #include <string>
@@ -69,12 +70,12 @@ class LatentKernel {
   using State = LatentState<Scalar>;
 
   struct Cache {
-    Mat<Scalar> q, k, v, gate;  // gate after the sigmoid
+    Mat<Scalar> q, k, v, gate;  // gate after the sigmoid; after backward the products' gradients
     Mat<Scalar> decay;          // [heads, n] after the sigmoid, or empty
-    Mat<Scalar> u;              // what the memory answered
-    Mat<Scalar> normal;         // norm(u), where there is a norm
+    Mat<Scalar> u;              // what the memory answered; after backward its gradient
+    Mat<Scalar> normal;         // norm(u), where there is a norm; likewise
     Mat<Scalar> gated;          // what W_o sees
-    Mat<Scalar> du, dq, dk, dv, dgate, ddecay;
+    Mat<Scalar> dgated, ddecay;
     typename LatentScan<Scalar>::Cache scan;
     typename LayerNorm<Scalar>::Cache norm;
     typename Linear<Scalar>::Cache linear;
@@ -151,28 +152,28 @@ class LatentKernel {
     if (config_.project) linear_.forward(p.out_proj, cache.gated, cache.linear, y);
   }
 
-  /// Adds to g, overwrites dx; turns dstate from the gradient of the final state into that of the initial one.
-  /// x is the x of forward. dx must not alias x or dy. A g of ProductSum refers to x, dy and cache.
+  /// Adds to g, overwrites dx; turns dstate from the gradient of the final state into that of the initial one, and what cache
+  /// holds into its gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of ProductSum
+  /// refers to x, dy and cache.
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& cache, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {
     QLLK_ASSERT(dy.rows() == config_.dim && dy.cols() == x.cols() && dx.rows() == x.rows() && dx.cols() == x.cols());
-    for (auto* part : {&cache.du, &cache.dq, &cache.dk, &cache.dv, &cache.dgate}) part->resize(config_.dim, x.cols());
-    if (config_.project) linear_.backward(p.out_proj, cache.gated, cache.linear, dy, g.out_proj, cache.du);
-    for (Index t = 0; t < x.cols(); ++t) {
-      const auto gate = column(std::as_const(cache.gate), t);
-      const auto dgated = config_.project ? column(std::as_const(cache.du), t) : column(dy, t);
-      column(cache.dgate, t) = dgated * column(answer(cache), t) * gate * (Scalar(1) - gate);
-      column(cache.du, t) = dgated * gate;
+    if (config_.project) {
+      cache.dgated.resize(config_.dim, x.cols());
+      linear_.backward(p.out_proj, cache.gated, cache.linear, dy, g.out_proj, cache.dgated);
+      gate_backward(cache.dgated, cache);
+    } else {
+      gate_backward(dy, cache);
     }
-    linear_.backward(p.gate, x, cache.linear, cache.dgate, g.gate, dx);
-    if (config_.normalise) norm_.backward(p.norm, cache.u, cache.norm, cache.du, g.norm, cache.du);
+    linear_.backward(p.gate, x, cache.linear, cache.gate, g.gate, dx);
+    if (config_.normalise) norm_.backward(p.norm, cache.u, cache.norm, cache.normal, g.norm, cache.u);
     cache.ddecay.resize(cache.decay.rows(), cache.decay.cols());
-    scan_.backward(cache.q, cache.k, cache.v, cache.decay, cache.scan, cache.du, dstate, cache.dq, cache.dk, cache.dv,
+    scan_.backward(cache.q, cache.k, cache.v, cache.decay, cache.scan, cache.u, dstate, cache.q, cache.k, cache.v,
                    cache.ddecay);
-    linear_.backward_add(p.q_proj, x, cache.dq, g.q_proj, dx);
-    linear_.backward_add(p.k_proj, x, cache.dk, g.k_proj, dx);
-    linear_.backward_add(p.v_proj, x, cache.dv, g.v_proj, dx);
+    linear_.backward_add(p.q_proj, x, cache.q, g.q_proj, dx);
+    linear_.backward_add(p.k_proj, x, cache.k, g.k_proj, dx);
+    linear_.backward_add(p.v_proj, x, cache.v, g.v_proj, dx);
     if (config_.decay != Decay::none)
       for (Index t = 0; t < x.cols(); ++t) values(g.decay_bias) += column(cache.ddecay, t);
     if (config_.decay == Decay::data_dependent) {
@@ -182,7 +183,23 @@ class LatentKernel {
   }
 
  private:
-  const Mat<Scalar>& answer(const Cache& cache) const { return config_.normalise ? cache.normal : cache.u; }
+  Mat<Scalar>& answer(Cache& cache) const { return config_.normalise ? cache.normal : cache.u; }
+
+  /// Turns the gate into the gradient of what its sigmoid saw, and the answer into its own.
+  void gate_backward(MatIn<Scalar> dgated, Cache& cache) const {
+    constexpr Index kTile = 64;
+    alignas(64) Scalar buffer[kTile];
+    for (Index t = 0; t < dgated.cols(); ++t)
+      for (Index at = 0; at < config_.dim; at += kTile) {
+        const Index size = std::min(kTile, config_.dim - at);
+        const auto part = [&](auto&& m) { return values(m.data() + t * m.outerStride() + at, size); };
+        auto gate = part(cache.gate), u = part(answer(cache));
+        auto du = values(buffer, size);
+        du = part(dgated) * gate;
+        gate = du * u * (Scalar(1) - gate);
+        u = du;
+      }
+  }
 
   Config config_;
   LatentScan<Scalar> scan_;

@@ -51,7 +51,7 @@ class LatentScan {
         kept;  // head_dim 1: S_t before every position; else S before every chunk [head_dim·dim, chunks × sequences]
     // scratch of one chunk, always sized for a whole one
     Vec<Scalar> share, dlog_w;
-    Mat<Scalar> weight, score, masked, dmasked, scaled, from_state, into_state;
+    Mat<Scalar> weight, score, masked, dmasked, scaled, from_state, into_state, q, k, v;
   };
 
   /// Throws std::invalid_argument unless head_dim divides dim.
@@ -88,8 +88,8 @@ class LatentScan {
     }
   }
 
-  /// Overwrites dq, dk, dv and ddecay (the gradient of logit(a), where there is decay); turns dstate from that of the final state
-  /// into that of the initial one.
+  /// Overwrites dq, dk and dv, which may be q, k and v, and ddecay (the gradient of logit(a), where there is decay); turns
+  /// dstate from that of the final state into that of the initial one.
   void backward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Cache& cache, MatIn<Scalar> dy,
                 State& dstate, MatOut<Scalar> dq, MatOut<Scalar> dk, MatOut<Scalar> dv, MatOut<Scalar> ddecay) const {
     const Index sequences = dstate.sequences(), length = sequences > 0 ? q.cols() / sequences : 0;
@@ -129,23 +129,29 @@ class LatentScan {
   static void scan_backward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Index begin,
                             Index length, const Mat<Scalar>& kept, MatIn<Scalar> dy, Values<Scalar> dmemory,
                             MatOut<Scalar> dq, MatOut<Scalar> dk, MatOut<Scalar> dv, MatOut<Scalar> ddecay) {
-    for (Index t = begin + length; t-- > begin;) {
-      const auto kt = column(k, t), vt = column(v, t), before = column(kept, t), dyt = column(dy, t);
-      if (decay.size() == 0) {
-        column(dq, t) = dyt * (before + kt * vt);
-        dmemory += dyt * column(q, t);
-        column(dk, t) = dmemory * vt;
-        column(dv, t) = dmemory * kt;
-      } else {
-        const auto a = column(decay, t);
-        column(dq, t) = dyt * (kt * vt + a * (before - kt * vt));
-        dmemory += dyt * column(q, t);
-        column(ddecay, t) = dmemory * (before - kt * vt) * a * (Scalar(1) - a);
-        column(dk, t) = dmemory * (Scalar(1) - a) * vt;
-        column(dv, t) = dmemory * (Scalar(1) - a) * kt;
-        dmemory *= a;
+    constexpr Index kTile = 64;
+    alignas(64) Scalar buffer[kTile];  // of dv, which takes the place of what dk needs
+    for (Index t = begin + length; t-- > begin;)
+      for (Index at = 0; at < dmemory.size(); at += kTile) {
+        const Index size = std::min(kTile, dmemory.size() - at);
+        const auto part = [&](auto&& m) { return values(m.data() + t * m.outerStride() + at, size); };
+        const auto kt = part(k), vt = part(v), before = part(kept), dyt = part(dy);
+        auto ds = values(dmemory.data() + at, size), dvt = values(buffer, size);
+        ds += dyt * part(q);
+        if (decay.size() == 0) {
+          part(dq) = dyt * (before + kt * vt);
+          dvt = ds * kt;
+          part(dk) = ds * vt;
+        } else {
+          const auto a = part(decay);
+          part(dq) = dyt * (kt * vt + a * (before - kt * vt));
+          part(ddecay) = ds * (before - kt * vt) * a * (Scalar(1) - a);
+          dvt = ds * (Scalar(1) - a) * kt;
+          part(dk) = ds * (Scalar(1) - a) * vt;
+          ds *= a;
+        }
+        part(dv) = dvt;
       }
-    }
   }
 
   /// Fills cache.share with the products a_1 … a_i, and cache.weight with the upper-triangular
@@ -198,7 +204,10 @@ class LatentScan {
                       Index size, const Scalar* before, Scalar* dmemory, Cache& cache, MatIn<Scalar> dy,
                       MatOut<Scalar> dq, MatOut<Scalar> dk, MatOut<Scalar> dv, MatOut<Scalar> ddecay) const {
     const Index d = head_dim_, at = head * d;
-    const auto Q = block(q, at, begin, d, size), K = block(k, at, begin, d, size), V = block(v, at, begin, d, size);
+    auto Q = wide(cache.q, size), K = wide(cache.k, size), V = wide(cache.v, size);
+    Q = block(q, at, begin, d, size);
+    K = block(k, at, begin, d, size);
+    V = block(v, at, begin, d, size);
     const auto dY = block(dy, at, begin, d, size);
     auto dQ = block(dq, at, begin, d, size), dK = block(dk, at, begin, d, size), dV = block(dv, at, begin, d, size);
     const Eigen::Map<const Mat<Scalar>> S(before + at * d, d, d);

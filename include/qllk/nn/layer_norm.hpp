@@ -74,7 +74,7 @@ class LayerNorm {
     }
   }
 
-  /// Adds to g, overwrites dx, which may be dy. x is the x of forward.
+  /// Adds to g, overwrites dx, which may be dy or x. x is the x of forward.
   [[gnu::noinline]] void backward(const Params& p, MatIn<Scalar> x, const Cache& cache, MatIn<Scalar> dy, Grads& g,
                                   MatOut<Scalar> dx) const {
     QLLK_ASSERT(dy.rows() == config_.dim && dx.rows() == config_.dim && dy.cols() == x.cols() && dx.cols() == x.cols());

@@ -95,9 +95,14 @@ class AdamUpdate {
              bool decays) const {
     const Scalar keep = decays ? keep_ : Scalar(1);
     const auto all = static_cast<Index>(p.size());
-    constexpr Index kTile = 1024;  // three passes over a tile: all but the first find it in the first-level cache
+    // A tile is asked for kAhead values before three passes over it, each of which would wait where a page begins.
+    constexpr Index kTile = 128, kAhead = 512, kLine = 64 / Index{sizeof(Scalar)};
     for (Index at = 0; at < all; at += kTile) {
       const Index size = std::min(kTile, all - at);
+      for (Index i = at + kAhead; i < std::min(at + kAhead + kTile, all); i += kLine) {
+        __builtin_prefetch(g.data() + i);
+        for (Scalar* const written : {m.data(), v.data(), p.data()}) __builtin_prefetch(written + i, 1);
+      }
       auto param = values(p.data() + at, size), first = values(m.data() + at, size),
            second = values(v.data() + at, size);
       const auto grad = values(g.data() + at, size);
