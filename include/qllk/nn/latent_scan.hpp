@@ -129,14 +129,22 @@ class LatentScan {
   static void scan_backward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Index begin,
                             Index length, const Mat<Scalar>& kept, MatIn<Scalar> dy, Values<Scalar> dmemory,
                             MatOut<Scalar> dq, MatOut<Scalar> dk, MatOut<Scalar> dv, MatOut<Scalar> ddecay) {
-    constexpr Index kTile = 64;
+    constexpr Index kTile = 64, kAhead = 2, kLine = 64 / Index{sizeof(Scalar)};
     alignas(64) Scalar buffer[kTile];  // of dv, which takes the place of what dk needs
     for (Index t = begin + length; t-- > begin;)
       for (Index at = 0; at < dmemory.size(); at += kTile) {
         const Index size = std::min(kTile, dmemory.size() - at);
         const auto part = [&](auto&& m) { return values(m.data() + t * m.outerStride() + at, size); };
+        const auto ahead = [&](const auto&... m) {
+          for (Index i = at; i < at + size; i += kLine)
+            (__builtin_prefetch(m.data() + (t - kAhead) * m.outerStride() + i), ...);
+        };
         const auto kt = part(k), vt = part(v), before = part(kept), dyt = part(dy);
         auto ds = values(dmemory.data() + at, size), dvt = values(buffer, size);
+        if (t >= kAhead) {  // processors foresee columns that go up; these go down
+          ahead(q, k, v, kept, dy);
+          if (decay.size() != 0) ahead(decay);
+        }
         ds += dyt * part(q);
         if (decay.size() == 0) {
           part(dq) = dyt * (before + kt * vt);
