@@ -11,8 +11,8 @@ int main(int argc, char** argv) {
   benchmark::AddCustomContext("compiler", QLLK_BENCH_COMPILER);
   benchmark::AddCustomContext("flags", QLLK_BENCH_FLAGS);
   benchmark::AddCustomContext("cores", std::to_string(qllk::bench::cores()));
-  benchmark::AddCustomContext("fma_peak_core", std::to_string(qllk::bench::peak(1)));
-  benchmark::AddCustomContext("fma_peak_all", std::to_string(qllk::bench::peak(qllk::bench::cores())));
+  benchmark::AddCustomContext("fma_peak_core", std::to_string(qllk::bench::fma_peak(1)));
+  benchmark::AddCustomContext("fma_peak_all", std::to_string(qllk::bench::fma_peak(qllk::bench::cores())));
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
 }

@@ -28,8 +28,8 @@ void add(const std::string& name, const char* unit, double rate, const std::stri
 std::string kib(std::size_t bytes) { return std::to_string(bytes >> 10) + " KiB"; }
 
 const bool registered = [] {
-  add("FmaPeak/one_core", "flop", bench::peak(1));
-  add("FmaPeak/all_cores", "flop", bench::peak(bench::cores()));
+  add("FmaPeak/one_core", "flop", bench::fma_peak(1));
+  add("FmaPeak/all_cores", "flop", bench::fma_peak(bench::cores()));
   for (const auto& level : bench::bandwidth().levels()) {
     const std::string label =
         (level.bytes > 0 ? "of " + kib(level.bytes) + ", " : std::string()) + "read at " + kib(level.measured_at);

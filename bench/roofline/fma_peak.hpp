@@ -44,9 +44,9 @@ float run_chains(Index rounds, float factor, float addend, std::index_sequence<I
 
 /// FLOP/s of all threads at once with so many chains each.
 template <std::size_t kChains>
-double chains_rate(ThreadPool& pool) {
+double chains_rate(ThreadPool& pool, int attempts) {
   constexpr Index kRounds = 500'000;
-  return rate_at_once(pool, 2.0 * kChains * kRounds * static_cast<double>(kPacket), 15, [](Index) {
+  return rate_at_once(pool, 2.0 * kChains * kRounds * static_cast<double>(kPacket), attempts, [](Index) {
     volatile float factor = 0.5F, addend = 0.001F, sink;  // neither known before the clock starts nor unused after it
     sink = run_chains(kRounds, factor, addend, std::make_index_sequence<kChains>{});
     static_cast<void>(sink);
@@ -55,12 +55,12 @@ double chains_rate(ThreadPool& pool) {
 
 /// FLOP/s of independent multiply-adds in registers, by `threads` threads at once. Few chains do not hide the latency,
 /// many do not fit the registers; how many is best differs between processors, so that several numbers are tried.
-inline double fma_peak(int threads) {
+inline double fma_peak(int threads, int attempts = 15) {
   ThreadPool pool(threads);
-  double best = std::max(chains_rate<8>(pool), chains_rate<10>(pool));
-  best = std::max({best, chains_rate<12>(pool), chains_rate<14>(pool)});
+  double best = std::max(chains_rate<8>(pool, attempts), chains_rate<10>(pool, attempts));
+  best = std::max({best, chains_rate<12>(pool, attempts), chains_rate<14>(pool, attempts)});
   if constexpr (EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32)
-    best = std::max({best, chains_rate<16>(pool), chains_rate<24>(pool)});
+    best = std::max({best, chains_rate<16>(pool, attempts), chains_rate<24>(pool, attempts)});
   return best;
 }
 

@@ -1,4 +1,4 @@
-// What benchmarks are measured against, measured once in the program that runs them.
+// What benchmarks are measured against, in the program that runs them.
 #pragma once
 
 #include <benchmark/benchmark.h>
@@ -11,25 +11,19 @@
 
 namespace qllk::bench {
 
-/// FLOP/s of so many threads at once.
-inline double peak(int threads) {
-  static const double core = fma_peak(1), all = fma_peak(cores());
-  return threads >= cores() ? all : std::min(all, core * threads);
-}
-
 inline const Bandwidth& bandwidth() {
   static const Bandwidth measured(cores());
   return measured;
 }
 
 /// Of a benchmark that arithmetic bounds. Counters: positions (bytes or patches) a second, FLOP a second, and their
-/// share of the FMA peak of as many threads.
+/// share of the FMA peak of as many threads. That is measured here, right after the benchmark: clocks move with load.
 inline void report_flop(benchmark::State& state, double positions, double flop, int threads = 1) {
   using benchmark::Counter;
   const double total = static_cast<double>(state.iterations()) * positions;
   state.SetItemsProcessed(static_cast<std::int64_t>(total));
   state.counters["flop"] = Counter(total * flop, Counter::kIsRate);
-  state.counters["of_peak"] = Counter(total * flop / peak(threads), Counter::kIsRate);
+  state.counters["of_peak"] = Counter(total * flop / fma_peak(std::min(threads, cores()), 3), Counter::kIsRate);
 }
 
 /// Of a benchmark that memory bounds, on one core. Counters: positions a second, bytes read and written a second, and
