@@ -40,12 +40,13 @@ struct GemmPart {
   const Scalar* start;  // what a product is added to: columns of C itself, or one column for all
   Index start_stride;   // 0 for one column
   Index next;           // how many columns on B and C are needed next
+  bool far;             // whether this A was not read before
 };
 
 /// C[R packets, Cols] = start + alpha · A B, all sums in registers. Each is taken in the order of k, whatever the tile's shape:
 /// a column of C does not depend on how many columns are computed with it. `part` is taken by value, as what is written to C
-/// then cannot change it.
-template <Real Scalar, int R, int Cols, bool b_transposed>
+/// then cannot change it. A `far` A comes from beyond the caches of this core.
+template <Real Scalar, int R, int Cols, bool b_transposed, bool far = false>
 [[gnu::noinline]] void gemm_tile(const GemmPart<Scalar> part) {
   using Eigen::internal::pload1, Eigen::internal::ploadu, Eigen::internal::pmadd, Eigen::internal::pset1,
       Eigen::internal::pstoreu;
@@ -58,11 +59,11 @@ template <Real Scalar, int R, int Cols, bool b_transposed>
 #pragma GCC unroll 8
     for (int i = 0; i < R; ++i) sum[i][j] = pset1<Packet>(Scalar(0));
   // The next columns of B and C are too short for the processor to see a pattern in time. B's are asked for little by little:
-  // all at once would be more than can be under way. With Bᵀ they lie beside those read now.
+  // all at once would be more than can be under way. With Bᵀ they lie beside those read now, a line for a value of k.
   constexpr Index kLine = 64 / sizeof(Scalar);
   for (Index j = part.next; j < part.next + Cols; ++j)
     for (Index i = 0; i < R * kPacket; i += kLine) __builtin_prefetch(part.c + j * part.c_stride + i);
-  const Index step = b_transposed ? part.depth : kLine;
+  const Index step = b_transposed ? part.depth : kLine, ahead = kLine * part.a_stride;
 #pragma GCC unroll 1
   for (Index k = 0; k < part.depth; k += step) {
     if constexpr (!b_transposed)
@@ -71,6 +72,10 @@ template <Real Scalar, int R, int Cols, bool b_transposed>
     const Index size = std::min(step, part.depth - k);
 #pragma GCC unroll 1
     for (Index i = 0; i < size; ++i) {
+      if constexpr (far)
+#pragma GCC unroll 8
+        for (int r = 0; r < R * kPacket; r += static_cast<int>(kLine)) __builtin_prefetch(a + ahead + r);
+      if constexpr (b_transposed) __builtin_prefetch(b + kLine);
       Packet column[R];
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) column[r] = ploadu<Packet>(a + r * kPacket);
@@ -101,7 +106,14 @@ void gemm_rows(Index rows, GemmPart<Scalar> part) {
   constexpr Index kPacket = GemmTile<Scalar>::kPacket;
   if (part.packed) part.a_stride = R * kPacket;
   for (; rows >= R * kPacket; rows -= R * kPacket) {
-    gemm_tile<Scalar, R, Cols, b_transposed>(part);
+    if constexpr (R == GemmTile<Scalar>::kRows && Cols == GemmTile<Scalar>::kCols) {
+      if (part.far)
+        gemm_tile<Scalar, R, Cols, b_transposed, true>(part);
+      else
+        gemm_tile<Scalar, R, Cols, b_transposed>(part);
+    } else {
+      gemm_tile<Scalar, R, Cols, b_transposed>(part);
+    }
     part.a += R * kPacket * (part.packed ? part.depth : 1);
     part.c += R * kPacket;
     part.start += R * kPacket;
@@ -128,6 +140,7 @@ void gemm_strips(Index rows, Index count, GemmPart<Scalar>& part) {
   for (; count > 0; --count) {
     part.next = count > 1 ? Cols : 0;
     gemm_rows<Scalar, R, Cols, b_transposed>(rows, part);
+    part.far = false;
     part.b += b_transposed ? Cols : Cols * part.b_stride;
     part.c += Cols * part.c_stride;
     part.start += Cols * part.start_stride;
@@ -296,12 +309,13 @@ template <Real Scalar, bool a_transposed, bool b_transposed>
     if constexpr (!a_transposed && !b_transposed)
       if (vector)
         gemm_vector<Scalar>(rows, {part_depth, false, a + k * a_stride, a_stride, b_part, b_stride, c, c_stride, alpha,
-                                   start.values, start.stride, 0});
+                                   start.values, start.stride, 0, false});
     for (Index row = 0; row < rows && !vector; row += Tile::kPanelRows) {
       const Index part_rows = std::min(Tile::kPanelRows, rows - row);
       const Scalar* const a_part = a_transposed ? a + row * a_stride + k : a + row + k * a_stride;
-      GemmPart<Scalar> part{part_depth, !direct,  a_part, a_stride,           b_part,       b_stride,
-                            c + row,    c_stride, alpha,  start.values + row, start.stride, 0};
+      GemmPart<Scalar> part{part_depth,   !direct, a_part,   a_stride, b_part,
+                            b_stride,     c + row, c_stride, alpha,    start.values + row,
+                            start.stride, 0,       direct};
       if (part.packed) {
         gemm_pack<Scalar, a_transposed>(a_part, a_stride, part_rows, part_depth, packed.data());
         part.a = packed.data();
