@@ -187,7 +187,7 @@ class LatentKernel {
 
   /// Turns the gate into the gradient of what its sigmoid saw, and the answer into its own.
   void gate_backward(MatIn<Scalar> dgated, Cache& cache) const {
-    constexpr Index kTile = 64;
+    constexpr Index kTile = 128;
     alignas(64) Scalar buffer[kTile];
     for (Index t = 0; t < dgated.cols(); ++t)
       for (Index at = 0; at < config_.dim; at += kTile) {

@@ -129,7 +129,7 @@ class LatentScan {
   static void scan_backward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Index begin,
                             Index length, const Mat<Scalar>& kept, MatIn<Scalar> dy, Values<Scalar> dmemory,
                             MatOut<Scalar> dq, MatOut<Scalar> dk, MatOut<Scalar> dv, MatOut<Scalar> ddecay) {
-    constexpr Index kTile = 64, kAhead = 2, kLine = 64 / Index{sizeof(Scalar)};
+    constexpr Index kTile = 128, kAhead = 2, kLine = 64 / Index{sizeof(Scalar)};
     alignas(64) Scalar buffer[kTile];  // of dv, which takes the place of what dk needs
     for (Index t = begin + length; t-- > begin;)
       for (Index at = 0; at < dmemory.size(); at += kTile) {
