@@ -135,6 +135,7 @@ class Int8Matrix {
  private:
   using Dot = detail::Int8Dot;
   static constexpr Index kRows = Dot::kRows;
+  static constexpr Index kAhead = 4096;  // bytes: weights come from afar, each once
 
   /// Where 16 rows by four columns are, counted in such pieces.
   Index place(Index block, Index four) const {
@@ -159,7 +160,10 @@ class Int8Matrix {
     for (auto& sum : sums) sum = Dot::zero();
     for (const std::int32_t four : x)
 #pragma GCC unroll 4
-      for (unsigned i = 0; i < Count; ++i, weights += kRows * 4) sums[i] = Dot::add(sums[i], weights, four);
+      for (unsigned i = 0; i < Count; ++i, weights += kRows * 4) {
+        __builtin_prefetch(weights + kAhead);
+        sums[i] = Dot::add(sums[i], weights, four);
+      }
     std::array<std::int32_t, static_cast<std::size_t>(kRows) * Count> out;
     for (unsigned i = 0; i < Count; ++i) Dot::store(out.data() + i * kRows, sums[i]);
     const Index count = std::min<Index>(kRows * Count, rows_ - row);

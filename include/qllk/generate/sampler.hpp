@@ -83,10 +83,10 @@ class Sampler {
   Weights weigh(std::span<const Scalar, static_cast<std::size_t>(kByteValues)> logits) const {
     using Values = Eigen::Array<double, kByteValues, 1>;
     const Eigen::Map<const Eigen::Array<Scalar, kByteValues, 1>> z(logits.data());
-    Index likeliest = 0;
-    const Scalar largest = z.template maxCoeff<Eigen::PropagateNaN>(&likeliest);
+    const Scalar largest = z.template maxCoeff<Eigen::PropagateNaN>();
     if (!std::isfinite(largest))
       throw std::domain_error("the largest logit is " + std::to_string(largest) + ", expected a finite number");
+    const auto likeliest = std::find(logits.begin(), logits.end(), largest) - logits.begin();
     Weights w{{}, 0, static_cast<Byte>(likeliest)};
     if (config_.temperature == 0) return w;
 

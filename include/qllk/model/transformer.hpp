@@ -226,9 +226,11 @@ class QLLKTransformer {
 
     turn(kPatching,
          [&] { patching_.forward(p.patching, c.encoded.back(), c.plan, state.columns, c.patching, c.hidden[0]); });
-    run(block_, first_block(), p.blocks, state.blocks, c.noise, c.blocks, c.hidden, turn);
-    patch_norm_.forward(p.patch_norm, c.hidden.back(), c.patch_norm, c.patch_normal);
-    unpatching_.forward(p.unpatching, c.patch_normal, c.linear, c.slots);
+    run(block_, first_block(), p.blocks, state.blocks, c.noise, c.blocks, c.hidden, turn, c.plan.patches() > 0);
+    if (c.plan.patches() > 0) {
+      patch_norm_.forward(p.patch_norm, c.hidden.back(), c.patch_norm, c.patch_normal);
+      unpatching_.forward(p.unpatching, c.patch_normal, c.linear, c.slots);
+    }
 
     turn(kUnpatching, [&] {
       nn::spread<Scalar>(c.plan, config_.dim_local, c.slots, state.slots, [&](Index t, const auto& slot) {
@@ -248,16 +250,20 @@ class QLLKTransformer {
                 Turn turn = {}) const {
     QLLK_ASSERT(dlogits.cols() == std::ssize(bytes));
     for (auto* part : {&c.dlocal, &c.dlocal_in}) part->resize(config_.dim_local, dlogits.cols());
-    for (auto* part : {&c.dpatch, &c.dpatch_in}) part->resize(config_.dim, c.hidden[0].cols());
+    const Index patches = c.plan.patches() * dstate.sequences();
+    for (auto* part : {&c.dpatch, &c.dpatch_in}) part->resize(config_.dim, patches);
     head_.backward(p.head, c.normal, c.linear, dlogits, g.head, c.dlocal);
     norm_.backward(p.norm, c.decoded.back(), c.norm, c.dlocal, g.norm, c.dlocal);
     run_back(local_, first_decoder(), p.decoder, c.decoded, c.decoder, dstate.decoder, g.decoder, c.dlocal, c.dlocal_in,
              turn);
 
     turn(kUnpatching, [&] { nn::spread_backward<Scalar>(c.plan, c.dlocal, dstate.slots, c.dslots); });
-    unpatching_.backward(p.unpatching, c.patch_normal, c.linear, c.dslots, g.unpatching, c.dpatch);
-    patch_norm_.backward(p.patch_norm, c.hidden.back(), c.patch_norm, c.dpatch, g.patch_norm, c.dpatch);
-    run_back(block_, first_block(), p.blocks, c.hidden, c.blocks, dstate.blocks, g.blocks, c.dpatch, c.dpatch_in, turn);
+    if (patches > 0) {
+      unpatching_.backward(p.unpatching, c.patch_normal, c.linear, c.dslots, g.unpatching, c.dpatch);
+      patch_norm_.backward(p.patch_norm, c.hidden.back(), c.patch_norm, c.dpatch, g.patch_norm, c.dpatch);
+    }
+    run_back(block_, first_block(), p.blocks, c.hidden, c.blocks, dstate.blocks, g.blocks, c.dpatch, c.dpatch_in, turn,
+             patches > 0);
     turn(kPatching,
          [&] { patching_.backward(p.patching, c.plan, c.patching, c.dpatch, dstate.columns, g.patching, c.dlocal); });
 
@@ -293,31 +299,35 @@ class QLLKTransformer {
       for (auto& part : columns) part.resize(rows, cols);
     };
     many(config_.dim_local, n, config_.encoder, c.encoder, c.encoded);
-    many(config_.dim, patches, config_.layers, c.blocks, c.hidden);
     many(config_.dim_local, n, config_.decoder, c.decoder, c.decoded);
+    c.normal.resize(config_.dim_local, n);
+    if (patches == 0 && !c.hidden.empty()) return;  // the last ones stay, so that no byte of generation allocates
+    many(config_.dim, patches, config_.layers, c.blocks, c.hidden);
     c.patch_normal.resize(config_.dim, patches);
     c.slots.resize(config_.dim_local * config_.patch, patches);
-    c.normal.resize(config_.dim_local, n);
   }
 
   static constexpr Index kBytes = 0, kPatching = 1, kUnpatching = 2, kBlocks = 3;  // stages
   Index first_block() const { return kBlocks + config_.encoder; }
   Index first_decoder() const { return first_block() + config_.layers; }
 
+  /// Without `any` columns stages pass, and nothing else happens.
   [[gnu::noinline]] static void run(const Block& block, Index stage, const auto& params, auto& states, nn::Noise& noise,
-                                    auto& caches, auto& columns, const Turn& turn) {
+                                    auto& caches, auto& columns, const Turn& turn, bool any = true) {
     for (std::size_t i = 0; i < params.size(); ++i)
-      turn(stage + static_cast<Index>(i),
-           [&] { block.forward(params[i], columns[i], states[i], noise, caches[i], columns[i + 1]); });
+      turn(stage + static_cast<Index>(i), [&] {
+        if (any) block.forward(params[i], columns[i], states[i], noise, caches[i], columns[i + 1]);
+      });
   }
 
   /// The gradient of the last output comes and that of the first input leaves in d.
   [[gnu::noinline]] static void run_back(const Block& block, Index stage, const auto& params, const auto& columns,
                                          auto& caches, auto& dstates, auto& grads, Mat<Scalar>& d, Mat<Scalar>& spare,
-                                         const Turn& turn) {
+                                         const Turn& turn, bool any = true) {
     for (std::size_t i = params.size(); i-- > 0;) {
-      turn(stage + static_cast<Index>(i),
-           [&] { block.backward(params[i], columns[i], caches[i], d, dstates[i], grads[i], spare); });
+      turn(stage + static_cast<Index>(i), [&] {
+        if (any) block.backward(params[i], columns[i], caches[i], d, dstates[i], grads[i], spare);
+      });
       std::swap(d, spare);
     }
   }

@@ -117,11 +117,11 @@ class Patching {
   Params zeros() const { return linear_.zeros(); }
   Params init(Random& random) const { return linear_.init(random); }
 
-  /// Writes y, advances the state.
+  /// Writes y, which a chunk that completes no patch leaves alone; advances the state.
   template <class P>
   void forward(const P& p, MatIn<Scalar> x, const PatchPlan& plan, State& state, Cache& c, MatOut<Scalar> y) const {
     const Index pad = config_.patch - 1, patches = plan.patches();
-    c.covered.resize(config_.in * config_.patch, patches * state.cols());
+    if (patches > 0) c.covered.resize(config_.in * config_.patch, patches * state.cols());
     for (Index s = 0; s < state.cols(); ++s) {
       const auto at = [&](Index t) {
         return t < 0 ? part(std::as_const(state), (s + 1) * pad + t) : column(x, s * plan.length + t);
@@ -131,7 +131,7 @@ class Patching {
           part(c.covered, (s * patches + j) * config_.patch + i) = at(plan.completed_at(j) - pad + i);
       for (Index i = 0; i < pad; ++i) part(state, s * pad + i) = at(plan.length - pad + i);
     }
-    linear_.forward(p, c.covered, c.linear, y);
+    if (patches > 0) linear_.forward(p, c.covered, c.linear, y);
   }
 
   /// Adds to g and to dx; turns dstate from the gradient of the final state into that of the initial one.
@@ -140,8 +140,10 @@ class Patching {
   void backward(const Params& p, const PatchPlan& plan, Cache& c, MatIn<Scalar> dy, State& dstate, G& g,
                 MatOut<Scalar> dx) const {
     const Index pad = config_.patch - 1, patches = plan.patches();
-    c.dcovered.resize(c.covered.rows(), c.covered.cols());
-    linear_.backward(p, c.covered, c.linear, dy, g, c.dcovered);
+    if (patches > 0) {
+      c.dcovered.resize(c.covered.rows(), c.covered.cols());
+      linear_.backward(p, c.covered, c.linear, dy, g, c.dcovered);
+    }
     for (Index s = 0; s < dstate.cols(); ++s) {
       // each column the chunk left behind came from the chunk or, where that is shorter than the pad, from the state before;
       // oldest first, no state column is read after it was written
