@@ -97,6 +97,10 @@ Answer<Subject> run(const Subject& subject, const typename Subject::Params& para
   std::vector<typename Subject::Input> inputs;
   Mat<S> part, dpart;
   Index at = 0;
+  for (auto& cache : caches) {  // no cache is new: what another input left there must not matter
+    auto used = start;
+    subject.forward(params, input, used, cache, part);
+  }
   for (std::size_t i = 0; i < lengths.size(); at += lengths[i++]) {
     inputs.push_back(piece(input, sequences, at, lengths[i]));
     subject.forward(params, inputs.back(), a.final, caches[i], part);
