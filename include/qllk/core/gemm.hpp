@@ -163,14 +163,15 @@ template <Real Scalar, int Cols>
 inline void gemm_add_columns(Index rows, const Scalar* a, Index a_stride, const Scalar* b, Scalar* sum) {
   using Eigen::internal::ploadu, Eigen::internal::pmadd, Eigen::internal::pset1, Eigen::internal::pstoreu;
   using Packet = typename GemmTile<Scalar>::Packet;
-  constexpr Index kLine = 64 / sizeof(Scalar), kLines = std::max<Index>(1, Cols * GemmTile<Scalar>::kPacket / kLine);
+  constexpr bool ahead = sizeof(Packet) == 64;  // narrower packets: several would ask for one line
   Packet value[Cols];
 #pragma GCC unroll 4
   for (int j = 0; j < Cols; ++j) value[j] = pset1<Packet>(b[j]);
 #pragma GCC unroll 1
   for (Index i = 0; i < rows; i += GemmTile<Scalar>::kPacket) {
-    for (Index line = i / GemmTile<Scalar>::kPacket * kLines, end = line + kLines; line < end; ++line)
-      __builtin_prefetch(a + (2 * Cols + line % Cols) * a_stride + line / Cols * kLine);
+    if constexpr (ahead)
+#pragma GCC unroll 4
+      for (int j = 0; j < Cols; ++j) __builtin_prefetch(a + (2 * Cols + j) * a_stride + i);
     Packet total = ploadu<Packet>(sum + i);
 #pragma GCC unroll 4
     for (int j = 0; j < Cols; ++j) total = pmadd(ploadu<Packet>(a + j * a_stride + i), value[j], total);
