@@ -44,16 +44,18 @@ struct GemmPart {
 };
 
 /// C[R packets, Cols] = start + alpha · A B, all sums in registers. Each is taken in the order of k, whatever the tile's shape:
-/// a column of C does not depend on how many columns are computed with it. `part` is taken by value, as what is written to C
-/// then cannot change it. A `far` A comes from beyond the caches of this core.
+/// a column of C does not depend on how many columns are computed with it. A `far` A comes from beyond the caches of this core.
+/// What differs from tile to tile is not in `part`: a processor waits where what was just written is read in larger pieces.
 template <Real Scalar, int R, int Cols, bool b_transposed, bool far = false>
-[[gnu::noinline]] void gemm_tile(const GemmPart<Scalar> part) {
+[[gnu::noinline]] void gemm_tile(const GemmPart<Scalar>& part, const Scalar* a, const Index a_stride, Scalar* const c,
+                                 const Scalar* const start) {
   using Eigen::internal::pload1, Eigen::internal::ploadu, Eigen::internal::pmadd, Eigen::internal::pset1,
       Eigen::internal::pstoreu;
   using Packet = typename GemmTile<Scalar>::Packet;
   constexpr int kPacket = GemmTile<Scalar>::kPacket;
   Packet sum[R][Cols];
-  const Scalar *a = part.a, *b = part.b;
+  const Scalar* b = part.b;
+  const Index b_stride = part.b_stride, c_stride = part.c_stride, start_stride = part.start_stride;
 #pragma GCC unroll 8
   for (int j = 0; j < Cols; ++j)
 #pragma GCC unroll 8
@@ -62,13 +64,13 @@ template <Real Scalar, int R, int Cols, bool b_transposed, bool far = false>
   // all at once would be more than can be under way. With Bᵀ they lie beside those read now, a line for a value of k.
   constexpr Index kLine = 64 / sizeof(Scalar);
   for (Index j = part.next; j < part.next + Cols; ++j)
-    for (Index i = 0; i < R * kPacket; i += kLine) __builtin_prefetch(part.c + j * part.c_stride + i);
-  const Index step = b_transposed ? part.depth : kLine, ahead = kLine * part.a_stride;
+    for (Index i = 0; i < R * kPacket; i += kLine) __builtin_prefetch(c + j * c_stride + i);
+  const Index step = b_transposed ? part.depth : kLine, ahead = kLine * a_stride;
 #pragma GCC unroll 1
   for (Index k = 0; k < part.depth; k += step) {
     if constexpr (!b_transposed)
 #pragma GCC unroll 8
-      for (int j = 0; j < Cols; ++j) __builtin_prefetch(b + (part.next + j) * part.b_stride);
+      for (int j = 0; j < Cols; ++j) __builtin_prefetch(b + (part.next + j) * b_stride);
     const Index size = std::min(step, part.depth - k);
 #pragma GCC unroll 1
     for (Index i = 0; i < size; ++i) {
@@ -81,12 +83,12 @@ template <Real Scalar, int R, int Cols, bool b_transposed, bool far = false>
       for (int r = 0; r < R; ++r) column[r] = ploadu<Packet>(a + r * kPacket);
 #pragma GCC unroll 8
       for (int j = 0; j < Cols; ++j) {
-        const Packet value = pload1<Packet>(b_transposed ? b + j : b + j * part.b_stride);
+        const Packet value = pload1<Packet>(b_transposed ? b + j : b + j * b_stride);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) sum[r][j] = pmadd(column[r], value, sum[r][j]);
       }
-      a += part.a_stride;
-      b += b_transposed ? part.b_stride : 1;
+      a += a_stride;
+      b += b_transposed ? b_stride : 1;
     }
   }
   const Packet alpha = pset1<Packet>(part.alpha);
@@ -94,43 +96,42 @@ template <Real Scalar, int R, int Cols, bool b_transposed, bool far = false>
   for (int j = 0; j < Cols; ++j)
 #pragma GCC unroll 8
     for (int i = 0; i < R; ++i) {
-      const Packet start = ploadu<Packet>(part.start + j * part.start_stride + i * kPacket);
-      pstoreu(part.c + j * part.c_stride + i * kPacket, pmadd(alpha, sum[i][j], start));
+      const Packet from = ploadu<Packet>(start + j * start_stride + i * kPacket);
+      pstoreu(c + j * c_stride + i * kPacket, pmadd(alpha, sum[i][j], from));
     }
 }
 
 /// All rows of a strip of Cols columns, by tiles of R packets and then of half as many. A last packet that is not whole
 /// goes through a tile of its own: A is padded there, C is not.
 template <Real Scalar, int R, int Cols, bool b_transposed>
-void gemm_rows(Index rows, GemmPart<Scalar> part) {
+void gemm_rows(Index rows, const GemmPart<Scalar>& part, const Scalar* a, Scalar* c, const Scalar* start) {
   constexpr Index kPacket = GemmTile<Scalar>::kPacket;
-  if (part.packed) part.a_stride = R * kPacket;
+  const Index a_stride = part.packed ? R * kPacket : part.a_stride;
   for (; rows >= R * kPacket; rows -= R * kPacket) {
     if constexpr (R == GemmTile<Scalar>::kRows && Cols == GemmTile<Scalar>::kCols) {
       if (part.far)
-        gemm_tile<Scalar, R, Cols, b_transposed, true>(part);
+        gemm_tile<Scalar, R, Cols, b_transposed, true>(part, a, a_stride, c, start);
       else
-        gemm_tile<Scalar, R, Cols, b_transposed>(part);
+        gemm_tile<Scalar, R, Cols, b_transposed>(part, a, a_stride, c, start);
     } else {
-      gemm_tile<Scalar, R, Cols, b_transposed>(part);
+      gemm_tile<Scalar, R, Cols, b_transposed>(part, a, a_stride, c, start);
     }
-    part.a += R * kPacket * (part.packed ? part.depth : 1);
-    part.c += R * kPacket;
-    part.start += R * kPacket;
+    a += R * kPacket * (part.packed ? part.depth : 1);
+    c += R * kPacket;
+    start += R * kPacket;
   }
   if (rows == 0) return;
   if constexpr (R > 1) {
-    gemm_rows<Scalar, R / 2, Cols, b_transposed>(rows, part);
+    gemm_rows<Scalar, R / 2, Cols, b_transposed>(rows, part, a, c, start);
   } else {
     Scalar padded[kPacket * Cols] = {};
-    const auto whole = part;
     for (Index j = 0; j < Cols; ++j)
-      for (Index i = 0; i < rows; ++i) padded[j * kPacket + i] = part.start[j * part.start_stride + i];
-    part.start = part.c = padded;
-    part.start_stride = part.c_stride = kPacket;
-    gemm_tile<Scalar, 1, Cols, b_transposed>(part);
+      for (Index i = 0; i < rows; ++i) padded[j * kPacket + i] = start[j * part.start_stride + i];
+    auto whole = part;
+    whole.start_stride = whole.c_stride = kPacket;
+    gemm_tile<Scalar, 1, Cols, b_transposed>(whole, a, a_stride, padded, padded);
     for (Index j = 0; j < Cols; ++j)
-      for (Index i = 0; i < rows; ++i) whole.c[j * whole.c_stride + i] = padded[j * kPacket + i];
+      for (Index i = 0; i < rows; ++i) c[j * part.c_stride + i] = padded[j * kPacket + i];
   }
 }
 
@@ -139,7 +140,7 @@ template <Real Scalar, int R, int Cols, bool b_transposed>
 void gemm_strips(Index rows, Index count, GemmPart<Scalar>& part) {
   for (; count > 0; --count) {
     part.next = count > 1 ? Cols : 0;
-    gemm_rows<Scalar, R, Cols, b_transposed>(rows, part);
+    gemm_rows<Scalar, R, Cols, b_transposed>(rows, part, part.a, part.c, part.start);
     part.far = false;
     part.b += b_transposed ? Cols : Cols * part.b_stride;
     part.c += Cols * part.c_stride;
