@@ -68,6 +68,25 @@ TEST(QLLKTransformer, WholeModelGradientMatchesCentralDifference) {
   }
 }
 
+/// Leaves out the same in every forward pass.
+struct WithDropout : QLLKTransformer<double> {
+  using QLLKTransformer::QLLKTransformer;
+  void forward(const Params& p, Bytes bytes, State& state, Cache& c, Mat<double>& logits) const {
+    c.noise = {0.3, 0.5, Random(9)};
+    QLLKTransformer::forward(p, bytes, state, c, logits);
+  }
+};
+
+TEST(QLLKTransformer, GradientWithDropoutMatchesCentralDifference) {
+  Random random(5);
+  const WithDropout model(small<double>(3, 1, nn::Decay::data_dependent, false));
+  const auto p = generic<double>(model, random);
+  const auto report =
+      testing::check_model_gradients(model, p, random_bytes(2 * 8, random, 5),
+                                     state_after<double>(model, p, 2, 5, random), {.step = 0x1p-12, .entries = 60});
+  EXPECT_TRUE(report.passed(1e-7)) << report.str();
+}
+
 TEST(QLLKTransformer, IsCausalAndTheSameInAnyChunks) {
   for (const Index patch : {1, 2, 5})
     for (const Index sequences : {1, 3})

@@ -105,6 +105,19 @@ TEST(LatentKernel, BackwardMatchesCentralDifference) {
     }
 }
 
+/// Wider than the tiles that backward goes by.
+TEST(LatentKernel, BackwardOfManyFeaturesMatchesCentralDifference) {
+  for (const bool ours : {false, true}) {
+    Random random = Random::of(ours);
+    const LatentKernel<double> kernel(
+        {.dim = 300, .decay = ours ? Decay::data_dependent : Decay::none, .normalise = ours, .project = ours});
+    const auto report =
+        testing::check_mixer_gradients(kernel, generic(kernel, random), random_matrix<double>(300, 2 * 3, random),
+                                       warm(kernel, 2, random), {.step = 0x1p-12, .entries = 12});
+    EXPECT_TRUE(report.passed()) << ours << ": " << report.str();
+  }
+}
+
 TEST(LatentKernel, SaturatedDecaysHaveFiniteGradients) {
   for (const Index head_dim : {1, 2, 4, 16})
     for (const double bias : {-1000.0, 1000.0}) {

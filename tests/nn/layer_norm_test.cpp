@@ -77,14 +77,18 @@ TEST(LayerNorm, WorksInPlace) {
   const auto p = generic(norm, random);
   const auto x = random_matrix<double>(7, 5, random), dy = random_matrix<double>(7, 5, random);
   LayerNorm<double>::Cache cache;
-  auto g = norm.zeros(), g_in_place = norm.zeros();
-  Mat<double> y(7, 5), dx(7, 5), z = x, dz = dy;
+  auto g = norm.zeros(), g_in_place = norm.zeros(), g_over_x = norm.zeros();
+  Mat<double> y(7, 5), dx(7, 5), z = x, dz = dy, over_x = x;
   norm.forward(p, x, cache, y);
   norm.backward(p, x, cache, dy, g, dx);
   norm.forward(p, z, cache, z);
   norm.backward(p, x, cache, dz, g_in_place, dz);
+  norm.backward(p, over_x, cache, dy, g_over_x, over_x);
   EXPECT_EQ(y, z);
   EXPECT_EQ(dx, dz);
+  EXPECT_EQ(dx, over_x);
+  EXPECT_EQ(g.weight, g_over_x.weight);
+  EXPECT_EQ(g.bias, g_over_x.bias);
   EXPECT_EQ(g.weight, g_in_place.weight);
   EXPECT_EQ(g.bias, g_in_place.bias);
 }

@@ -164,7 +164,7 @@ template <Real Scalar, int Cols>
 inline void gemm_add_columns(Index rows, const Scalar* a, Index a_stride, const Scalar* b, Scalar* sum) {
   using Eigen::internal::ploadu, Eigen::internal::pmadd, Eigen::internal::pset1, Eigen::internal::pstoreu;
   using Packet = typename GemmTile<Scalar>::Packet;
-  constexpr bool ahead = sizeof(Packet) == 64;  // narrower packets: several would ask for one line
+  constexpr bool ahead = sizeof(Packet) == 64;  // several narrower ones would ask for the same line
   Packet value[Cols];
 #pragma GCC unroll 4
   for (int j = 0; j < Cols; ++j) value[j] = pset1<Packet>(b[j]);
@@ -181,7 +181,7 @@ inline void gemm_add_columns(Index rows, const Scalar* a, Index a_stride, const 
 }
 
 /// One column. Nothing of A is used twice, and it comes from afar: it is read front to back, four columns side by side, as
-/// processors expect, and asked for eight columns ahead. The sums are those of a tile.
+/// processors expect, and asked for eight columns ahead where a packet is a line. The sums are those of a tile.
 template <Real Scalar>
 void gemm_vector(Index rows, const GemmPart<Scalar>& part) {
   using Eigen::internal::ploadu, Eigen::internal::pmadd, Eigen::internal::pset1, Eigen::internal::pstoreu;

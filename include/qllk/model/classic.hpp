@@ -55,7 +55,8 @@ class ClassicLayer {
     typename nn::LatentKernel<Scalar>::Cache kernel;
     typename nn::LayerNorm<Scalar>::Cache norm_a, norm_b;
     typename nn::Linear<Scalar>::Cache linear;
-    Mat<Scalar> sum, normal, slope, hidden, narrowed;  // a, LN_a(a), gelu', gelu, what LN_b sees
+    Mat<Scalar> sum, normal, slope, hidden,
+        narrowed;  // a, LN_a(a), gelu', gelu, what LN_b sees; a and that then gradients
     Mat<Scalar> dhidden;
   };
 
@@ -88,7 +89,7 @@ class ClassicLayer {
     norm_.forward(p.norm_b, c.narrowed, c.norm_b, y);
   }
 
-  /// Adds to g, overwrites dx; dstate as in LatentKernel. dx must not alias x or dy. A g of ProductSum refers to x and cache.
+  /// Adds to g, overwrites dx; dstate as in LatentKernel. Once for each forward. dx must not alias x or dy. A g of ProductSum refers to x and cache.
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {
@@ -263,7 +264,7 @@ class QLLKClassic {
   }
 
   /// Adds to g, Grads or DeferredGrads; turns dstate from the gradient of the final state into that of the initial one.
-  /// Pieces take turns last first.
+  /// Once for each forward, as it overwrites the cache. Pieces take turns last first.
   template <class G>
   void backward(const Params& p, [[maybe_unused]] Bytes bytes, Cache& c, const Mat<Scalar>& dlogits, State& dstate,
                 G& g, Turn turn = {}) const {

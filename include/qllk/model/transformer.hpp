@@ -244,7 +244,7 @@ class QLLKTransformer {
   }
 
   /// Adds to g, Grads or DeferredGrads; turns dstate from the gradient of the final state into that of the initial one.
-  /// Pieces take turns last first.
+  /// Once for each forward, as it overwrites the cache. Pieces take turns last first.
   template <class G>
   void backward(const Params& p, Bytes bytes, Cache& c, const Mat<Scalar>& dlogits, State& dstate, G& g,
                 Turn turn = {}) const {

@@ -44,7 +44,7 @@ class Block {
   using State = typename Mixer::State;
 
   struct Cache {
-    Mat<Scalar> mixer_in, middle, mlp_in, dmlp, dmixer;
+    Mat<Scalar> mixer_in, middle, mlp_in, dmlp, dmixer;  // middle: after backward its gradient
     typename LayerNorm<Scalar>::Cache mixer_norm, mlp_norm;
     typename Mixer::Cache mixer;
     typename Mlp<Scalar>::Cache mlp;
@@ -79,7 +79,7 @@ class Block {
     add<Scalar>(y, c.middle);
   }
 
-  /// Adds to g, overwrites dx; dstate as the mixer does. x is the x of forward. dx must not alias x or dy.
+  /// Adds to g, overwrites dx; dstate as the mixer does. Once for each forward. x is the x of forward. dx must not alias x or dy.
   /// A g of ProductSum refers to the cache.
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,

@@ -152,13 +152,14 @@ class LatentKernel {
     if (config_.project) linear_.forward(p.out_proj, cache.gated, cache.linear, y);
   }
 
-  /// Adds to g, overwrites dx; turns dstate from the gradient of the final state into that of the initial one, and what cache
-  /// holds into its gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of ProductSum
+  /// Adds to g, overwrites dx; turns dstate from the gradient of the final state into that of the initial one, and much of
+  /// cache into gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of ProductSum
   /// refers to x, dy and cache.
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& cache, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {
     QLLK_ASSERT(dy.rows() == config_.dim && dy.cols() == x.cols() && dx.rows() == x.rows() && dx.cols() == x.cols());
+    QLLK_ASSERT(cache.q.cols() == x.cols() && cache.gate.cols() == x.cols() && cache.u.cols() == x.cols());
     if (config_.project) {
       cache.dgated.resize(config_.dim, x.cols());
       linear_.backward(p.out_proj, cache.gated, cache.linear, dy, g.out_proj, cache.dgated);

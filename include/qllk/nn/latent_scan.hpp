@@ -88,12 +88,14 @@ class LatentScan {
     }
   }
 
-  /// Overwrites dq, dk and dv, which may be q, k and v, and ddecay (the gradient of logit(a), where there is decay); turns
+  /// Overwrites dq, dk and dv, which may be q, k and v (each its own), and ddecay (the gradient of logit(a), where there is decay); turns
   /// dstate from that of the final state into that of the initial one.
   void backward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Cache& cache, MatIn<Scalar> dy,
                 State& dstate, MatOut<Scalar> dq, MatOut<Scalar> dk, MatOut<Scalar> dv, MatOut<Scalar> ddecay) const {
     const Index sequences = dstate.sequences(), length = sequences > 0 ? q.cols() / sequences : 0;
     QLLK_ASSERT(dy.cols() == q.cols() && ddecay.size() == decay.size());
+    QLLK_ASSERT(dq.cols() == q.cols() && dk.cols() == q.cols() && dv.cols() == q.cols());
+    QLLK_ASSERT(head_dim_ > 1 || cache.kept.cols() == q.cols());
     if (head_dim_ == 1) {
       for (Index s = 0; s < sequences; ++s)
         scan_backward(q, k, v, decay, s * length, length, cache.kept, dy, column(dstate.memory, s), dq, dk, dv, ddecay);
