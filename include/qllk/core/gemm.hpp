@@ -106,16 +106,13 @@ template <Real Scalar, int R, int Cols, bool b_transposed, bool far = false>
 template <Real Scalar, int R, int Cols, bool b_transposed>
 void gemm_rows(Index rows, const GemmPart<Scalar>& part, const Scalar* a, Scalar* c, const Scalar* start) {
   constexpr Index kPacket = GemmTile<Scalar>::kPacket;
+  constexpr bool largest = R == GemmTile<Scalar>::kRows && Cols == GemmTile<Scalar>::kCols;  // others hardly matter
   const Index a_stride = part.packed ? R * kPacket : part.a_stride;
   for (; rows >= R * kPacket; rows -= R * kPacket) {
-    if constexpr (R == GemmTile<Scalar>::kRows && Cols == GemmTile<Scalar>::kCols) {
-      if (part.far)
-        gemm_tile<Scalar, R, Cols, b_transposed, true>(part, a, a_stride, c, start);
-      else
-        gemm_tile<Scalar, R, Cols, b_transposed>(part, a, a_stride, c, start);
-    } else {
+    if (largest && part.far)
+      gemm_tile<Scalar, R, Cols, b_transposed, largest>(part, a, a_stride, c, start);
+    else
       gemm_tile<Scalar, R, Cols, b_transposed>(part, a, a_stride, c, start);
-    }
     a += R * kPacket * (part.packed ? part.depth : 1);
     c += R * kPacket;
     start += R * kPacket;

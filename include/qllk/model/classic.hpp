@@ -55,8 +55,8 @@ class ClassicLayer {
     typename nn::LatentKernel<Scalar>::Cache kernel;
     typename nn::LayerNorm<Scalar>::Cache norm_a, norm_b;
     typename nn::Linear<Scalar>::Cache linear;
-    Mat<Scalar> sum, normal, slope, hidden,
-        narrowed;  // a, LN_a(a), gelu', gelu, what LN_b sees; a and that then gradients
+    Mat<Scalar> sum, narrowed;          // a, what LN_b sees; after backward their gradients
+    Mat<Scalar> normal, slope, hidden;  // LN_a(a), gelu', gelu
     Mat<Scalar> dhidden;
   };
 
@@ -89,7 +89,8 @@ class ClassicLayer {
     norm_.forward(p.norm_b, c.narrowed, c.norm_b, y);
   }
 
-  /// Adds to g, overwrites dx; dstate as in LatentKernel. Once for each forward. dx must not alias x or dy. A g of ProductSum refers to x and cache.
+  /// Adds to g, overwrites dx; dstate as in LatentKernel. Once for each forward. dx must not alias x or dy. A g of ProductSum
+  /// refers to x and cache.
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {

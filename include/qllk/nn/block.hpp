@@ -79,8 +79,8 @@ class Block {
     add<Scalar>(y, c.middle);
   }
 
-  /// Adds to g, overwrites dx; dstate as the mixer does. Once for each forward. x is the x of forward. dx must not alias x or dy.
-  /// A g of ProductSum refers to the cache.
+  /// Adds to g, overwrites dx; dstate as the mixer does. Once for each forward. x is the x of forward. dx must not alias x or
+  /// dy. A g of ProductSum refers to the cache.
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <stdexcept>
 #include <string>
-#include <utility>
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"

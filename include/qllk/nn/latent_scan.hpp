@@ -88,8 +88,8 @@ class LatentScan {
     }
   }
 
-  /// Overwrites dq, dk and dv, which may be q, k and v (each its own), and ddecay (the gradient of logit(a), where there is decay); turns
-  /// dstate from that of the final state into that of the initial one.
+  /// Overwrites dq, dk and dv, which may be q, k and v (each its own), and ddecay (the gradient of logit(a), where there is
+  /// decay); turns dstate from that of the final state into that of the initial one.
   void backward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Cache& cache, MatIn<Scalar> dy,
                 State& dstate, MatOut<Scalar> dq, MatOut<Scalar> dk, MatOut<Scalar> dv, MatOut<Scalar> ddecay) const {
     const Index sequences = dstate.sequences(), length = sequences > 0 ? q.cols() / sequences : 0;
