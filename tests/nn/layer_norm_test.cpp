@@ -93,6 +93,27 @@ TEST(LayerNorm, WorksInPlace) {
   EXPECT_EQ(g.bias, g_in_place.bias);
 }
 
+TEST(LayerNorm, AddsAnotherGradientOfItsInput) {
+  Random random(5);
+  const LayerNorm<double> norm({.dim = 7});
+  const auto p = generic(norm, random);
+  const auto x = random_matrix<double>(7, 5, random), dy = random_matrix<double>(7, 5, random);
+  const auto other = random_matrix<double>(7, 5, random);
+  LayerNorm<double>::Cache cache;
+  auto g = norm.zeros(), g_sum = norm.zeros();
+  Mat<double> y(7, 5), dx(7, 5), sum(7, 5), over_x = x, over_other = other;
+  norm.forward(p, x, cache, y);
+  norm.backward(p, x, cache, dy, g, dx);
+  norm.backward_add(p, x, cache, dy, other, g_sum, sum);
+  EXPECT_LT(testing::relative_error(sum, (dx + other).eval(), 1e-3), 1e-15);
+  EXPECT_EQ(g.weight, g_sum.weight);
+  EXPECT_EQ(g.bias, g_sum.bias);
+  norm.backward_add(p, over_x, cache, dy, other, g_sum, over_x);
+  norm.backward_add(p, x, cache, dy, over_other, g_sum, over_other);
+  EXPECT_EQ(sum, over_x);
+  EXPECT_EQ(sum, over_other);
+}
+
 TEST(LayerNorm, RefusesBadSettings) {
   EXPECT_THROW(LayerNorm<float>({.dim = 0}), std::invalid_argument);
   EXPECT_THROW(LayerNorm<float>({.dim = 4, .epsilon = 0}), std::invalid_argument);

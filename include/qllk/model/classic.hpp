@@ -10,6 +10,7 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
+#include "qllk/core/scratch.hpp"
 #include "qllk/core/turns.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/nn/byte_embedding.hpp"
@@ -55,9 +56,9 @@ class ClassicLayer {
     typename nn::LatentKernel<Scalar>::Cache kernel;
     typename nn::LayerNorm<Scalar>::Cache norm_a, norm_b;
     typename nn::Linear<Scalar>::Cache linear;
-    Mat<Scalar> sum, narrowed;          // a, what LN_b sees; after backward their gradients
-    Mat<Scalar> normal, slope, hidden;  // LN_a(a), gelu', gelu
-    Mat<Scalar> dhidden;
+    Mat<Scalar> sum, narrowed;   // a, what LN_b sees; after backward their gradients
+    Mat<Scalar> slope;           // gelu'; after backward the gradient of what gelu saw
+    Mat<Scalar> normal, hidden;  // LN_a(a), gelu
   };
 
   explicit ClassicLayer(Index dim)
@@ -94,11 +95,11 @@ class ClassicLayer {
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {
-    c.dhidden.resize(2 * x.rows(), x.cols());
+    auto dhidden = scratch<ClassicLayer, Scalar>(2 * x.rows(), x.cols());
     norm_.backward(p.norm_b, c.narrowed, c.norm_b, dy, g.norm_b, c.narrowed);  // a gradient in the place of its value
-    down_.backward(p.down, c.hidden, c.linear, c.narrowed, g.down, c.dhidden);
-    values(c.dhidden) *= values(c.slope);
-    up_.backward(p.up, c.normal, c.linear, c.dhidden, g.up, dx);
+    down_.backward(p.down, c.hidden, c.linear, c.narrowed, g.down, dhidden);
+    values(c.slope) *= values(dhidden);
+    up_.backward(p.up, c.normal, c.linear, c.slope, g.up, dx);
     norm_.backward(p.norm_a, c.sum, c.norm_a, dx, g.norm_a, c.sum);
     kernel_.backward(p.kernel, x, c.kernel, c.sum, dstate, g.kernel, dx);
     add<Scalar>(dx, c.sum);

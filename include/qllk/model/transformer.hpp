@@ -9,6 +9,7 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
+#include "qllk/core/scratch.hpp"
 #include "qllk/core/turns.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/nn/block.hpp"
@@ -124,13 +125,14 @@ class QLLKTransformer {
     typename nn::ByteEmbedding<Scalar>::Cache embedding;
     typename nn::FeatureHashing<Scalar>::Cache hashing;
     std::vector<typename Block::Cache> encoder, blocks, decoder;
-    std::vector<Mat<Scalar>> encoded, hidden, decoded;  // input of each block, and the output of the last
+    // input of each block, and the output of the last; after backward their gradients
+    std::vector<Mat<Scalar>> encoded, hidden, decoded;
     typename nn::Patching<Scalar>::Cache patching;
     typename nn::LayerNorm<Scalar>::Cache patch_norm, norm;
     typename nn::Linear<Scalar>::Cache linear;
     typename nn::Dropout<Scalar>::Cache dropout;
     Mat<Scalar> patch_normal, slots, normal;
-    Mat<Scalar> dlocal, dlocal_in, dpatch, dpatch_in, dslots;
+    Mat<Scalar> dslots;
   };
 
   /// Throws std::invalid_argument when the configuration makes no sense.
@@ -249,28 +251,28 @@ class QLLKTransformer {
   void backward(const Params& p, Bytes bytes, Cache& c, const Mat<Scalar>& dlogits, State& dstate, G& g,
                 Turn turn = {}) const {
     QLLK_ASSERT(dlogits.cols() == std::ssize(bytes));
-    for (auto* part : {&c.dlocal, &c.dlocal_in}) part->resize(config_.dim_local, dlogits.cols());
     const Index patches = c.plan.patches() * dstate.sequences();
-    for (auto* part : {&c.dpatch, &c.dpatch_in}) part->resize(config_.dim, patches);
-    head_.backward(p.head, c.normal, c.linear, dlogits, g.head, c.dlocal);
-    norm_.backward(p.norm, c.decoded.back(), c.norm, c.dlocal, g.norm, c.dlocal);
-    run_back(local_, first_decoder(), p.decoder, c.decoded, c.decoder, dstate.decoder, g.decoder, c.dlocal, c.dlocal_in,
-             turn);
+    auto dnormal = scratch<QLLKTransformer, Scalar>(config_.dim_local, dlogits.cols());
+    head_.backward(p.head, c.normal, c.linear, dlogits, g.head, dnormal);
+    norm_.backward(p.norm, c.decoded.back(), c.norm, dnormal, g.norm, c.decoded.back());
+    run_back(local_, first_decoder(), p.decoder, c.decoded, c.decoder, dstate.decoder, g.decoder, turn);
 
-    turn(kUnpatching, [&] { nn::spread_backward<Scalar>(c.plan, c.dlocal, dstate.slots, c.dslots); });
+    turn(kUnpatching, [&] { nn::spread_backward<Scalar>(c.plan, c.decoded[0], dstate.slots, c.dslots); });
     if (patches > 0) {
-      unpatching_.backward(p.unpatching, c.patch_normal, c.linear, c.dslots, g.unpatching, c.dpatch);
-      patch_norm_.backward(p.patch_norm, c.hidden.back(), c.patch_norm, c.dpatch, g.patch_norm, c.dpatch);
+      auto dpatch = scratch<QLLKTransformer, Scalar>(config_.dim, patches);
+      unpatching_.backward(p.unpatching, c.patch_normal, c.linear, c.dslots, g.unpatching, dpatch);
+      patch_norm_.backward(p.patch_norm, c.hidden.back(), c.patch_norm, dpatch, g.patch_norm, c.hidden.back());
     }
-    run_back(block_, first_block(), p.blocks, c.hidden, c.blocks, dstate.blocks, g.blocks, c.dpatch, c.dpatch_in, turn,
-             patches > 0);
-    turn(kPatching,
-         [&] { patching_.backward(p.patching, c.plan, c.patching, c.dpatch, dstate.columns, g.patching, c.dlocal); });
+    run_back(block_, first_block(), p.blocks, c.hidden, c.blocks, dstate.blocks, g.blocks, turn, patches > 0);
+    std::swap(c.encoded.back(), c.decoded[0]);  // what unpatching added to has the gradient of the sum
+    turn(kPatching, [&] {
+      patching_.backward(p.patching, c.plan, c.patching, c.hidden[0], dstate.columns, g.patching, c.encoded.back());
+    });
 
-    run_back(local_, kBlocks, p.encoder, c.encoded, c.encoder, dstate.encoder, g.encoder, c.dlocal, c.dlocal_in, turn);
-    nn::Dropout<Scalar>::backward(c.dropout, c.dlocal);
-    hashing_.backward(p.hashing, c.hashing, c.dlocal, g.hashing);
-    embedding_.backward(p.embedding, bytes, c.embedding, c.dlocal, g.embedding);
+    run_back(local_, kBlocks, p.encoder, c.encoded, c.encoder, dstate.encoder, g.encoder, turn);
+    nn::Dropout<Scalar>::backward(c.dropout, c.encoded[0]);
+    hashing_.backward(p.hashing, c.hashing, c.encoded[0], g.hashing);
+    embedding_.backward(p.embedding, bytes, c.embedding, c.encoded[0], g.embedding);
   }
 
  private:
@@ -320,16 +322,13 @@ class QLLKTransformer {
       });
   }
 
-  /// The gradient of the last output comes and that of the first input leaves in d.
-  [[gnu::noinline]] static void run_back(const Block& block, Index stage, const auto& params, const auto& columns,
-                                         auto& caches, auto& dstates, auto& grads, Mat<Scalar>& d, Mat<Scalar>& spare,
-                                         const Turn& turn, bool any = true) {
-    for (std::size_t i = params.size(); i-- > 0;) {
+  /// The gradient of the last output takes its place before, those of all inputs after.
+  [[gnu::noinline]] static void run_back(const Block& block, Index stage, const auto& params, auto& columns,
+                                         auto& caches, auto& dstates, auto& grads, const Turn& turn, bool any = true) {
+    for (std::size_t i = params.size(); i-- > 0;)
       turn(stage + static_cast<Index>(i), [&] {
-        if (any) block.backward(params[i], columns[i], caches[i], d, dstates[i], grads[i], spare);
+        if (any) block.backward(params[i], columns[i], caches[i], columns[i + 1], dstates[i], grads[i], columns[i]);
       });
-      std::swap(d, spare);
-    }
   }
 
   Config config_;

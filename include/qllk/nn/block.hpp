@@ -3,6 +3,7 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
+#include "qllk/core/scratch.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/nn/dropout.hpp"
 #include "qllk/nn/layer_norm.hpp"
@@ -44,7 +45,8 @@ class Block {
   using State = typename Mixer::State;
 
   struct Cache {
-    Mat<Scalar> mixer_in, middle, mlp_in, dmlp, dmixer;  // middle: after backward its gradient
+    Mat<Scalar> mixer_in, middle, mlp_in;  // middle: after backward its gradient
+    Mat<Scalar> dmixer, dmlp;              // gradients of what was dropped, if anything was
     typename LayerNorm<Scalar>::Cache mixer_norm, mlp_norm;
     typename Mixer::Cache mixer;
     typename Mlp<Scalar>::Cache mlp;
@@ -79,24 +81,18 @@ class Block {
     add<Scalar>(y, c.middle);
   }
 
-  /// Adds to g, overwrites dx; dstate as the mixer does. Once for each forward. x is the x of forward. dx must not alias x or
-  /// dy. A g of ProductSum refers to the cache.
+  /// Adds to g, overwrites dx, which may be x; dstate as the mixer does. Once for each forward. x is the x of forward. dx must
+  /// not alias dy. A g of ProductSum refers to dy and the cache.
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {
-    c.dmlp = dy;
-    Dropout<Scalar>::backward(c.mlp_drop, c.dmlp);
-    mlp_.backward(p.mlp, c.mlp_in, c.mlp, c.dmlp, g.mlp, dx);
-    norm_.backward(p.mlp_norm, c.middle, c.mlp_norm, dx, g.mlp_norm, c.middle);  // its gradient in its place
-    add<Scalar>(c.middle, dy);
-    const bool dropped = !c.mixer_drop.kept.empty();
-    if (dropped) {
-      c.dmixer = c.middle;
-      Dropout<Scalar>::backward(c.mixer_drop, c.dmixer);
-    }
-    mixer_.backward(p.mixer, c.mixer_in, c.mixer, dropped ? c.dmixer : c.middle, dstate, g.mixer, dx);
-    norm_.backward(p.mixer_norm, x, c.mixer_norm, dx, g.mixer_norm, dx);
-    add<Scalar>(dx, c.middle);
+    auto din = scratch<Block, Scalar>(x.rows(), x.cols());  // of mlp_in, then of mixer_in
+    const auto dmlp = Dropout<Scalar>::backward(c.mlp_drop, dy, c.dmlp);
+    mlp_.backward(p.mlp, c.mlp_in, c.mlp, dmlp, g.mlp, din);
+    norm_.backward_add(p.mlp_norm, c.middle, c.mlp_norm, din, dy, g.mlp_norm, c.middle);  // its gradient in its place
+    const auto dmixer = Dropout<Scalar>::backward(c.mixer_drop, c.middle, c.dmixer);
+    mixer_.backward(p.mixer, c.mixer_in, c.mixer, dmixer, dstate, g.mixer, din);
+    norm_.backward_add(p.mixer_norm, x, c.mixer_norm, din, c.middle, g.mixer_norm, dx);
   }
 
  private:

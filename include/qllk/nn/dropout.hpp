@@ -44,6 +44,14 @@ class Dropout {
     backward(cache, x);
   }
 
+  /// Returns dx: dy itself if nothing was dropped, else `dropped`, which is overwritten.
+  static Eigen::Ref<const Mat<Scalar>> backward(const Cache& cache, MatIn<Scalar> dy, Mat<Scalar>& dropped) {
+    if (cache.kept.empty()) return dy;
+    dropped = dy;
+    backward(cache, dropped);
+    return dropped;
+  }
+
   [[gnu::noinline]] static void backward(const Cache& cache, MatOut<Scalar> dx) {
     if (cache.kept.empty()) return;
     const std::uint8_t* kept = cache.kept.data();

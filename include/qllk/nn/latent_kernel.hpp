@@ -8,6 +8,7 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
+#include "qllk/core/scratch.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/nn/latent_scan.hpp"
 #include "qllk/nn/layer_norm.hpp"
@@ -70,11 +71,10 @@ class LatentKernel {
 
   struct Cache {
     Mat<Scalar> q, k, v, gate;  // gate after the sigmoid; after backward the products' gradients
-    Mat<Scalar> decay;          // [heads, n] after the sigmoid, or empty
+    Mat<Scalar> decay;          // [heads, n] after the sigmoid, or empty; after backward the gradient of what that saw
     Mat<Scalar> u;              // what the memory answered; after backward its gradient
     Mat<Scalar> normal;         // norm(u), where there is a norm; likewise
     Mat<Scalar> gated;          // what W_o sees
-    Mat<Scalar> dgated, ddecay;
     typename LatentScan<Scalar>::Cache scan;
     typename LayerNorm<Scalar>::Cache norm;
     typename Linear<Scalar>::Cache linear;
@@ -160,25 +160,24 @@ class LatentKernel {
     QLLK_ASSERT(dy.rows() == config_.dim && dy.cols() == x.cols() && dx.rows() == x.rows() && dx.cols() == x.cols());
     QLLK_ASSERT(cache.q.cols() == x.cols() && cache.gate.cols() == x.cols() && cache.u.cols() == x.cols());
     if (config_.project) {
-      cache.dgated.resize(config_.dim, x.cols());
-      linear_.backward(p.out_proj, cache.gated, cache.linear, dy, g.out_proj, cache.dgated);
-      gate_backward(cache.dgated, cache);
+      auto dgated = scratch<LatentKernel, Scalar>(config_.dim, x.cols());
+      linear_.backward(p.out_proj, cache.gated, cache.linear, dy, g.out_proj, dgated);
+      gate_backward(dgated, cache);
     } else {
       gate_backward(dy, cache);
     }
     linear_.backward(p.gate, x, cache.linear, cache.gate, g.gate, dx);
     if (config_.normalise) norm_.backward(p.norm, cache.u, cache.norm, cache.normal, g.norm, cache.u);
-    cache.ddecay.resize(cache.decay.rows(), cache.decay.cols());
     scan_.backward(cache.q, cache.k, cache.v, cache.decay, cache.scan, cache.u, dstate, cache.q, cache.k, cache.v,
-                   cache.ddecay);
+                   cache.decay);
     linear_.backward_add(p.q_proj, x, cache.q, g.q_proj, dx);
     linear_.backward_add(p.k_proj, x, cache.k, g.k_proj, dx);
     linear_.backward_add(p.v_proj, x, cache.v, g.v_proj, dx);
     if (config_.decay != Decay::none)
-      for (Index t = 0; t < x.cols(); ++t) values(g.decay_bias) += column(cache.ddecay, t);
+      for (Index t = 0; t < x.cols(); ++t) values(g.decay_bias) += column(cache.decay, t);
     if (config_.decay == Decay::data_dependent) {
-      add_product(g.decay_weight, cache.ddecay, x);
-      gemm_add(p.decay_weight.transpose(), cache.ddecay, dx);
+      add_product(g.decay_weight, cache.decay, x);
+      gemm_add(p.decay_weight.transpose(), cache.decay, dx);
     }
   }
 

@@ -88,8 +88,8 @@ class LatentScan {
     }
   }
 
-  /// Overwrites dq, dk and dv, which may be q, k and v (each its own), and ddecay (the gradient of logit(a), where there is
-  /// decay); turns dstate from that of the final state into that of the initial one.
+  /// Overwrites dq, dk, dv and, where there is decay, ddecay (the gradient of logit(a)), which may be q, k, v and decay (each its
+  /// own); turns dstate from that of the final state into that of the initial one.
   void backward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Cache& cache, MatIn<Scalar> dy,
                 State& dstate, MatOut<Scalar> dq, MatOut<Scalar> dk, MatOut<Scalar> dv, MatOut<Scalar> ddecay) const {
     const Index sequences = dstate.sequences(), length = sequences > 0 ? q.cols() / sequences : 0;
@@ -132,7 +132,7 @@ class LatentScan {
                             Index length, const Mat<Scalar>& kept, MatIn<Scalar> dy, Values<Scalar> dmemory,
                             MatOut<Scalar> dq, MatOut<Scalar> dk, MatOut<Scalar> dv, MatOut<Scalar> ddecay) {
     constexpr Index kTile = 128, kAhead = 2, kLine = 64 / Index{sizeof(Scalar)};
-    alignas(64) Scalar buffer[kTile];  // of dv, which takes the place of what dk needs
+    alignas(64) Scalar buffer[kTile], logits[kTile];  // of dv and ddecay, which take the place of what others need
     for (Index t = begin + length; t-- > begin;)
       for (Index at = 0; at < dmemory.size(); at += kTile) {
         const Index size = std::min(kTile, dmemory.size() - at);
@@ -155,10 +155,12 @@ class LatentScan {
         } else {
           const auto a = part(decay);
           part(dq) = dyt * (kt * vt + a * (before - kt * vt));
-          part(ddecay) = ds * (before - kt * vt) * a * (Scalar(1) - a);
+          auto dlogit = values(logits, size);
+          dlogit = ds * (before - kt * vt) * a * (Scalar(1) - a);
           dvt = ds * (Scalar(1) - a) * kt;
           part(dk) = ds * (Scalar(1) - a) * vt;
           ds *= a;
+          part(ddecay) = dlogit;
         }
         part(dv) = dvt;
       }

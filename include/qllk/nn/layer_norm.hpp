@@ -1,6 +1,7 @@
 // Layer normalisation.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 #include <string>
@@ -46,7 +47,7 @@ class LayerNorm {
   };
 
   /// Throws std::invalid_argument unless dim and epsilon are positive.
-  explicit LayerNorm(Config config) : config_(config) {
+  explicit LayerNorm(Config config) : config_(config), zeros_(Vec<Scalar>::Zero(std::max<Index>(config.dim, 0))) {
     if (config.dim <= 0 || !(config.epsilon > 0))
       throw std::invalid_argument("LayerNorm: dim is " + std::to_string(config.dim) + " and epsilon " +
                                   std::to_string(config.epsilon) + ", expected both > 0");
@@ -75,8 +76,21 @@ class LayerNorm {
   }
 
   /// Adds to g, overwrites dx, which may be dy or x. x is the x of forward.
-  [[gnu::noinline]] void backward(const Params& p, MatIn<Scalar> x, const Cache& cache, MatIn<Scalar> dy, Grads& g,
-                                  MatOut<Scalar> dx) const {
+  void backward(const Params& p, MatIn<Scalar> x, const Cache& cache, MatIn<Scalar> dy, Grads& g,
+                MatOut<Scalar> dx) const {
+    backward_from(zeros_.data(), 0, p, x, cache, dy, g, dx);
+  }
+
+  /// As backward, plus `other`, a gradient that reaches x on another way: dx = other + …, and may be `other` too.
+  void backward_add(const Params& p, MatIn<Scalar> x, const Cache& cache, MatIn<Scalar> dy, MatIn<Scalar> other,
+                    Grads& g, MatOut<Scalar> dx) const {
+    QLLK_ASSERT(other.rows() == config_.dim && other.cols() == x.cols());
+    backward_from(other.data(), other.outerStride(), p, x, cache, dy, g, dx);
+  }
+
+ private:
+  [[gnu::noinline]] void backward_from(const Scalar* other, Index stride, const Params& p, MatIn<Scalar> x,
+                                       const Cache& cache, MatIn<Scalar> dy, Grads& g, MatOut<Scalar> dx) const {
     QLLK_ASSERT(dy.rows() == config_.dim && dx.rows() == config_.dim && dy.cols() == x.cols() && dx.cols() == x.cols());
     const Scalar scale = Scalar(1) / static_cast<Scalar>(config_.dim);
     for (Index t = 0; t < x.cols(); ++t) {
@@ -87,12 +101,12 @@ class LayerNorm {
       const Scalar mean_dn = (d * normal).sum() * scale;
       values(g.weight) += column(dy, t) * normal;
       values(g.bias) += column(dy, t);
-      column(dx, t) = (d - mean_d - normal * mean_dn) * deviation;
+      column(dx, t) = values(other + t * stride, config_.dim) + (d - mean_d - normal * mean_dn) * deviation;
     }
   }
 
- private:
   Config config_;
+  Vec<Scalar> zeros_;
 };
 
 }  // namespace qllk::nn

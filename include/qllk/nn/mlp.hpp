@@ -9,6 +9,7 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
+#include "qllk/core/scratch.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/nn/linear.hpp"
 
@@ -41,7 +42,7 @@ void gelu(MatOut<Scalar> x, MatOut<Scalar> y) {
 ///   backward   through both Linear and gelu'
 ///
 /// Shapes   x, y, dy, dx: [dim, n]; the hidden layer is [hidden, n]
-/// Cost     4·dim·hidden·n FLOP forward, twice that backward; keeps 2·hidden·n scalars
+/// Cost     4·dim·hidden·n FLOP forward, twice that backward; keeps 2·hidden·n scalars, and half of that once a thread
 template <Real Scalar>
 class Mlp {
  public:
@@ -66,9 +67,8 @@ class Mlp {
   using Grads = Params;
 
   struct Cache {
-    Mat<Scalar> slope;   // [hidden, n], gelu'
+    Mat<Scalar> slope;   // [hidden, n], gelu'; after backward the gradient of what gelu saw
     Mat<Scalar> hidden;  // [hidden, n], gelu
-    Mat<Scalar> dhidden;
     typename Linear<Scalar>::Cache linear;
   };
 
@@ -95,14 +95,15 @@ class Mlp {
     down_.forward(p.down, cache.hidden, cache.linear, y);
   }
 
-  /// Adds to g, overwrites dx. x is the x of forward. dx must not alias x or dy. A g of ProductSum refers to x, dy and cache.
+  /// Adds to g, overwrites dx. Once for each forward. x is the x of forward. dx must not alias x or dy. A g of ProductSum refers
+  /// to x, dy and cache.
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& cache, MatIn<Scalar> dy, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {
-    cache.dhidden.resize(config_.hidden, x.cols());
-    down_.backward(p.down, cache.hidden, cache.linear, dy, g.down, cache.dhidden);
-    values(cache.dhidden) *= values(cache.slope);
-    up_.backward(p.up, x, cache.linear, cache.dhidden, g.up, dx);
+    auto dhidden = scratch<Mlp, Scalar>(config_.hidden, x.cols());
+    down_.backward(p.down, cache.hidden, cache.linear, dy, g.down, dhidden);
+    values(cache.slope) *= values(dhidden);
+    up_.backward(p.up, x, cache.linear, cache.slope, g.up, dx);
   }
 
  private:

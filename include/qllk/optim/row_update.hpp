@@ -60,11 +60,22 @@ class RowUpdate {
     std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.key < b.key; });
     total.resize(table.rows());
     auto sum = values(total);
+    const auto fetch = [](const auto& column) {
+      for (Index i = 0; i < column.size(); i += kLine) __builtin_prefetch(column.data() + i);
+    };
     for (auto at = found.begin(); at != found.end();) {
       const auto row = static_cast<Index>(at->key >> 32);
       sum.setZero();
-      for (; at != found.end() && static_cast<Index>(at->key >> 32) == row; ++at)
+      for (; at != found.end() && static_cast<Index>(at->key >> 32) == row; ++at) {
+        if (found.end() - at > kAhead) {
+          const Occurrence& next = at[kAhead];
+          const auto later = static_cast<Index>(next.key >> 32);
+          fetch(values(next.gradient, table.rows()));
+          fetch(column(table, later));
+          fetch(column(moments, later));
+        }
         sum += at->sign * values(at->gradient, table.rows());
+      }
       Scalar& v = moments(0, row);
       Scalar& count = moments(1, row);
       count += 1;
@@ -75,6 +86,9 @@ class RowUpdate {
   }
 
  private:
+  static constexpr Index kAhead = 6;  // occurrences whose memory, which no processor foresees, is asked for
+  static constexpr Index kLine = 64 / Index{sizeof(Scalar)};
+
   struct Occurrence {
     std::uint64_t key;  // row, then order of occurrence: sums are added in a fixed order
     Scalar sign;
