@@ -28,11 +28,14 @@ class ProductSum {
   /// Adds `columns` columns of the sum, from column `begin` on, to out, whose columns follow each other without a gap;
   /// overwrites out when it is `fresh`, which it is no longer.
   void add_to(Scalar* out, Index begin, Index columns, bool& fresh) const {
-    for (const Term& term : terms_) {
+    for (std::size_t i = 0; i < terms_.size(); ++i) {
+      const Term& term = terms_[i];
+      detail::GemmLater<Scalar> later;
+      if (i + 1 < terms_.size()) later = {terms_[i + 1].dy, terms_[i + 1].x + begin};
       const detail::GemmStart<Scalar> start =
           fresh ? detail::gemm_zeros<Scalar>(rows_) : detail::GemmStart<Scalar>{out, rows_};
       detail::gemm<Scalar, false, true>(rows_, columns, term.positions, term.dy, term.dy_stride, term.x + begin,
-                                        term.x_stride, out, rows_, Scalar(1), start);
+                                        term.x_stride, out, rows_, Scalar(1), start, later);
       fresh = false;
     }
   }
