@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -118,7 +119,7 @@ class Int8Matrix {
     thread_local std::vector<std::int32_t> fours;
     fours.resize(static_cast<std::size_t>((cols_ + 3) / 4));
     for (Index t = 0; t < x.cols(); ++t) {
-      const float largest = cols_ > 0 ? x.col(t).cwiseAbs().maxCoeff<Eigen::PropagateNaN>() : 0.0f;
+      const float largest = largest_magnitude(x.col(t).data());
       if (!std::isfinite(largest)) {
         y.col(t).setConstant(std::numeric_limits<float>::quiet_NaN());
         continue;
@@ -144,6 +145,13 @@ class Int8Matrix {
     return begin * fours + four * together + block - begin;
   }
 
+  /// max|x|, or NaN where there is one: without its sign a float is in the order of its bits, infinity and NaN last.
+  float largest_magnitude(const float* x) const {
+    std::int32_t most = 0;
+    for (Index k = 0; k < cols_; ++k) most = std::max(most, std::bit_cast<std::int32_t>(x[k]) & 0x7FFFFFFF);
+    return std::bit_cast<float>(most);
+  }
+
   void round(const float* x, float scale, std::vector<std::int32_t>& fours) const {
     auto* const out = reinterpret_cast<std::uint8_t*>(fours.data());
     const Index cols = cols_;  // a member could change by what is written to out
@@ -156,6 +164,11 @@ class Int8Matrix {
   template <unsigned Count>
   Index blocks(Index row, const std::vector<std::int32_t>& x, float scale, const Vec<float>& bias, float* y) const {
     const std::int8_t* weights = values_.data() + place(row / kRows, 0) * kRows * 4;
+    for (Index r = row; r < row + kRows * Count; r += 16) {  // a line of each
+      __builtin_prefetch(bias.data() + r);
+      __builtin_prefetch(scales_.data() + r);
+      __builtin_prefetch(sums_.data() + r);
+    }
     Dot::Sums sums[Count];
     for (auto& sum : sums) sum = Dot::zero();
     for (const std::int32_t four : x)
