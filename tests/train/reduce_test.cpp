@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <vector>
 
 #include "qllk/core/random.hpp"
@@ -14,15 +15,24 @@ namespace qllk::train {
 namespace {
 
 template <class Model>
-Model small();
+std::vector<Model> small();
 template <>
-QLLKClassic<double> small() {
-  return QLLKClassic<double>({.dim = 12, .layers = 2, .patch = 4});
+std::vector<QLLKClassic<double>> small() {
+  return {QLLKClassic<double>({.dim = 12, .layers = 2, .patch = 4})};
 }
 template <>
-QLLKTransformer<double> small() {
-  return QLLKTransformer<double>(
-      {.dim_local = 12, .dim = 20, .patch = 4, .encoder = 1, .layers = 2, .decoder = 2, .orders = 3, .bits = 6});
+std::vector<QLLKTransformer<double>> small() {
+  std::vector<QLLKTransformer<double>> all;
+  for (const auto& [encoder, layers, decoder] : {std::array<Index, 3>{1, 2, 2}, {0, 1, 2}, {2, 1, 0}, {0, 0, 0}})
+    all.push_back(QLLKTransformer<double>({.dim_local = 12,
+                                           .dim = 20,
+                                           .patch = 4,
+                                           .encoder = encoder,
+                                           .layers = layers,
+                                           .decoder = decoder,
+                                           .orders = 3,
+                                           .bits = 6}));
+  return all;
 }
 
 template <class Model>
@@ -32,9 +42,8 @@ TYPED_TEST_SUITE(Reduce, Models);
 
 /// What the reducer makes of listed products must be what backward adds up by itself: it is not where a module overwrites
 /// something that a list refers to.
-TYPED_TEST(Reduce, DeferredGradientsOfManyShardsAreTheDenseOnes) {
-  using Model = TypeParam;
-  const Model model = small<Model>();
+template <class Model>
+void expect_dense(const Model& model, double dropout) {
   Random random(1);
   auto params = model.init(random);
   testing::disturb(params, 0.1, random);
@@ -49,12 +58,14 @@ TYPED_TEST(Reduce, DeferredGradientsOfManyShardsAreTheDenseOnes) {
   for (std::size_t i = 0; i < shards.size(); ++i) {
     Shard& shard = shards[i];
     shard.grads = zero_grads_like<typename Model::DeferredGrads>(params);
-    const Index sequences = 2, length = i == 0 ? 21 : 20;  // one with a patch that is not whole
+    const Index sequences = 2, length = i == 0 ? 21 : i == 1 ? 20 : 2;  // a patch that is not whole, whole ones, none
     std::vector<Byte> bytes(static_cast<std::size_t>(sequences * length));
     for (auto& byte : bytes) byte = static_cast<Byte>(random.below(20));
     const auto run = [&](auto& cache, auto& logits, auto& grads) {
       shard.state = model.initial_state(sequences);
       shard.dstate = model.initial_state(sequences);
+      if constexpr (requires { cache.noise; }) cache.noise = {dropout, dropout, Random(i)};
+      if (i == 2) model.forward(params, Bytes(bytes).first(2), shard.state, cache, logits);
       model.forward(params, bytes, shard.state, cache, logits);
       nn::softmax_cross_entropy<double>(bytes, logits, 1.0);
       model.backward(params, bytes, cache, logits, shard.dstate, grads);
@@ -81,6 +92,11 @@ TYPED_TEST(Reduce, DeferredGradientsOfManyShardsAreTheDenseOnes) {
 
   // all was taken: a second sum has nothing in it
   EXPECT_EQ(reducer.sum(shards, total, pool), 0);
+}
+
+TYPED_TEST(Reduce, DeferredGradientsOfManyShardsAreTheDenseOnes) {
+  for (const auto& model : small<TypeParam>())
+    for (const double dropout : {0.0, 0.3}) expect_dense(model, dropout);
 }
 
 }  // namespace

@@ -42,7 +42,7 @@ struct GemmPart {
   Index next;           // how many columns on B and C are needed next
   bool far;             // whether this A was not read before
   // A gradient's factors come from beyond the caches of this core. What is read after this part, from these addresses on, is
-  // asked for while this one is computed; null for nothing.
+  // asked for while this one is computed, as if it had no gaps and no end; null for nothing.
   const Scalar* a_later;
   const Scalar* b_later;
 };
@@ -50,7 +50,7 @@ struct GemmPart {
 /// C[R packets, Cols] = start + alpha · A B, all sums in registers. Each is taken in the order of k, whatever the tile's shape:
 /// a column of C does not depend on how many columns are computed with it. A `far` A comes from beyond the caches of this core.
 /// What differs from tile to tile is not in `part`: a processor waits where what was just written is read in larger pieces.
-/// `later` is where this tile goes on to ask for the next part, or -1.
+/// `later` is how many values of the next part were asked for by the tiles before, or -1 where there is none.
 template <Real Scalar, int R, int Cols, bool b_transposed, bool far = false>
 [[gnu::noinline]] void gemm_tile(const GemmPart<Scalar>& part, const Scalar* a, const Index a_stride, Scalar* const c,
                                  const Scalar* const start, const Index later) {
@@ -67,7 +67,7 @@ template <Real Scalar, int R, int Cols, bool b_transposed, bool far = false>
     for (int i = 0; i < R; ++i) sum[i][j] = pset1<Packet>(Scalar(0));
   // The next columns of B and C are too short for the processor to see a pattern in time. B's are asked for little by little:
   // all at once would be more than can be under way. With Bᵀ they lie beside those read now, a line for a value of k.
-  constexpr Index kLine = GemmTile<Scalar>::kLine, kLater = GemmTile<Scalar>::kLater * kLine;
+  constexpr Index kLine = GemmTile<Scalar>::kLine, kLaterValues = GemmTile<Scalar>::kLater * kLine;
   for (Index j = part.next; j < part.next + Cols; ++j)
     for (Index i = 0; i < R * kPacket; i += kLine) __builtin_prefetch(c + j * c_stride + i);
   const Index ahead = kLine * a_stride;
@@ -79,9 +79,9 @@ template <Real Scalar, int R, int Cols, bool b_transposed, bool far = false>
     if constexpr (b_transposed)
       if (later >= 0)
 #pragma GCC unroll 4
-        for (Index i = 0; i < kLater; i += kLine) {
-          __builtin_prefetch(part.a_later + later + k / kLine * kLater + i);
-          __builtin_prefetch(part.b_later + later + k / kLine * kLater + i);
+        for (Index i = 0; i < kLaterValues; i += kLine) {
+          __builtin_prefetch(part.a_later + later + k / kLine * kLaterValues + i);
+          __builtin_prefetch(part.b_later + later + k / kLine * kLaterValues + i);
         }
     const Index size = std::min(kLine, part.depth - k);
 #pragma GCC unroll 1

@@ -100,7 +100,7 @@ class Int8Matrix {
     for (Index r = 0; r < rows_; ++r) {
       const float largest = cols_ > 0 ? weights.row(r).cwiseAbs().maxCoeff() : 0.0f;
       scales_[r] = largest / 127;
-      if (largest == 0) continue;
+      if (largest < kSmallest) continue;
       for (Index k = 0; k < cols_; ++k) {
         const auto value = static_cast<std::int8_t>(std::lrint(weights(r, k) * (127 / largest)));
         values_[static_cast<std::size_t>((place(r / kRows, k / 4) * kRows + r % kRows) * 4 + k % 4)] = value;
@@ -124,7 +124,7 @@ class Int8Matrix {
         y.col(t).setConstant(std::numeric_limits<float>::quiet_NaN());
         continue;
       }
-      round(x.col(t).data(), largest > 0 ? 127 / largest : 0.0f, fours);
+      round(x.col(t).data(), largest < kSmallest ? 0.0f : 127 / largest, fours);
       for (Index row = 0; row < rows_;) {
         const Index left = rows_ - row;
         row += left > 3 * kRows ? blocks<4>(row, fours, largest / 127, bias, y.col(t).data())
@@ -136,7 +136,9 @@ class Int8Matrix {
  private:
   using Dot = detail::Int8Dot;
   static constexpr Index kRows = Dot::kRows;
-  static constexpr Index kAhead = 4096;  // bytes: weights come from afar, each once
+  static constexpr float kSmallest =
+      127 / std::numeric_limits<float>::max();  // less counts as 0: it has no finite scale
+  static constexpr Index kAhead = 4096;         // bytes: weights come from afar, each once
 
   /// Where 16 rows by four columns are, counted in such pieces.
   Index place(Index block, Index four) const {

@@ -5,12 +5,14 @@
 
 namespace qllk {
 
-/// A matrix of undefined values for a result that no other User of this thread lives beside. Layers that take turns with it find it
-/// in the caches, where one of their own each would have to come from memory. It keeps the largest size asked for.
+/// A matrix [rows, cols] of undefined values that holds until this thread calls scratch again for that User and Scalar: for a
+/// result that is used up at once, and that no ProductSum refers to. Layers that take turns with it find it in the caches,
+/// where one of their own each would have to come from memory. The memory stays with the thread.
 template <class User, Real Scalar>
 Eigen::Map<Mat<Scalar>> scratch(Index rows, Index cols) {
   thread_local Vec<Scalar> memory;
-  if (memory.size() < rows * cols) memory.resize(rows * cols);
+  // with room to spare: the pieces that threads get differ a little, and a later step should not allocate
+  if (memory.size() < rows * cols) memory.resize(rows * cols + rows * cols / 8);
   return {memory.data(), rows, cols};
 }
 

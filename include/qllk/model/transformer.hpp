@@ -5,6 +5,7 @@
 #include <cmath>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "qllk/core/parameters.hpp"
@@ -125,7 +126,7 @@ class QLLKTransformer {
     typename nn::ByteEmbedding<Scalar>::Cache embedding;
     typename nn::FeatureHashing<Scalar>::Cache hashing;
     std::vector<typename Block::Cache> encoder, blocks, decoder;
-    // input of each block, and the output of the last; after backward their gradients
+    // input of each block, and the output of the last; backward puts gradients in their places
     std::vector<Mat<Scalar>> encoded, hidden, decoded;
     typename nn::Patching<Scalar>::Cache patching;
     typename nn::LayerNorm<Scalar>::Cache patch_norm, norm;
@@ -264,7 +265,7 @@ class QLLKTransformer {
       patch_norm_.backward(p.patch_norm, c.hidden.back(), c.patch_norm, dpatch, g.patch_norm, c.hidden.back());
     }
     run_back(block_, first_block(), p.blocks, c.hidden, c.blocks, dstate.blocks, g.blocks, turn, patches > 0);
-    std::swap(c.encoded.back(), c.decoded[0]);  // what unpatching added to has the gradient of the sum
+    std::swap(c.encoded.back(), c.decoded[0]);  // both have the gradient of their sum; no list refers to it yet
     turn(kPatching, [&] {
       patching_.backward(p.patching, c.plan, c.patching, c.hidden[0], dstate.columns, g.patching, c.encoded.back());
     });
@@ -322,7 +323,7 @@ class QLLKTransformer {
       });
   }
 
-  /// The gradient of the last output takes its place before, those of all inputs after.
+  /// In columns' last place is the gradient of the last output; those of the inputs take all other places.
   [[gnu::noinline]] static void run_back(const Block& block, Index stage, const auto& params, auto& columns,
                                          auto& caches, auto& dstates, auto& grads, const Turn& turn, bool any = true) {
     for (std::size_t i = params.size(); i-- > 0;)

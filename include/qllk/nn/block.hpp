@@ -15,7 +15,8 @@ namespace qllk::nn {
 ///
 ///   m = x + drop( mixer( LN₁(x) ) ),   y = m + drop( mlp( LN₂(m) ) )
 ///
-/// Mixer: Config with `dim`, Params, State, Cache; forward(p, x, state, cache, y), backward(p, x, cache, dy, dstate, g, dx).
+/// Mixer: Config with `dim`, Params, State, Cache; forward(p, x, state, cache, y), backward(p, x, cache, dy, dstate, g, dx), which
+/// leaves dy as it is and whose g, where it is of ProductSum, refers to x, dy and cache only.
 /// Shapes: [dim, n]. Cost: the mixer's and the Mlp's. Source: Xiong et al. 2020, figure 1b.
 template <Real Scalar, class Mixer>
 class Block {

@@ -18,7 +18,7 @@ namespace qllk::nn {
 ///   backward   with d = w ⊙ dy:   dx = (d - mean(d) - x̂ · mean(d ⊙ x̂)) / √(var(x) + ε),   dw += Σ dy ⊙ x̂,   db += Σ dy
 ///
 /// Shapes   x, y, dy, dx: [dim, n]. The variance is the population's (divided by dim).
-/// Cost     about 8·dim·n FLOP forward, 14·dim·n backward; keeps two scalars a position
+/// Cost     about 8·dim·n FLOP forward, 15·dim·n backward; keeps two scalars a position
 /// Source   Ba, Kiros and Hinton 2016, eq. 3 and 4
 template <Real Scalar>
 class LayerNorm {
@@ -106,7 +106,7 @@ class LayerNorm {
   }
 
   Config config_;
-  Vec<Scalar> zeros_;
+  Vec<Scalar> zeros_;  // what backward adds
 };
 
 }  // namespace qllk::nn

@@ -47,7 +47,7 @@ struct StepReport {
 };
 
 /// Bytes of memory that a trainer holds; activations are all else that a step needs (0 where the C library
-/// does not tell).
+/// does not tell), without what threads already had.
 struct Memory {
   std::size_t parameters, gradients, optimizer, activations;
   std::size_t total() const { return parameters + gradients + optimizer + activations; }
