@@ -211,7 +211,7 @@ TEST(Compressor, RefusesAnotherModel) {
   const Classic larger({.dim = 8, .layers = 2, .patch = 4});
   EXPECT_REFUSED(refusal(larger, weights(larger, 1), file), "was made with another model");
   auto nearly = params;
-  float& weight = nearly.layers[0].up.weight(3, 3);
+  float& weight = nearly.layers[0].mlp.up.weight(3, 3);
   weight = std::nextafter(weight, 1.0f);
   EXPECT_REFUSED(refusal(model, nearly, file), "was made with another model");
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "qllk/core/random.hpp"
@@ -74,6 +75,15 @@ TEST(Int8Matrix, RowsAndColumnsOfZerosGiveTheBias) {
   EXPECT_EQ(y, bias);
   gemm(Int8Matrix(Mat<float>::Ones(20, 9)), Mat<float>::Zero(9, 1), y, bias);
   EXPECT_EQ(y, bias);
+}
+
+TEST(Int8Matrix, WhatIsTooSmallToHaveAScaleGivesTheBias) {
+  const Vec<float> bias = Vec<float>::LinSpaced(5, -1, 1);
+  for (const auto& [weight, value] : {std::pair{1e-37f, 1.0f}, {1.0f, 1e-37f}}) {
+    Mat<float> y(5, 2);
+    Int8Matrix(Mat<float>::Constant(5, 7, weight)).multiply(Mat<float>::Constant(7, 2, value), bias, y);
+    for (Index t = 0; t < 2; ++t) EXPECT_EQ(y.col(t), bias);
+  }
 }
 
 TEST(Int8Matrix, WhatIsNotFiniteStaysSo) {

@@ -10,7 +10,6 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
-#include "qllk/core/scratch.hpp"
 #include "qllk/core/turns.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/nn/byte_embedding.hpp"
@@ -36,15 +35,16 @@ class ClassicLayer {
   template <class Matrix>
   struct Tensors {
     typename nn::LatentKernel<Scalar>::template Tensors<Matrix> kernel;
-    typename nn::LayerNorm<Scalar>::Params norm_a, norm_b;
-    typename nn::Linear<Scalar>::template Tensors<Matrix> up, down;
+    typename nn::LayerNorm<Scalar>::Params norm_a;
+    typename nn::Mlp<Scalar>::template Tensors<Matrix> mlp;
+    typename nn::LayerNorm<Scalar>::Params norm_b;
 
     template <class Visit, class... T>
     static void fields(Visit&& visit, T&... t) {
       visit("0", t.kernel...);
       visit("1", t.norm_a...);
-      visit("2", t.up...);
-      visit("4", t.down...);
+      visit("2", t.mlp.up...);
+      visit("4", t.mlp.down...);
       visit("5", t.norm_b...);
     }
   };
@@ -55,38 +55,31 @@ class ClassicLayer {
   struct Cache {
     typename nn::LatentKernel<Scalar>::Cache kernel;
     typename nn::LayerNorm<Scalar>::Cache norm_a, norm_b;
-    typename nn::Linear<Scalar>::Cache linear;
-    Mat<Scalar> sum, narrowed;   // a, what LN_b sees; after backward their gradients
-    Mat<Scalar> slope;           // gelu'; after backward the gradient of what gelu saw
-    Mat<Scalar> normal, hidden;  // LN_a(a), gelu
+    typename nn::Mlp<Scalar>::Cache mlp;
+    Mat<Scalar> sum, narrowed;  // a, what LN_b sees; after backward their gradients
+    Mat<Scalar> normal;         // LN_a(a)
   };
 
-  explicit ClassicLayer(Index dim)
-      : kernel_({.dim = dim}), norm_({.dim = dim}), up_({dim, 2 * dim}), down_({2 * dim, dim}) {}
+  explicit ClassicLayer(Index dim) : kernel_({.dim = dim}), norm_({.dim = dim}), mlp_({dim, 2 * dim}) {}
 
   void reset(State& state, Index sequences) const { kernel_.reset(state, sequences); }
-  Params zeros() const { return {kernel_.zeros(), norm_.zeros(), norm_.zeros(), up_.zeros(), down_.zeros()}; }
+  Params zeros() const { return {kernel_.zeros(), norm_.zeros(), mlp_.zeros(), norm_.zeros()}; }
   Params init(Random& random) const {
     Params p;
     p.kernel = kernel_.init(random);
     p.norm_a = p.norm_b = norm_.init(random);
-    p.up = up_.init(random);
-    p.down = down_.init(random);
+    p.mlp = mlp_.init(random);
     return p;
   }
 
   /// Writes y, advances the state. x and y must not alias.
   template <class Matrix>
   void forward(const Tensors<Matrix>& p, MatIn<Scalar> x, State& state, Cache& c, MatOut<Scalar> y) const {
-    const Index dim = x.rows(), n = x.cols();
-    for (auto* part : {&c.sum, &c.normal, &c.narrowed}) part->resize(dim, n);
-    for (auto* part : {&c.slope, &c.hidden}) part->resize(2 * dim, n);
+    for (auto* part : {&c.sum, &c.normal, &c.narrowed}) part->resize(x.rows(), x.cols());
     kernel_.forward(p.kernel, x, state, c.kernel, c.sum);
     add<Scalar>(c.sum, x);
     norm_.forward(p.norm_a, c.sum, c.norm_a, c.normal);
-    up_.forward(p.up, c.normal, c.linear, c.slope);
-    nn::gelu<Scalar>(c.slope, c.hidden);
-    down_.forward(p.down, c.hidden, c.linear, c.narrowed);
+    mlp_.forward(p.mlp, c.normal, c.mlp, c.narrowed);
     norm_.forward(p.norm_b, c.narrowed, c.norm_b, y);
   }
 
@@ -95,11 +88,8 @@ class ClassicLayer {
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {
-    auto dhidden = scratch<ClassicLayer, Scalar>(2 * x.rows(), x.cols());
     norm_.backward(p.norm_b, c.narrowed, c.norm_b, dy, g.norm_b, c.narrowed);  // a gradient in the place of its value
-    down_.backward(p.down, c.hidden, c.linear, c.narrowed, g.down, dhidden);
-    values(c.slope) *= values(dhidden);
-    up_.backward(p.up, c.normal, c.linear, c.slope, g.up, dx);
+    mlp_.backward(p.mlp, c.normal, c.mlp, c.narrowed, g.mlp, dx);
     norm_.backward(p.norm_a, c.sum, c.norm_a, dx, g.norm_a, c.sum);
     kernel_.backward(p.kernel, x, c.kernel, c.sum, dstate, g.kernel, dx);
     add<Scalar>(dx, c.sum);
@@ -108,7 +98,7 @@ class ClassicLayer {
  private:
   nn::LatentKernel<Scalar> kernel_;
   nn::LayerNorm<Scalar> norm_;
-  nn::Linear<Scalar> up_, down_;
+  nn::Mlp<Scalar> mlp_;
 };
 
 /// The classic network: byte embedding, mean over patches of P bytes, dense shortcut, layers, one projection that predicts
