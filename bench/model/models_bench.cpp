@@ -1,11 +1,11 @@
 // Whole models: a training step (its update included) and a forward pass, by one thread and by all cores.
 #include <benchmark/benchmark.h>
 
-#include <chrono>
 #include <map>
 #include <memory>
 #include <string>
 #include <tuple>
+#include <vector>
 
 #include "flops.hpp"
 #include "qllk/data/corpus.hpp"
@@ -17,14 +17,14 @@ namespace {
 
 using namespace qllk;
 
-/// Seconds that an iteration of `body` takes. A first one, which has the pages of its memory to get, is not counted.
+/// Median of the seconds that iterations of `body` take. A first one, which has the pages of its memory to get, is not
+/// counted.
 template <class Body>
 double repeat(benchmark::State& state, Body&& body) {
   body();
-  const auto start = std::chrono::steady_clock::now();
-  for (auto _ : state) body();
-  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-  return elapsed.count() / static_cast<double>(state.iterations());
+  std::vector<double> seconds;
+  for (auto _ : state) seconds.push_back(bench::seconds_of(body));
+  return bench::median(seconds);
 }
 
 /// Counters: bytes a second, FLOP a second, share of peak and, by all cores, how many times faster than one thread.
@@ -33,7 +33,7 @@ void report(benchmark::State& state, const std::string& name, double flop, doubl
   static std::map<std::tuple<std::string, Index, Index>, double> alone;
   const Index batch = state.range(0), context = state.range(1), threads = state.range(2);
   const auto bytes = static_cast<double>(batch * context);
-  bench::report_flop(state, bytes, flop, static_cast<int>(threads));
+  bench::report_flop_of_median(state, bytes, flop, seconds, static_cast<int>(threads));
   if (threads == 1)
     alone[{name, batch, context}] = seconds;
   else if (const auto found = alone.find({name, batch, context}); found != alone.end())

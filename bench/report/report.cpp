@@ -47,7 +47,7 @@ json read(const std::string& path) {
   return json::parse(file);
 }
 
-/// Of Google Benchmark's output: a benchmark's name, label, seconds a call and counters.
+/// Of Google Benchmark's output: a benchmark's name, label, seconds a call (their median where it is told) and counters.
 json figures(const std::string& program, const json& output) {
   static const char* const kCounters[] = {"items_per_second", "flop",         "of_peak", "moved", "of_bandwidth",
                                           "byte_time",        "reading_time", "speedup", "slope"};
@@ -62,7 +62,8 @@ json figures(const std::string& program, const json& output) {
     } else {
       const std::string unit = run.at("time_unit");
       const double seconds = unit == "ns" ? 1e-9 : unit == "us" ? 1e-6 : unit == "ms" ? 1e-3 : 1;
-      entry["seconds"] = run.at("real_time").get<double>() * seconds;
+      entry["seconds"] =
+          run.contains("median") ? run["median"].get<double>() : run.at("real_time").get<double>() * seconds;
       for (const char* counter : kCounters)
         if (run.contains(counter)) entry[counter] = run[counter];
     }

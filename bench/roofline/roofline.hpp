@@ -26,6 +26,14 @@ inline void report_flop(benchmark::State& state, double positions, double flop, 
   state.counters["of_peak"] = Counter(total * flop / fma_peak(std::min(threads, cores()), 3), Counter::kIsRate);
 }
 
+/// The same where iterations were timed one by one and the median is what counts, as for whole models: it is in seconds.
+inline void report_flop_of_median(benchmark::State& state, double positions, double flop, double seconds, int threads) {
+  state.counters["median"] = seconds;
+  state.counters["items_per_second"] = positions / seconds;
+  state.counters["flop"] = positions * flop / seconds;
+  state.counters["of_peak"] = positions * flop / seconds / fma_peak(std::min(threads, cores()), 3);
+}
+
 /// Of a benchmark that memory bounds, on one core. Counters: positions a second, bytes read and written a second, and
 /// their share of the bandwidth at which a working set of that size is read. The label is the level that it fits in.
 /// Caches that write while they read, or a working set of which a part fits a nearer level, may show more than the

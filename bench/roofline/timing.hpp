@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <ctime>
 #include <thread>
 #include <vector>
@@ -12,6 +13,19 @@ namespace qllk::bench {
 
 /// Number of threads that "all cores" means.
 inline int cores() { return static_cast<int>(std::max(1U, std::thread::hardware_concurrency())); }
+
+inline double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+/// Seconds that work() takes by the clock on the wall.
+template <class Work>
+double seconds_of(Work&& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
 
 /// Seconds for which this thread has been running: time that other programs had its core does not count.
 inline double thread_seconds() {
@@ -35,8 +49,7 @@ double rate_at_once(ThreadPool& pool, double amount, int attempts, Work&& work) 
     for (const double each : seconds) sum += amount / each;
     rates.push_back(sum);
   }
-  std::sort(rates.begin(), rates.end());
-  return pool.size() == 1 ? rates.back() : rates[rates.size() / 2];
+  return pool.size() == 1 ? *std::max_element(rates.begin(), rates.end()) : median(rates);
 }
 
 }  // namespace qllk::bench

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -68,6 +69,20 @@ TEST(Int8Matrix, AColumnDoesNotDependOnTheOthers) {
   }
 }
 
+TEST(Int8Matrix, ProductsOfOneXAreTheSameTogether) {
+  Random random(5);
+  const Mat<float> x = random_matrix<float>(30, 3, random);
+  const Int8Matrix a(random_matrix<float>(70, 30, random)), b(random_matrix<float>(17, 30, random));
+  const Vec<float> a_bias = random_matrix<float>(70, 1, random), b_bias = random_matrix<float>(17, 1, random);
+  Mat<float> a_alone(70, 3), b_alone(17, 3), a_together(70, 3), b_together(17, 3);
+  gemm(a, x, a_alone, a_bias);
+  gemm(b, x, b_alone, b_bias);
+  Affine<Int8Matrix, float> both[] = {{a, a_bias, a_together}, {b, b_bias, b_together}};
+  gemm_all(x, std::span(both));
+  EXPECT_EQ(a_together, a_alone);
+  EXPECT_EQ(b_together, b_alone);
+}
+
 TEST(Int8Matrix, RowsAndColumnsOfZerosGiveTheBias) {
   const Vec<float> bias = Vec<float>::LinSpaced(20, 0, 1);
   Mat<float> y(20, 1);
@@ -81,7 +96,7 @@ TEST(Int8Matrix, WhatIsTooSmallToHaveAScaleGivesTheBias) {
   const Vec<float> bias = Vec<float>::LinSpaced(5, -1, 1);
   for (const auto& [weight, value] : {std::pair{1e-37f, 1.0f}, {1.0f, 1e-37f}}) {
     Mat<float> y(5, 2);
-    Int8Matrix(Mat<float>::Constant(5, 7, weight)).multiply(Mat<float>::Constant(7, 2, value), bias, y);
+    gemm(Int8Matrix(Mat<float>::Constant(5, 7, weight)), Mat<float>::Constant(7, 2, value), y, bias);
     for (Index t = 0; t < 2; ++t) EXPECT_EQ(y.col(t), bias);
   }
 }

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <span>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -19,6 +20,7 @@
 #include <arm_neon.h>
 #endif
 
+#include "qllk/core/gemm.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/types.hpp"
 
@@ -97,108 +99,134 @@ class Int8Matrix {
     values_.assign(static_cast<std::size_t>(blocks * fours * kRows * 4), 0);
     scales_.setZero(blocks * kRows);
     sums_.assign(static_cast<std::size_t>(blocks * kRows), 0);
-    for (Index r = 0; r < rows_; ++r) {
-      const float largest = cols_ > 0 ? weights.row(r).cwiseAbs().maxCoeff() : 0.0f;
-      scales_[r] = largest / 127;
-      if (largest < kSmallest) continue;
-      for (Index k = 0; k < cols_; ++k) {
-        const auto value = static_cast<std::int8_t>(std::lrint(weights(r, k) * (127 / largest)));
-        values_[static_cast<std::size_t>((place(r / kRows, k / 4) * kRows + r % kRows) * 4 + k % 4)] = value;
-        sums_[static_cast<std::size_t>(r)] += value;
+    for (Index first = 0; first < blocks; first += together(first))
+      for (Index r = first * kRows; r < std::min(rows_, (first + together(first)) * kRows); ++r) {
+        const float largest = cols_ > 0 ? weights.row(r).cwiseAbs().maxCoeff() : 0.0f;
+        scales_[r] = largest / 127;
+        if (largest < kSmallest) continue;
+        for (Index k = 0; k < cols_; ++k) {
+          const auto value = static_cast<std::int8_t>(std::lrint(weights(r, k) * (127 / largest)));
+          const Index piece = first * fours + k / 4 * together(first) + r / kRows - first;
+          values_[static_cast<std::size_t>((piece * kRows + r % kRows) * 4 + k % 4)] = value;
+          sums_[static_cast<std::size_t>(r)] += value;
+        }
       }
-    }
   }
 
   Index rows() const { return rows_; }
   Index cols() const { return cols_; }
   Index size() const { return rows_ * cols_; }
 
+  /// Columns x ≈ scale · fours, for any number of products with as many columns.
+  struct Rounded {
+    std::vector<std::int32_t> fours;  // a value in each byte, column after column
+    std::vector<float> scales;        // of each column; NaN where one of its values is not finite
+  };
+  static void round(MatIn<float> x, Rounded& out) {
+    const auto size = static_cast<std::size_t>((x.rows() + 3) / 4), columns = static_cast<std::size_t>(x.cols());
+    out.fours.resize(size * columns);
+    out.scales.resize(columns);
+    for (std::size_t t = 0; t < columns; ++t) {
+      const float* const values = x.data() + static_cast<Index>(t) * x.outerStride();
+      const float largest = largest_magnitude(values, x.rows());
+      out.scales[t] = std::isfinite(largest) ? largest / 127 : std::numeric_limits<float>::quiet_NaN();
+      const bool any = largest >= kSmallest && std::isfinite(largest);
+      round(values, x.rows(), any ? 127 / largest : 0.0f, reinterpret_cast<std::uint8_t*>(out.fours.data() + t * size));
+    }
+  }
+
   /// Y = bias 1ᵀ + W X. A column of Y depends on that column of X only. Cost: 2·rows·cols operations on bytes a column.
-  void multiply(MatIn<float> x, const Vec<float>& bias, MatOut<float> y) const {
-    QLLK_ASSERT(x.rows() == cols_ && y.rows() == rows_ && bias.size() == rows_ && x.cols() == y.cols());
-    thread_local std::vector<std::int32_t> fours;
-    fours.resize(static_cast<std::size_t>((cols_ + 3) / 4));
-    for (Index t = 0; t < x.cols(); ++t) {
-      const float largest = largest_magnitude(x.col(t).data());
-      if (!std::isfinite(largest)) {
-        y.col(t).setConstant(std::numeric_limits<float>::quiet_NaN());
-        continue;
-      }
-      round(x.col(t).data(), largest < kSmallest ? 0.0f : 127 / largest, fours);
-      for (Index row = 0; row < rows_;) {
-        const Index left = rows_ - row;
-        row += left > 3 * kRows ? blocks<4>(row, fours, largest / 127, bias, y.col(t).data())
-                                : blocks<1>(row, fours, largest / 127, bias, y.col(t).data());
+  void multiply(const Rounded& x, const Vec<float>& bias, MatOut<float> y) const {
+    const Index fours = (cols_ + 3) / 4;
+    QLLK_ASSERT(y.rows() == rows_ && bias.size() == rows_ && std::ssize(x.scales) == y.cols());
+    QLLK_ASSERT(std::ssize(x.fours) == fours * y.cols());
+    for (Index t = 0; t < y.cols(); ++t) {
+      const std::span column(x.fours.data() + t * fours, static_cast<std::size_t>(fours));
+      const float scale = x.scales[static_cast<std::size_t>(t)];
+      for (Index block = 0; block * kRows < rows_;) {
+        const Index count = together(block);
+        if (count == kTogether)
+          blocks(block, column, scale, bias, y.col(t).data(), std::make_index_sequence<kTogether>());
+        else
+          blocks(block, column, scale, bias, y.col(t).data(), std::make_index_sequence<1>());
+        block += count;
       }
     }
   }
 
  private:
   using Dot = detail::Int8Dot;
-  static constexpr Index kRows = Dot::kRows;
+  static constexpr Index kRows = Dot::kRows, kTogether = 4;
   static constexpr float kSmallest =
       127 / std::numeric_limits<float>::max();  // less counts as 0: it has no finite scale
   static constexpr Index kAhead = 4096;         // bytes: weights come from afar, each once
 
-  /// Where 16 rows by four columns are, counted in such pieces.
-  Index place(Index block, Index four) const {
-    const Index blocks = (rows_ + kRows - 1) / kRows, fours = (cols_ + 3) / 4;
-    const Index first = block / 4 * 4, together = first + 4 <= blocks ? 4 : 1, begin = together == 4 ? first : block;
-    return begin * fours + four * together + block - begin;
-  }
+  /// Blocks that are together from this one on, which is not with any before it.
+  Index together(Index block) const { return (block + kTogether - 1) * kRows < rows_ ? kTogether : 1; }
 
   /// max|x|, or NaN where there is one: without its sign a float is in the order of its bits, infinity and NaN last.
-  float largest_magnitude(const float* x) const {
+  static float largest_magnitude(const float* x, Index count) {
     std::int32_t most = 0;
-    for (Index k = 0; k < cols_; ++k) most = std::max(most, std::bit_cast<std::int32_t>(x[k]) & 0x7FFFFFFF);
+    for (Index k = 0; k < count; ++k) most = std::max(most, std::bit_cast<std::int32_t>(x[k]) & 0x7FFFFFFF);
     return std::bit_cast<float>(most);
   }
 
-  void round(const float* x, float scale, std::vector<std::int32_t>& fours) const {
-    auto* const out = reinterpret_cast<std::uint8_t*>(fours.data());
-    const Index cols = cols_;  // a member could change by what is written to out
-    for (Index k = 0; k < cols; ++k)
-      out[k] = static_cast<std::uint8_t>(static_cast<std::int32_t>(std::nearbyint(x[k] * scale)) + Dot::kOffset);
-    std::fill(out + cols, out + 4 * fours.size(), std::uint8_t{0});
+  static void round(const float* x, Index count, float scale, std::uint8_t* out) {
+    if (scale > 0)
+      for (Index k = 0; k < count; ++k)
+        out[k] = static_cast<std::uint8_t>(static_cast<std::int32_t>(std::nearbyint(x[k] * scale)) + Dot::kOffset);
+    else
+      std::fill_n(out, count, static_cast<std::uint8_t>(Dot::kOffset));
+    for (Index k = count; k % 4 != 0; ++k) out[k] = 0;  // meets weights of 0
   }
 
-  /// Count blocks of rows at once, so that their sums do not wait for each other.
-  template <unsigned Count>
-  Index blocks(Index row, const std::vector<std::int32_t>& x, float scale, const Vec<float>& bias, float* y) const {
-    const std::int8_t* weights = values_.data() + place(row / kRows, 0) * kRows * 4;
-    for (Index r = row; r < row + kRows * Count; r += 16) {  // a line of each
+  /// sizeof...(I) blocks of rows at once, so that their sums do not wait for each other. Indices are constants, and sums
+  /// registers.
+  template <std::size_t... I>
+  void blocks(Index block, std::span<const std::int32_t> x, float scale, const Vec<float>& bias, float* y,
+              std::index_sequence<I...>) const {
+    constexpr Index kPiece = kRows * 4, kBlocks = sizeof...(I);
+    const Index row = block * kRows, count = std::min(kRows * kBlocks, rows_ - row);
+    for (Index r = row; r < row + count; r += 16) {  // a line of each
       __builtin_prefetch(bias.data() + r);
       __builtin_prefetch(scales_.data() + r);
       __builtin_prefetch(sums_.data() + r);
     }
-    Dot::Sums sums[Count];
-    for (auto& sum : sums) sum = Dot::zero();
-    for (const std::int32_t four : x)
-#pragma GCC unroll 4
-      for (unsigned i = 0; i < Count; ++i, weights += kRows * 4) {
-        __builtin_prefetch(weights + kAhead);
-        sums[i] = Dot::add(sums[i], weights, four);
-      }
-    std::array<std::int32_t, static_cast<std::size_t>(kRows) * Count> out;
-    for (unsigned i = 0; i < Count; ++i) Dot::store(out.data() + i * kRows, sums[i]);
-    const Index count = std::min<Index>(kRows * Count, rows_ - row);
+    const std::int8_t* weights = values_.data() + block * std::ssize(x) * kPiece;
+    Dot::Sums sums[] = {(static_cast<void>(I), Dot::zero())...};
+    for (const std::int32_t four : x) {
+      (__builtin_prefetch(weights + kAhead + static_cast<Index>(I) * kPiece), ...);
+      ((sums[I] = Dot::add(sums[I], weights + static_cast<Index>(I) * kPiece, four)), ...);
+      weights += kBlocks * kPiece;
+    }
+    std::int32_t out[kRows * kBlocks];
+    (Dot::store(out + static_cast<Index>(I) * kRows, sums[I]), ...);
     for (Index r = 0; r < count; ++r) {
-      const std::int32_t sum =
-          out[static_cast<std::size_t>(r)] - Dot::kOffset * sums_[static_cast<std::size_t>(row + r)];
+      const std::int32_t sum = out[r] - Dot::kOffset * sums_[static_cast<std::size_t>(row + r)];
       y[row + r] = bias[row + r] + static_cast<float>(sum) * scales_[row + r] * scale;
     }
-    return kRows * Count;
   }
 
   Index rows_ = 0, cols_ = 0;
-  std::vector<std::int8_t> values_;
+  std::vector<std::int8_t, Eigen::aligned_allocator<std::int8_t>> values_;  // none crosses a cache line
   Vec<float> scales_;               // 0 for the rows that fill up the last block
   std::vector<std::int32_t> sums_;  // of each row of Q: what the offset of x adds
 };
 
+/// As for a Mat; x is rounded once for all.
+inline void gemm_all(MatIn<float> x, std::span<Affine<Int8Matrix, float>> products) {
+  thread_local Int8Matrix::Rounded rounded;
+  Int8Matrix::round(x, rounded);
+  for (const auto& each : products) {
+    QLLK_ASSERT(x.rows() == each.weight.cols());
+    each.weight.multiply(rounded, each.bias, each.y);
+  }
+}
+
 /// Y = bias 1ᵀ + W X, as for a Mat.
 inline void gemm(const Int8Matrix& weights, MatIn<float> x, MatOut<float> y, const Vec<float>& bias) {
-  weights.multiply(x, bias, y);
+  Affine<Int8Matrix, float> one{weights, bias, y};
+  gemm_all(x, {&one, 1});
 }
 
 /// A model's parameters with every weight matrix rounded to 8 bits; tables, biases and norms stay as they are, and are

@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <stdexcept>
 #include <string>
 
+#include "qllk/core/gemm.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/scratch.hpp"
@@ -125,18 +127,16 @@ class LatentKernel {
     QLLK_ASSERT(x.rows() == config_.dim && y.rows() == x.rows() && y.cols() == x.cols());
     const Index n = x.cols();
     for (auto* part : {&cache.q, &cache.k, &cache.v, &cache.gate, &cache.u}) part->resize(config_.dim, n);
-    linear_.forward(p.q_proj, x, cache.linear, cache.q);
-    linear_.forward(p.k_proj, x, cache.linear, cache.k);
-    linear_.forward(p.v_proj, x, cache.linear, cache.v);
-    linear_.forward(p.gate, x, cache.linear, cache.gate);
-    if (config_.decay != Decay::none) {
-      cache.decay.resize(scan_.heads(), n);
-      if (config_.decay == Decay::data_dependent)
-        gemm(p.decay_weight, x, cache.decay, p.decay_bias);
-      else
-        for (Index t = 0; t < n; ++t) column(cache.decay, t) = values(p.decay_bias);
-      values(cache.decay) = values(cache.decay).logistic();
-    }
+    if (config_.decay != Decay::none) cache.decay.resize(scan_.heads(), n);
+    Affine<Matrix, Scalar> products[] = {{p.q_proj.weight, p.q_proj.bias, cache.q},
+                                         {p.k_proj.weight, p.k_proj.bias, cache.k},
+                                         {p.v_proj.weight, p.v_proj.bias, cache.v},
+                                         {p.gate.weight, p.gate.bias, cache.gate},
+                                         {p.decay_weight, p.decay_bias, cache.decay}};
+    gemm_all(x, std::span(products).first(config_.decay == Decay::data_dependent ? 5 : 4));
+    if (config_.decay == Decay::learned)
+      for (Index t = 0; t < n; ++t) column(cache.decay, t) = values(p.decay_bias);
+    if (config_.decay != Decay::none) values(cache.decay) = values(cache.decay).logistic();
     scan_.forward(cache.q, cache.k, cache.v, cache.decay, state, cache.scan, cache.u);
     if (config_.normalise) {
       cache.normal.resize(config_.dim, n);
