@@ -66,7 +66,7 @@ template <Real Scalar, int R, int Cols, bool b_transposed, bool far = false>
 #pragma GCC unroll 8
     for (int i = 0; i < R; ++i) sum[i][j] = pset1<Packet>(Scalar(0));
   // The next columns of B and C are too short for the processor to see a pattern in time. B's are asked for little by little:
-  // all at once would be more than can be under way. With Bᵀ they lie beside those read now, a line for a value of k.
+  // all at once would be more than can be under way. With Bᵀ they lie beside those read now.
   constexpr Index kLine = GemmTile<Scalar>::kLine, kLaterValues = GemmTile<Scalar>::kLater * kLine;
   for (Index j = part.next; j < part.next + Cols; ++j)
     for (Index i = 0; i < R * kPacket; i += kLine) __builtin_prefetch(c + j * c_stride + i);
@@ -89,7 +89,6 @@ template <Real Scalar, int R, int Cols, bool b_transposed, bool far = false>
       if constexpr (far)
 #pragma GCC unroll 8
         for (int r = 0; r < R * kPacket; r += static_cast<int>(kLine)) __builtin_prefetch(a + ahead + r);
-      if constexpr (b_transposed) __builtin_prefetch(b + kLine);
       Packet column[R];
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) column[r] = ploadu<Packet>(a + r * kPacket);
