@@ -13,9 +13,9 @@ inline constexpr double kTraining = 3;
 constexpr double linear_flop(Index in, Index out) { return 2.0 * static_cast<double>(in) * static_cast<double>(out); }
 constexpr double mlp_flop(Index dim, Index hidden) { return 2 * linear_flop(dim, hidden); }
 
-/// Of one position. Heads wider than 1 run by chunks of products, as nn::LatentScan says.
+/// Of one position. Heads wider than 1 run by chunks of products, as nn::LatentChunk says.
 inline double flop_of(const nn::LatentKernel<float>::Config& c) {
-  constexpr Index kChunk = 32;
+  constexpr Index kChunk = nn::LatentChunk<float>::kSize;
   double flop = (c.project ? 5 : 4) * linear_flop(c.dim, c.dim);
   if (c.decay == nn::Decay::data_dependent) flop += linear_flop(c.dim, c.dim / c.head_dim);
   if (c.head_dim > 1) flop += 2 * linear_flop(c.dim, c.head_dim + kChunk);

@@ -1,7 +1,9 @@
 // One list of parameters: everything that must see every learned tensor walks `fields()`.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -109,6 +111,26 @@ Index parameter_count(const Params& params) {
   Index count = 0;
   for_each_parameter([&](const Path&, const auto& leaf) { count += leaf.size(); }, params);
   return count;
+}
+
+/// Throws std::invalid_argument, which begins with `what` and names the first tensor that differs, unless all of `given` have
+/// the shapes of `expected`.
+template <HasFields Tree>
+[[gnu::cold]] void expect_shapes(const char* what, const Tree& expected, const Tree& given) {
+  const auto shapes = [](const Tree& tree) {
+    std::vector<std::string> list;
+    for_each_parameter(
+        [&](const Path& path, const auto& leaf) {
+          list.push_back(path.str() + " [" + std::to_string(leaf.rows()) + ", " + std::to_string(leaf.cols()) + "]");
+        },
+        tree);
+    return list;
+  };
+  const auto ours = shapes(expected), theirs = shapes(given);
+  const auto [a, b] = std::ranges::mismatch(ours, theirs);
+  if (a != ours.end() || b != theirs.end())
+    throw std::invalid_argument(std::string(what) + ": " + (b != theirs.end() ? *b : "no more") +
+                                " is there where this model has " + (a != ours.end() ? *a : "no more"));
 }
 
 /// Sets every leaf to zero, keeping shapes.

@@ -5,9 +5,9 @@
 #include <stdexcept>
 #include <string>
 
-#include "qllk/core/gemm.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/nn/latent_chunk.hpp"
 
 namespace qllk::nn {
 
@@ -35,9 +35,8 @@ struct LatentState {
 ///   dk_t = w_t dS_t v_t,   dv_t = w_t dS_tᵀ k_t   (w_t the weight of k_t v_tᵀ),
 ///   da_t = <dS_t, S_{t-1} - k_t v_tᵀ>,   returned as the gradient a (1 - a) da of the logit of a, which stays finite
 ///
-/// head_dim 1 is a scan over [dim] vectors. Larger heads go in chunks of C positions: inside a chunk the recurrence is a
-/// masked C×C product, between chunks one S is kept, so that the cost is matrix products (Dao and Gu 2024, section 6;
-/// Yang et al. 2024, section 3). Both are exact; they differ by rounding only.
+/// head_dim 1 is a scan over [dim] vectors. Larger heads go in chunks of C positions (LatentChunk), and between chunks one S
+/// is kept, so that the cost is matrix products. Both are exact; they differ by rounding only.
 ///
 /// Shapes   q, k, v, y: [dim, n]    decay: [heads, n] or empty    n = sequences × length
 /// Cost     a position: head_dim 1: 3·dim multiply-adds; else dim·(2·head_dim + 2·C) forward, about 2.5 times that backward
@@ -49,13 +48,11 @@ class LatentScan {
   struct Cache {
     Mat<Scalar>
         kept;  // head_dim 1: S_t before every position; else S before every chunk [head_dim·dim, chunks × sequences]
-    // scratch of one chunk, always sized for a whole one
-    Vec<Scalar> share, dlog_w;
-    Mat<Scalar> weight, score, masked, dmasked, scaled, from_state, into_state, q, k, v;
+    typename LatentChunk<Scalar>::Scratch chunk;
   };
 
   /// Throws std::invalid_argument unless head_dim divides dim.
-  LatentScan(Index dim, Index head_dim) : dim_(dim), head_dim_(head_dim) {
+  LatentScan(Index dim, Index head_dim) : dim_(dim), head_dim_(head_dim), chunk_(head_dim) {
     if (dim <= 0 || head_dim <= 0 || dim % head_dim != 0)
       throw std::invalid_argument("LatentKernel: dim is " + std::to_string(dim) + " and head_dim " +
                                   std::to_string(head_dim) + ", expected head_dim to divide dim");
@@ -83,7 +80,7 @@ class LatentScan {
           column(cache.kept, s * chunks + c) = column(state.memory, s);
           const Index begin = c * kChunk, size = std::min(kChunk, length - begin);
           for (Index h = 0; h < heads(); ++h)
-            chunk_forward(q, k, v, decay, h, s * length + begin, size, state.memory.col(s).data(), cache, y);
+            chunk_.forward(q, k, v, decay, h, s * length + begin, size, state.memory.col(s).data(), cache.chunk, y);
         }
     }
   }
@@ -105,15 +102,14 @@ class LatentScan {
         for (Index c = chunks; c-- > 0;) {
           const Index begin = c * kChunk, size = std::min(kChunk, length - begin);
           for (Index h = 0; h < heads(); ++h)
-            chunk_backward(q, k, v, decay, h, s * length + begin, size, cache.kept.col(s * chunks + c).data(),
-                           dstate.memory.col(s).data(), cache, dy, dq, dk, dv, ddecay);
+            chunk_.backward(q, k, v, decay, h, s * length + begin, size, cache.kept.col(s * chunks + c).data(),
+                            dstate.memory.col(s).data(), cache.chunk, dy, dq, dk, dv, ddecay);
         }
     }
   }
 
  private:
-  // the C×C and C×head_dim products then cost about the same for heads of 16 and 32
-  static constexpr Index kChunk = 32;
+  static constexpr Index kChunk = LatentChunk<Scalar>::kSize;
 
   static void scan_forward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Index begin,
                            Index length, Values<Scalar> memory, Mat<Scalar>& kept, MatOut<Scalar> y) {
@@ -166,117 +162,8 @@ class LatentScan {
       }
   }
 
-  /// Fills cache.share with the products a_1 … a_i, and cache.weight with the upper-triangular
-  /// M_ji = a_{j+1} … a_i w_j, the share of k_j v_jᵀ in S_i.
-  void masks(MatIn<Scalar> decay, Index head, Index begin, Index size, Cache& cache) const {
-    cache.weight.resize(kChunk, kChunk);
-    cache.share.resize(kChunk);
-    Scalar share = 1;
-    for (Index i = 0; i < size; ++i) {
-      const Scalar a = decay.size() == 0 ? Scalar(1) : decay(head, begin + i);
-      cache.share[i] = share *= a;
-      for (Index j = 0; j < i; ++j) cache.weight(j, i) = cache.weight(j, i - 1) * a;
-      cache.weight(i, i) = decay.size() == 0 ? Scalar(1) : Scalar(1) - a;
-      for (Index j = i + 1; j < size; ++j) cache.weight(j, i) = 0;
-    }
-  }
-
-  static auto square(Mat<Scalar>& scratch, Index size) {
-    scratch.resize(kChunk, kChunk);
-    return block(scratch, 0, 0, size, size);
-  }
-  auto wide(Mat<Scalar>& scratch, Index size) const {
-    scratch.resize(head_dim_, kChunk);
-    return block(scratch, 0, 0, head_dim_, size);
-  }
-
-  void chunk_forward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Index head, Index begin,
-                     Index size, Scalar* memory, Cache& cache, MatOut<Scalar> y) const {
-    const Index d = head_dim_, at = head * d;
-    const auto Q = block(q, at, begin, d, size), K = block(k, at, begin, d, size), V = block(v, at, begin, d, size);
-    auto Y = block(y, at, begin, d, size);
-    Eigen::Map<Mat<Scalar>> S(memory + at * d, d, d);
-    masks(decay, head, begin, size, cache);
-    const auto M = block(cache.weight, 0, 0, size, size);
-    auto score = square(cache.score, size);
-    auto scaled = wide(cache.scaled, size);
-    gemm(K.transpose(), Q, score);
-    for (Index i = 0; i < size; ++i) {
-      column(score, i) *= column(M, i);
-      column(scaled, i) = column(Q, i) * cache.share[i];
-    }
-    gemm(S.transpose(), scaled, Y);
-    gemm_add(V, score, Y);
-    for (Index i = 0; i < size; ++i) column(scaled, i) = column(K, i) * M(i, size - 1);
-    values(S) *= cache.share[size - 1];
-    gemm_add(scaled, V.transpose(), S);
-  }
-
-  void chunk_backward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Index head, Index begin,
-                      Index size, const Scalar* before, Scalar* dmemory, Cache& cache, MatIn<Scalar> dy,
-                      MatOut<Scalar> dq, MatOut<Scalar> dk, MatOut<Scalar> dv, MatOut<Scalar> ddecay) const {
-    const Index d = head_dim_, at = head * d;
-    auto Q = wide(cache.q, size), K = wide(cache.k, size), V = wide(cache.v, size);
-    Q = block(q, at, begin, d, size);
-    K = block(k, at, begin, d, size);
-    V = block(v, at, begin, d, size);
-    const auto dY = block(dy, at, begin, d, size);
-    auto dQ = block(dq, at, begin, d, size), dK = block(dk, at, begin, d, size), dV = block(dv, at, begin, d, size);
-    const Eigen::Map<const Mat<Scalar>> S(before + at * d, d, d);
-    Eigen::Map<Mat<Scalar>> dS(dmemory + at * d, d, d);
-    masks(decay, head, begin, size, cache);
-    const auto M = block(cache.weight, 0, 0, size, size);
-
-    // inside the chunk: Y = V (KᵀQ ∘ M)
-    auto score = square(cache.score, size), masked = square(cache.masked, size), dmasked = square(cache.dmasked, size);
-    gemm(K.transpose(), Q, score);
-    gemm(V.transpose(), dY, dmasked);
-    for (Index i = 0; i < size; ++i) {
-      column(masked, i) = column(score, i) * column(M, i);
-      column(dmasked, i) *= column(M, i);
-    }
-    gemm(dY, masked.transpose(), dV);
-    gemm(K, dmasked, dQ);
-    gemm(Q, dmasked.transpose(), dK);
-
-    // from the state before: Y += Sᵀ Q share;   into the state after: S' = share_C S + K w Vᵀ
-    auto from_state = wide(cache.from_state, size), into_state = wide(cache.into_state, size),
-         scaled = wide(cache.scaled, size);
-    gemm(S, dY, from_state);
-    gemm(dS, V, into_state);
-    gemm(dS.transpose(), K, scaled);
-    for (Index i = 0; i < size; ++i) {
-      const Scalar last = M(i, size - 1);
-      column(dQ, i) += column(from_state, i) *= cache.share[i];
-      column(dK, i) += column(into_state, i) *= last;
-      column(dV, i) += column(scaled, i) * last;
-    }
-
-    const Scalar share = cache.share[size - 1];
-    if (decay.size() != 0) {
-      Vec<Scalar>& dlog_w = cache.dlog_w;
-      dlog_w.setZero(kChunk);
-      Scalar later = share * (values(S) * values(dS)).sum();
-      for (Index i = 0; i < size; ++i) {
-        column(score, i) *= column(dmasked, i);  // d(log M_ji)
-        values(dlog_w.data(), size) += column(score, i);
-        const Scalar into = (column(into_state, i) * column(K, i)).sum();
-        dlog_w[i] += into;
-        later += into;
-      }
-      for (Index s = size; s-- > 0;) {  // later = d(log a_s)
-        later += column(score, s).sum() + (column(from_state, s) * column(Q, s)).sum() - dlog_w[s];
-        const Scalar a = decay(head, begin + s);
-        ddecay(head, begin + s) = later * (Scalar(1) - a) - dlog_w[s] * a;
-      }
-    }
-
-    for (Index i = 0; i < size; ++i) column(scaled, i) = column(Q, i) * cache.share[i];
-    values(dS) *= share;
-    gemm_add(scaled, dY.transpose(), dS);
-  }
-
   Index dim_, head_dim_;
+  LatentChunk<Scalar> chunk_;
 };
 
 }  // namespace qllk::nn

@@ -6,15 +6,9 @@
 #include <cmath>
 #include <cstdint>
 #include <memory>
-#include <stdexcept>
-#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
-
-#if defined(__GLIBC__)
-#include <malloc.h>
-#endif
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
@@ -26,32 +20,12 @@
 #include "qllk/data/corpus.hpp"
 #include "qllk/nn/loss.hpp"
 #include "qllk/optim/adam.hpp"
+#include "qllk/train/memory.hpp"
+#include "qllk/train/progress.hpp"
 #include "qllk/train/reduce.hpp"
 #include "qllk/train/settings.hpp"
 
 namespace qllk::train {
-
-/// Where a run stands. With the parameters and the optimiser's state this is all that a resumed run needs.
-struct Progress {
-  std::int64_t steps = 0;    // updates tried, and so the number of the next batch
-  std::int64_t skipped = 0;  // of these, updates left out because the loss or gradient was not finite
-  std::uint64_t bytes = 0;   // bytes trained on
-  double seconds = 0;        // spent in step()
-};
-
-struct StepReport {
-  double bits_per_byte;  // of this batch, before the update
-  double gradient_norm;  // of all but hashed tables, before clipping
-  double learning_rate;
-  bool skipped;
-};
-
-/// Bytes of memory that a trainer holds; activations are all else that a step needs (0 where the C library
-/// does not tell), without what threads already had.
-struct Memory {
-  std::size_t parameters, gradients, optimizer, activations;
-  std::size_t total() const { return parameters + gradients + optimizer + activations; }
-};
 
 /// Trains a model on random crops of a corpus with AdamW.
 ///
@@ -135,9 +109,9 @@ class Trainer {
 
   /// Goes on from a checkpoint. Throws std::invalid_argument when the shapes are not this model's.
   void restore(Params params, Optimizer optimizer, Params average, Progress progress) {
-    check_shapes(params_, params);
-    check_shapes(optimizer_, optimizer);  // hashed tables have moments of other shapes than their own
-    check_shapes(average_, average);
+    expect_shapes("cannot resume", params_, params);
+    expect_shapes("cannot resume", optimizer_, optimizer);  // hashed tables have moments of other shapes than their own
+    expect_shapes("cannot resume", average_, average);
     params_ = std::move(params);
     optimizer_ = std::move(optimizer);
     average_ = std::move(average);
@@ -187,24 +161,6 @@ class Trainer {
     Mat<Scalar> logits;
     double nats = 0;
   };
-
-  template <HasFields Tree>
-  [[gnu::cold]] static void check_shapes(const Tree& now, const Tree& then) {
-    const auto shapes = [](const Tree& tree) {
-      std::vector<std::string> list;
-      for_each_parameter(
-          [&](const Path& path, const auto& leaf) {
-            list.push_back(path.str() + " [" + std::to_string(leaf.rows()) + ", " + std::to_string(leaf.cols()) + "]");
-          },
-          tree);
-      return list;
-    };
-    const auto ours = shapes(now), theirs = shapes(then);
-    const auto [a, b] = std::ranges::mismatch(ours, theirs);
-    if (a != ours.end() || b != theirs.end())
-      throw std::invalid_argument("cannot resume: " + (b != theirs.end() ? *b : "no more") +
-                                  " is there where this model has " + (a != ours.end() ? *a : "no more"));
-  }
 
   /// Pieces are in the order in which threads take them: of all groups the first piece, then of all the second.
   [[gnu::cold]] void divide() {
@@ -283,28 +239,6 @@ class Trainer {
           if constexpr (!is_hash_table_v<std::remove_cvref_t<decltype(p)>>) std::swap(p, mean);
         },
         params_, average_);
-  }
-
-  /// Bytes of all dense leaves. Sparse gradients follow the positions of a batch and count as activations.
-  template <HasFields Tree>
-  static std::size_t held(const Tree& tree) {
-    std::size_t bytes = 0;
-    for_each_parameter(
-        [&](const Path&, const auto& leaf) {
-          if constexpr (!std::is_same_v<std::remove_cvref_t<decltype(leaf)>, SparseGrads<Scalar>>)
-            bytes += static_cast<std::size_t>(leaf.size()) * sizeof(Scalar);
-        },
-        tree);
-    return bytes;
-  }
-
-  static std::size_t heap_bytes() {
-#if defined(__GLIBC__)
-    const auto info = mallinfo2();
-    return info.uordblks + info.hblkhd;
-#else
-    return 0;
-#endif
   }
 
   Model model_;

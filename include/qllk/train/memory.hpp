@@ -1,0 +1,43 @@
+// What training holds in memory.
+#pragma once
+
+#include <cstddef>
+
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
+#include "qllk/core/parameters.hpp"
+
+namespace qllk::train {
+
+/// Bytes of memory that a trainer holds; activations are all else that a step needs (0 where the C library
+/// does not tell), without what threads already had.
+struct Memory {
+  std::size_t parameters, gradients, optimizer, activations;
+  std::size_t total() const { return parameters + gradients + optimizer + activations; }
+};
+
+/// Bytes of all dense leaves. Sparse gradients follow the positions of a batch and count as activations.
+template <HasFields Tree>
+[[gnu::cold]] std::size_t held(const Tree& tree) {
+  std::size_t bytes = 0;
+  for_each_parameter(
+      [&](const Path&, const auto& leaf) {
+        if constexpr (requires { leaf.data(); }) bytes += static_cast<std::size_t>(leaf.size()) * sizeof(*leaf.data());
+      },
+      tree);
+  return bytes;
+}
+
+/// Bytes that the C library has given out, 0 where it does not tell.
+[[gnu::cold]] inline std::size_t heap_bytes() {
+#if defined(__GLIBC__)
+  const auto info = mallinfo2();
+  return info.uordblks + info.hblkhd;
+#else
+  return 0;
+#endif
+}
+
+}  // namespace qllk::train
