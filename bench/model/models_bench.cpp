@@ -17,13 +17,14 @@ namespace {
 
 using namespace qllk;
 
-/// Median of the seconds that iterations of `body` take. A first one, which has the pages of its memory to get, is not
-/// counted.
+/// Median of the seconds that iterations of `body` take, three at least. A first one, which has the pages of its memory to
+/// get, is not counted.
 template <class Body>
 double repeat(benchmark::State& state, Body&& body) {
   body();
   std::vector<double> seconds;
   for (auto _ : state) seconds.push_back(bench::seconds_of(body));
+  while (seconds.size() < 3) seconds.push_back(bench::seconds_of(body));
   return bench::median(seconds);
 }
 

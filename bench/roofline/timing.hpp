@@ -1,4 +1,4 @@
-// Rates that other programs of a busy machine hardly disturb.
+// Times and rates, and how to tell them on a busy machine.
 #pragma once
 
 #include <algorithm>
@@ -14,12 +14,13 @@ namespace qllk::bench {
 /// Number of threads that "all cores" means.
 inline int cores() { return static_cast<int>(std::max(1U, std::thread::hardware_concurrency())); }
 
+/// Of an even number the mean of the middle two.
 inline double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
+  return (values[(values.size() - 1) / 2] + values[values.size() / 2]) / 2;
 }
 
-/// Seconds that work() takes by the clock on the wall.
+/// Seconds that work() takes by the clock on the wall: what other programs take counts.
 template <class Work>
 double seconds_of(Work&& work) {
   const auto start = std::chrono::steady_clock::now();

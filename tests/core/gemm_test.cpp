@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -150,6 +151,22 @@ TYPED_TEST(Gemm, TakesRefsAsModulesDo) {
   const Mat<TypeParam> zero = Mat<TypeParam>::Zero(6, 5);
   const Mat<TypeParam> columns = b.middleCols(2, 5);
   EXPECT_TRUE(error(y, reference(a, columns, zero, 1), 10) <= 2);
+}
+
+TYPED_TEST(Gemm, SeveralOfOneXAreThoseOfEach) {
+  using Matrix = Mat<TypeParam>;
+  Random random(3);
+  const Matrix x = random_matrix<TypeParam>(10, 4, random), a = random_matrix<TypeParam>(6, 10, random),
+               b = random_matrix<TypeParam>(17, 10, random);
+  const Vec<TypeParam> a_bias = random_matrix<TypeParam>(6, 1, random),
+                       b_bias = random_matrix<TypeParam>(17, 1, random);
+  Matrix a_alone(6, 4), b_alone(17, 4), a_together(6, 4), b_together(17, 4);
+  gemm(a, x, a_alone, a_bias);
+  gemm(b, x, b_alone, b_bias);
+  std::vector<AffineProduct<Matrix, TypeParam>> both{{a, a_bias, a_together}, {b, b_bias, b_together}};
+  gemm_all(x, std::span(both));
+  EXPECT_EQ(a_together, a_alone);
+  EXPECT_EQ(b_together, b_alone);
 }
 
 TYPED_TEST(Gemm, LetsANonFiniteInputReachTheOutput) {

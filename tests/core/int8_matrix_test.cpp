@@ -44,16 +44,19 @@ TEST(Int8Matrix, ProductsAreWithinTheBoundOfRounding) {
 /// Values that 8 bits hold exactly: any slip in the order of rows and columns shows.
 TEST(Int8Matrix, IntegersAreExact) {
   Random random(2);
-  Mat<float> w(50, 37), x(37, 5);
-  for (Mat<float>* m : {&w, &x})
-    for (Index i = 0; i < m->size(); ++i) m->data()[i] = static_cast<float>(random.below(255)) - 127;
-  w.col(0).setConstant(-127);
-  x.row(0).setConstant(127);
-  Mat<float> y(50, 5);
-  gemm(Int8Matrix(w), x, y, Vec<float>::Zero(50));
-  const Mat<float> exact = w * x;
-  for (Index i = 0; i < y.size(); ++i)
-    EXPECT_TRUE(std::abs(y.data()[i] - exact.data()[i]) <= 1e-6f * std::abs(exact.data()[i])) << i;
+  for (const Index rows : {17, 50, 64, 70, 82, 130})
+    for (const Index cols : {4, 6, 7, 37}) {
+      Mat<float> w(rows, cols), x(cols, 5), y(rows, 5);
+      for (Mat<float>* m : {&w, &x})
+        for (Index i = 0; i < m->size(); ++i) m->data()[i] = static_cast<float>(random.below(255)) - 127;
+      w.col(0).setConstant(-127);
+      x.row(0).setConstant(127);
+      gemm(Int8Matrix(w), x, y, Vec<float>::Zero(rows));
+      const Mat<float> exact = w * x;
+      for (Index i = 0; i < y.size(); ++i)
+        EXPECT_TRUE(std::abs(y.data()[i] - exact.data()[i]) <= 1e-6f * std::abs(exact.data()[i]))
+            << rows << "x" << cols << ", " << i;
+    }
 }
 
 TEST(Int8Matrix, AColumnDoesNotDependOnTheOthers) {
@@ -77,7 +80,7 @@ TEST(Int8Matrix, ProductsOfOneXAreTheSameTogether) {
   Mat<float> a_alone(70, 3), b_alone(17, 3), a_together(70, 3), b_together(17, 3);
   gemm(a, x, a_alone, a_bias);
   gemm(b, x, b_alone, b_bias);
-  Affine<Int8Matrix, float> both[] = {{a, a_bias, a_together}, {b, b_bias, b_together}};
+  AffineProduct<Int8Matrix, float> both[] = {{a, a_bias, a_together}, {b, b_bias, b_together}};
   gemm_all(x, std::span(both));
   EXPECT_EQ(a_together, a_alone);
   EXPECT_EQ(b_together, b_alone);
@@ -108,6 +111,11 @@ TEST(Int8Matrix, WhatIsNotFiniteStaysSo) {
     gemm(Int8Matrix(Mat<float>::Ones(20, 9)), x, y, Vec<float>::Zero(20));
     EXPECT_TRUE(y.col(0).allFinite());
     EXPECT_FALSE(y.col(1).array().isFinite().any());
+    Mat<float> w = Mat<float>::Ones(20, 9);
+    w(7, 3) = bad;
+    gemm(Int8Matrix(w), Mat<float>::Ones(9, 2), y, Vec<float>::Zero(20));
+    for (Index t = 0; t < 2; ++t)
+      for (Index r = 0; r < 20; ++r) EXPECT_EQ(std::isfinite(y(r, t)), r != 7) << r;
   }
 }
 

@@ -194,15 +194,15 @@ void gemm(const A& a, const B& b, C&& c) {
 
 /// One of the products that gemm_all takes.
 template <class Matrix, Real Scalar>
-struct Affine {
+struct AffineProduct {
   const Matrix& weight;
   const Vec<Scalar>& bias;
   MatOut<Scalar> y;
 };
 
-/// Of each: y = bias 1ᵀ + weight · x. Other forms of a matrix have one of their own, which prepares x once for all.
+/// Of each: y = bias 1ᵀ + weight · x. Another form of matrix may have a gemm_all of its own, which prepares x once for all.
 template <class Matrix, Real Scalar>
-void gemm_all(MatIn<Scalar> x, std::span<Affine<Matrix, Scalar>> products) {
+void gemm_all(std::type_identity_t<MatIn<Scalar>> x, std::span<AffineProduct<Matrix, Scalar>> products) {
   for (auto& each : products) gemm(each.weight, x, each.y, each.bias);
 }
 

@@ -101,9 +101,9 @@ class Int8Matrix {
     sums_.assign(static_cast<std::size_t>(blocks * kRows), 0);
     for (Index first = 0; first < blocks; first += together(first))
       for (Index r = first * kRows; r < std::min(rows_, (first + together(first)) * kRows); ++r) {
-        const float largest = cols_ > 0 ? weights.row(r).cwiseAbs().maxCoeff() : 0.0f;
-        scales_[r] = largest / 127;
-        if (largest < kSmallest) continue;
+        const float largest = cols_ > 0 ? weights.row(r).cwiseAbs().maxCoeff<Eigen::PropagateNaN>() : 0.0f;
+        scales_[r] = std::isfinite(largest) ? largest / 127 : std::numeric_limits<float>::quiet_NaN();
+        if (largest < kSmallest || !std::isfinite(largest)) continue;
         for (Index k = 0; k < cols_; ++k) {
           const auto value = static_cast<std::int8_t>(std::lrint(weights(r, k) * (127 / largest)));
           const Index piece = first * fours + k / 4 * together(first) + r / kRows - first;
@@ -117,9 +117,9 @@ class Int8Matrix {
   Index cols() const { return cols_; }
   Index size() const { return rows_ * cols_; }
 
-  /// Columns x ≈ scale · fours, for any number of products with as many columns.
+  /// x ≈ scale · (byte - Int8Dot::kOffset), for products by any matrix with as many columns as x has rows.
   struct Rounded {
-    std::vector<std::int32_t> fours;  // a value in each byte, column after column
+    std::vector<std::int32_t> fours;  // four bytes of a column each, the last filled up with zeros
     std::vector<float> scales;        // of each column; NaN where one of its values is not finite
   };
   static void round(MatIn<float> x, Rounded& out) {
@@ -172,7 +172,7 @@ class Int8Matrix {
   }
 
   static void round(const float* x, Index count, float scale, std::uint8_t* out) {
-    if (scale > 0)
+    if (scale > 0)  // 0 times infinity has no integer
       for (Index k = 0; k < count; ++k)
         out[k] = static_cast<std::uint8_t>(static_cast<std::int32_t>(std::nearbyint(x[k] * scale)) + Dot::kOffset);
     else
@@ -208,13 +208,13 @@ class Int8Matrix {
   }
 
   Index rows_ = 0, cols_ = 0;
-  std::vector<std::int8_t, Eigen::aligned_allocator<std::int8_t>> values_;  // none crosses a cache line
+  std::vector<std::int8_t, Eigen::aligned_allocator<std::int8_t>> values_;  // a packet crosses no cache line
   Vec<float> scales_;               // 0 for the rows that fill up the last block
   std::vector<std::int32_t> sums_;  // of each row of Q: what the offset of x adds
 };
 
-/// As for a Mat; x is rounded once for all.
-inline void gemm_all(MatIn<float> x, std::span<Affine<Int8Matrix, float>> products) {
+/// As for a Mat; x is rounded once for all, to a buffer of this thread with a byte for each of its values.
+inline void gemm_all(MatIn<float> x, std::span<AffineProduct<Int8Matrix, float>> products) {
   thread_local Int8Matrix::Rounded rounded;
   Int8Matrix::round(x, rounded);
   for (const auto& each : products) {
@@ -225,7 +225,7 @@ inline void gemm_all(MatIn<float> x, std::span<Affine<Int8Matrix, float>> produc
 
 /// Y = bias 1ᵀ + W X, as for a Mat.
 inline void gemm(const Int8Matrix& weights, MatIn<float> x, MatOut<float> y, const Vec<float>& bias) {
-  Affine<Int8Matrix, float> one{weights, bias, y};
+  AffineProduct<Int8Matrix, float> one{weights, bias, y};
   gemm_all(x, {&one, 1});
 }
 

@@ -128,11 +128,11 @@ class LatentKernel {
     const Index n = x.cols();
     for (auto* part : {&cache.q, &cache.k, &cache.v, &cache.gate, &cache.u}) part->resize(config_.dim, n);
     if (config_.decay != Decay::none) cache.decay.resize(scan_.heads(), n);
-    Affine<Matrix, Scalar> products[] = {{p.q_proj.weight, p.q_proj.bias, cache.q},
-                                         {p.k_proj.weight, p.k_proj.bias, cache.k},
-                                         {p.v_proj.weight, p.v_proj.bias, cache.v},
-                                         {p.gate.weight, p.gate.bias, cache.gate},
-                                         {p.decay_weight, p.decay_bias, cache.decay}};
+    AffineProduct<Matrix, Scalar> products[] = {{p.q_proj.weight, p.q_proj.bias, cache.q},
+                                                {p.k_proj.weight, p.k_proj.bias, cache.k},
+                                                {p.v_proj.weight, p.v_proj.bias, cache.v},
+                                                {p.gate.weight, p.gate.bias, cache.gate},
+                                                {p.decay_weight, p.decay_bias, cache.decay}};
     gemm_all(x, std::span(products).first(config_.decay == Decay::data_dependent ? 5 : 4));
     if (config_.decay == Decay::learned)
       for (Index t = 0; t < n; ++t) column(cache.decay, t) = values(p.decay_bias);
