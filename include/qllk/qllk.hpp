@@ -24,6 +24,7 @@
 #include "qllk/nn/loss.hpp"
 #include "qllk/nn/mlp.hpp"
 #include "qllk/nn/patching.hpp"
+#include "qllk/nn/stack.hpp"
 #include "qllk/optim/adam.hpp"
 #include "qllk/optim/average.hpp"
 #include "qllk/optim/row_update.hpp"

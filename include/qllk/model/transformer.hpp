@@ -1,12 +1,9 @@
 // The default model.
 #pragma once
 
-#include <algorithm>
-#include <cmath>
 #include <stdexcept>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
@@ -21,6 +18,7 @@
 #include "qllk/nn/layer_norm.hpp"
 #include "qllk/nn/linear.hpp"
 #include "qllk/nn/patching.hpp"
+#include "qllk/nn/stack.hpp"
 
 namespace qllk {
 
@@ -44,6 +42,7 @@ class QLLKTransformer {
  public:
   using Scalar = S;
   using Block = nn::Block<Scalar, Mixer<Scalar>>;
+  using Stack = nn::Stack<Scalar, Block>;
 
   struct Config {
     Index dim_local = 128;  // width at the byte level
@@ -65,7 +64,7 @@ class QLLKTransformer {
   /// What is learned, and what goes with it: Matrix is Mat, or another form of one; Hashing what FeatureHashing has of that.
   template <class Matrix, class Hashing>
   struct Tensors {
-    using Blocks = std::vector<typename Block::template Tensors<Matrix>>;
+    using Blocks = typename Stack::template Tensors<Matrix>;
     using Linear = typename nn::Linear<Scalar>::template Tensors<Matrix>;
     using Norm = typename nn::LayerNorm<Scalar>::Params;
 
@@ -104,7 +103,7 @@ class QLLKTransformer {
   /// What a stream remembers between chunks; also the gradient of that (bytes and phase have none).
   struct State {
     typename nn::FeatureHashing<Scalar>::State hashing;
-    std::vector<typename Block::State> encoder, blocks, decoder;
+    typename Stack::State encoder, blocks, decoder;
     Mat<Scalar> columns;  // Patching's
     Mat<Scalar> slots;    // [dim_local·P, sequences]: what the current patch gives to its P rows, until all are given
     Index phase = 0;      // bytes seen so far, modulo P
@@ -125,9 +124,7 @@ class QLLKTransformer {
     nn::PatchPlan plan;
     typename nn::ByteEmbedding<Scalar>::Cache embedding;
     typename nn::FeatureHashing<Scalar>::Cache hashing;
-    std::vector<typename Block::Cache> encoder, blocks, decoder;
-    // input of each block, and the output of the last; backward puts gradients in their places
-    std::vector<Mat<Scalar>> encoded, hidden, decoded;
+    typename Stack::Cache encoder, blocks, decoder;
     typename nn::Patching<Scalar>::Cache patching;
     typename nn::LayerNorm<Scalar>::Cache patch_norm, norm;
     typename nn::Linear<Scalar>::Cache linear;
@@ -141,8 +138,9 @@ class QLLKTransformer {
       : config_(config),
         embedding_({.dim = config.dim_local, .deviation = 0.5}),
         hashing_({.dim = config.dim_local, .orders = config.orders, .bits = config.bits}),
-        local_({.mixer = with_dim(config.mixer_local, config.dim_local), .hidden = config.hidden * config.dim_local}),
-        block_({.mixer = with_dim(config.mixer, config.dim), .hidden = config.hidden * config.dim}),
+        encoder_(stack(config, config.mixer_local, config.dim_local, config.encoder)),
+        blocks_(stack(config, config.mixer, config.dim, config.layers)),
+        decoder_(stack(config, config.mixer_local, config.dim_local, config.decoder)),
         patching_({config.dim_local, config.dim, config.patch}),
         patch_norm_({.dim = config.dim}),
         unpatching_({config.dim, config.dim_local * config.patch}),
@@ -171,19 +169,14 @@ class QLLKTransformer {
   }
   [[gnu::cold]] Params init(Random& random) const {
     Params p;
-    const auto many = [&](const Block& block, Index count) {
-      std::vector<typename Block::Params> blocks;
-      for (Index i = 0; i < count; ++i) blocks.push_back(block.init(random));
-      return blocks;
-    };
     p.embedding = embedding_.init(random);
     p.hashing = hashing_.init(random);
-    p.encoder = many(local_, config_.encoder);
+    p.encoder = encoder_.init(random);
     p.patching = patching_.init(random);
-    p.blocks = many(block_, config_.layers);
+    p.blocks = blocks_.init(random);
     p.patch_norm = patch_norm_.init(random);
     p.unpatching = unpatching_.init(random);
-    p.decoder = many(local_, config_.decoder);
+    p.decoder = decoder_.init(random);
     p.norm = norm_.init(random);
     p.head = head_.init(random);
     return p;
@@ -196,14 +189,10 @@ class QLLKTransformer {
   }
   /// Makes s an initial state again, without allocating where it was one of as many sequences.
   void reset(State& s, Index sequences) const {
-    const auto many = [&](const Block& block, Index count, auto& states) {
-      states.resize(static_cast<std::size_t>(count));
-      for (auto& state : states) block.reset(state, sequences);
-    };
     hashing_.reset(s.hashing, sequences);
-    many(local_, config_.encoder, s.encoder);
-    many(block_, config_.layers, s.blocks);
-    many(local_, config_.decoder, s.decoder);
+    encoder_.reset(s.encoder, sequences);
+    blocks_.reset(s.blocks, sequences);
+    decoder_.reset(s.decoder, sequences);
     patching_.reset(s.columns, sequences);
     s.slots.setZero(config_.dim_local * config_.patch, sequences);
     s.phase = 0;
@@ -220,28 +209,28 @@ class QLLKTransformer {
     turn(kBytes, [&] {
       c.plan = {config_.patch, length, state.phase};
       prepare(c, n, c.plan.patches() * sequences);
-      embedding_.forward(p.embedding, bytes, c.embedding, c.encoded[0]);
-      hashing_.forward(p.hashing, bytes, sequences, state.hashing, c.noise, c.hashing, c.encoded[0]);
+      embedding_.forward(p.embedding, bytes, c.embedding, c.encoder.in());
+      hashing_.forward(p.hashing, bytes, sequences, state.hashing, c.noise, c.hashing, c.encoder.in());
       state.phase = c.plan.next_phase();
     });
-    nn::Dropout<Scalar>::forward(c.noise, c.dropout, c.encoded[0]);
-    run(local_, kBlocks, p.encoder, state.encoder, c.noise, c.encoder, c.encoded, turn);
+    nn::Dropout<Scalar>::forward(c.noise, c.dropout, c.encoder.in());
+    encoder_.forward(p.encoder, state.encoder, c.noise, c.encoder, kBlocks, turn);
 
     turn(kPatching,
-         [&] { patching_.forward(p.patching, c.encoded.back(), c.plan, state.columns, c.patching, c.hidden[0]); });
-    run(block_, first_block(), p.blocks, state.blocks, c.noise, c.blocks, c.hidden, turn, c.plan.patches() > 0);
+         [&] { patching_.forward(p.patching, c.encoder.out(), c.plan, state.columns, c.patching, c.blocks.in()); });
+    blocks_.forward(p.blocks, state.blocks, c.noise, c.blocks, first_block(), turn, c.plan.patches() > 0);
     if (c.plan.patches() > 0) {
-      patch_norm_.forward(p.patch_norm, c.hidden.back(), c.patch_norm, c.patch_normal);
+      patch_norm_.forward(p.patch_norm, c.blocks.out(), c.patch_norm, c.patch_normal);
       unpatching_.forward(p.unpatching, c.patch_normal, c.linear, c.slots);
     }
 
     turn(kUnpatching, [&] {
       nn::spread<Scalar>(c.plan, config_.dim_local, c.slots, state.slots, [&](Index t, const auto& slot) {
-        column(c.decoded[0], t) = column(c.encoded.back(), t) + slot;
+        column(c.decoder.in(), t) = column(c.encoder.out(), t) + slot;
       });
     });
-    run(local_, first_decoder(), p.decoder, state.decoder, c.noise, c.decoder, c.decoded, turn);
-    norm_.forward(p.norm, c.decoded.back(), c.norm, c.normal);
+    decoder_.forward(p.decoder, state.decoder, c.noise, c.decoder, first_decoder(), turn);
+    norm_.forward(p.norm, c.decoder.out(), c.norm, c.normal);
     logits.resize(kByteValues, n);
     head_.forward(p.head, c.normal, c.linear, logits);
   }
@@ -255,57 +244,52 @@ class QLLKTransformer {
     const Index patches = c.plan.patches() * dstate.sequences();
     auto dnormal = scratch<QLLKTransformer, Scalar>(config_.dim_local, dlogits.cols());
     head_.backward(p.head, c.normal, c.linear, dlogits, g.head, dnormal);
-    norm_.backward(p.norm, c.decoded.back(), c.norm, dnormal, g.norm, c.decoded.back());
-    run_back(local_, first_decoder(), p.decoder, c.decoded, c.decoder, dstate.decoder, g.decoder, turn);
+    norm_.backward(p.norm, c.decoder.out(), c.norm, dnormal, g.norm, c.decoder.out());
+    decoder_.backward(p.decoder, c.decoder, dstate.decoder, g.decoder, first_decoder(), turn);
 
-    turn(kUnpatching, [&] { nn::spread_backward<Scalar>(c.plan, c.decoded[0], dstate.slots, c.dslots); });
+    turn(kUnpatching, [&] { nn::spread_backward<Scalar>(c.plan, c.decoder.in(), dstate.slots, c.dslots); });
     if (patches > 0) {
       auto dpatch = scratch<QLLKTransformer, Scalar>(config_.dim, patches);
       unpatching_.backward(p.unpatching, c.patch_normal, c.linear, c.dslots, g.unpatching, dpatch);
-      patch_norm_.backward(p.patch_norm, c.hidden.back(), c.patch_norm, dpatch, g.patch_norm, c.hidden.back());
+      patch_norm_.backward(p.patch_norm, c.blocks.out(), c.patch_norm, dpatch, g.patch_norm, c.blocks.out());
     }
-    run_back(block_, first_block(), p.blocks, c.hidden, c.blocks, dstate.blocks, g.blocks, turn, patches > 0);
-    std::swap(c.encoded.back(), c.decoded[0]);  // both have the gradient of their sum; no list refers to it yet
+    blocks_.backward(p.blocks, c.blocks, dstate.blocks, g.blocks, first_block(), turn, patches > 0);
+    std::swap(c.encoder.out(), c.decoder.in());  // both have the gradient of their sum; no list refers to it yet
     turn(kPatching, [&] {
-      patching_.backward(p.patching, c.plan, c.patching, c.hidden[0], dstate.columns, g.patching, c.encoded.back());
+      patching_.backward(p.patching, c.plan, c.patching, c.blocks.in(), dstate.columns, g.patching, c.encoder.out());
     });
 
-    run_back(local_, kBlocks, p.encoder, c.encoded, c.encoder, dstate.encoder, g.encoder, turn);
-    nn::Dropout<Scalar>::backward(c.dropout, c.encoded[0]);
-    hashing_.backward(p.hashing, c.hashing, c.encoded[0], g.hashing);
-    embedding_.backward(p.embedding, bytes, c.embedding, c.encoded[0], g.embedding);
+    encoder_.backward(p.encoder, c.encoder, dstate.encoder, g.encoder, kBlocks, turn);
+    nn::Dropout<Scalar>::backward(c.dropout, c.encoder.in());
+    hashing_.backward(p.hashing, c.hashing, c.encoder.in(), g.hashing);
+    embedding_.backward(p.embedding, bytes, c.embedding, c.encoder.in(), g.embedding);
   }
 
  private:
-  static auto with_dim(auto mixer, Index dim) {
+  static Stack stack(const Config& config, typename Mixer<Scalar>::Config mixer, Index dim, Index count) {
     mixer.dim = dim;
-    return mixer;
+    return {{.mixer = mixer, .hidden = config.hidden * dim}, dim, count};
   }
 
   template <class Tree>
   void fill_zeros(Tree& t) const {
     t.embedding = embedding_.zeros();
-    t.encoder.assign(static_cast<std::size_t>(config_.encoder), local_.zeros());
+    t.encoder = encoder_.zeros();
     t.patching = patching_.zeros();
-    t.blocks.assign(static_cast<std::size_t>(config_.layers), block_.zeros());
+    t.blocks = blocks_.zeros();
     t.patch_norm = patch_norm_.zeros();
     t.unpatching = unpatching_.zeros();
-    t.decoder.assign(static_cast<std::size_t>(config_.decoder), local_.zeros());
+    t.decoder = decoder_.zeros();
     t.norm = norm_.zeros();
     t.head = head_.zeros();
   }
 
   void prepare(Cache& c, Index n, Index patches) const {
-    const auto many = [](Index rows, Index cols, Index blocks, auto& caches, auto& columns) {
-      caches.resize(static_cast<std::size_t>(blocks));
-      columns.resize(static_cast<std::size_t>(blocks) + 1);
-      for (auto& part : columns) part.resize(rows, cols);
-    };
-    many(config_.dim_local, n, config_.encoder, c.encoder, c.encoded);
-    many(config_.dim_local, n, config_.decoder, c.decoder, c.decoded);
+    encoder_.resize(c.encoder, n);
+    decoder_.resize(c.decoder, n);
     c.normal.resize(config_.dim_local, n);
-    if (patches == 0 && !c.hidden.empty()) return;  // the last ones stay, so that no byte of generation allocates
-    many(config_.dim, patches, config_.layers, c.blocks, c.hidden);
+    if (patches == 0 && !c.blocks.x.empty()) return;  // the last ones stay, so that no byte of generation allocates
+    blocks_.resize(c.blocks, patches);
     c.patch_normal.resize(config_.dim, patches);
     c.slots.resize(config_.dim_local * config_.patch, patches);
   }
@@ -314,28 +298,10 @@ class QLLKTransformer {
   Index first_block() const { return kBlocks + config_.encoder; }
   Index first_decoder() const { return first_block() + config_.layers; }
 
-  /// Without `any` columns stages pass, and nothing else happens.
-  [[gnu::noinline]] static void run(const Block& block, Index stage, const auto& params, auto& states, nn::Noise& noise,
-                                    auto& caches, auto& columns, const Turn& turn, bool any = true) {
-    for (std::size_t i = 0; i < params.size(); ++i)
-      turn(stage + static_cast<Index>(i), [&] {
-        if (any) block.forward(params[i], columns[i], states[i], noise, caches[i], columns[i + 1]);
-      });
-  }
-
-  /// In columns' last place is the gradient of the last output; those of the inputs take all other places.
-  [[gnu::noinline]] static void run_back(const Block& block, Index stage, const auto& params, auto& columns,
-                                         auto& caches, auto& dstates, auto& grads, const Turn& turn, bool any = true) {
-    for (std::size_t i = params.size(); i-- > 0;)
-      turn(stage + static_cast<Index>(i), [&] {
-        if (any) block.backward(params[i], columns[i], caches[i], columns[i + 1], dstates[i], grads[i], columns[i]);
-      });
-  }
-
   Config config_;
   nn::ByteEmbedding<Scalar> embedding_;
   nn::FeatureHashing<Scalar> hashing_;
-  Block local_, block_;
+  Stack encoder_, blocks_, decoder_;
   nn::Patching<Scalar> patching_;
   nn::LayerNorm<Scalar> patch_norm_;
   nn::Linear<Scalar> unpatching_;
