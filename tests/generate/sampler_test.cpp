@@ -117,6 +117,14 @@ TEST(Sampler, NeverDrawsWhatHasNoProbability) {
   for (int i = 0; i < 100; ++i) EXPECT_EQ(Sampler({}).pick<float>(view(logits), random), 65);
 }
 
+TEST(Sampler, DrawsTheLikeliestAtTheSmallestTemperatures) {
+  const Logits logits = random_logits(7, 3);
+  Random random(1);
+  const Byte likeliest = Sampler({.temperature = 0}).pick<float>(view(logits), random);
+  for (const double temperature : {1e-6, 1e-30, 1e-44, 1e-300})  // the last are no number of single precision
+    EXPECT_EQ(Sampler({temperature}).pick<float>(view(logits), random), likeliest) << temperature;
+}
+
 TEST(Sampler, RefusesLogitsThatAreNotNumbers) {
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()})
     for (const double temperature : {0.0, 1.0}) {

@@ -159,7 +159,9 @@ class Int8Matrix {
   static constexpr Index kRows = Dot::kRows, kTogether = 4;
   static constexpr float kSmallest =
       127 / std::numeric_limits<float>::max();  // less counts as 0: it has no finite scale
-  static constexpr Index kAhead = 4096;         // bytes: weights come from afar, each once
+  // Weights come from afar, each once. Processors see that for themselves, but begin anew with every page: a line here and
+  // there, so many bytes ahead, keeps them going. To ask for all lines is slower.
+  static constexpr Index kAhead = 4096;
 
   /// Blocks that are together from this one on, which is not with any before it.
   Index together(Index block) const { return (block + kTogether - 1) * kRows < rows_ ? kTogether : 1; }
@@ -195,7 +197,7 @@ class Int8Matrix {
     const std::int8_t* weights = values_.data() + block * std::ssize(x) * kPiece;
     Dot::Sums sums[] = {(static_cast<void>(I), Dot::zero())...};
     for (const std::int32_t four : x) {
-      (__builtin_prefetch(weights + kAhead + static_cast<Index>(I) * kPiece), ...);
+      __builtin_prefetch(weights + kAhead);
       ((sums[I] = Dot::add(sums[I], weights + static_cast<Index>(I) * kPiece, four)), ...);
       weights += kBlocks * kPiece;
     }

@@ -6,10 +6,12 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <numeric>
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 #include "qllk/core/random.hpp"
 #include "qllk/core/types.hpp"
@@ -48,11 +50,11 @@ class Sampler {
 
   const Config& config() const { return config_; }
 
-  /// What `pick` draws from: sums to 1 within rounding, 0 for what was cut.
+  /// What `pick` draws from, in double precision: sums to 1 within rounding, 0 for what was cut.
   /// Throws std::domain_error if a logit is NaN or +infinity, or all are -infinity.
   template <Real Scalar>
   Probabilities probabilities(std::span<const Scalar, static_cast<std::size_t>(kByteValues)> logits) const {
-    const auto [weights, total, likeliest] = weigh(logits);
+    const auto [weights, total, likeliest] = weigh<double>(logits);
     Probabilities out{};
     if (config_.temperature == 0)
       out[likeliest] = 1;
@@ -64,41 +66,45 @@ class Sampler {
   /// One byte. Takes one number from `random`; at temperature 0 none. Throws as `probabilities`.
   template <Real Scalar>
   Byte pick(std::span<const Scalar, static_cast<std::size_t>(kByteValues)> logits, Random& random) const {
-    const auto [weights, total, likeliest] = weigh(logits);
+    const auto [weights, total, likeliest] = weigh<Scalar>(logits);
     if (config_.temperature == 0) return likeliest;
     double rest = random.uniform() * total;
     for (std::size_t i = 0; i < weights.size(); ++i)
-      if ((rest -= weights[i]) < 0) return static_cast<Byte>(i);
+      if ((rest -= static_cast<double>(weights[i])) < 0) return static_cast<Byte>(i);
     return likeliest;  // only rounding comes here
   }
 
  private:
+  template <Real Work>
   struct Weights {
-    Probabilities weights;  // the likeliest has 1, what is cut 0
+    std::array<Work, static_cast<std::size_t>(kByteValues)> weights;  // the likeliest has 1, what is cut 0
     double total;
     Byte likeliest;
   };
 
-  template <Real Scalar>
-  Weights weigh(std::span<const Scalar, static_cast<std::size_t>(kByteValues)> logits) const {
-    using Values = Eigen::Array<double, kByteValues, 1>;
+  template <Real Work, Real Scalar>
+  Weights<Work> weigh(std::span<const Scalar, static_cast<std::size_t>(kByteValues)> logits) const {
+    using Values = Eigen::Array<Work, kByteValues, 1>;
     const Eigen::Map<const Eigen::Array<Scalar, kByteValues, 1>> z(logits.data());
     const Scalar largest = z.template maxCoeff<Eigen::PropagateNaN>();
     if (!std::isfinite(largest))
       throw std::domain_error("the largest logit is " + std::to_string(largest) + ", expected a finite number");
     const auto likeliest = std::find(logits.begin(), logits.end(), largest) - logits.begin();
-    Weights w{{}, 0, static_cast<Byte>(likeliest)};
+    Weights<Work> w{{}, 0, static_cast<Byte>(likeliest)};
     if (config_.temperature == 0) return w;
 
-    const Values scaled = (z.template cast<double>() - static_cast<double>(largest)) / config_.temperature;
+    const auto temperature = std::max(static_cast<Work>(config_.temperature), std::numeric_limits<Work>::min());
+    const Values scaled = (z.template cast<Work>() - static_cast<Work>(largest)) / temperature;
     const Values weights = scaled.exp();
-    Eigen::Map<Values>(w.weights.data()) = (scaled > -700).select(weights, 0);
+    constexpr Work least = std::is_same_v<Work, float> ? -80 : -700;  // the exp of less may be denormal
+    Eigen::Map<Values>(w.weights.data()) = (scaled > least).select(weights, 0);
     if (config_.top_k > 0 || config_.top_p < 1) cut(w.weights);
-    w.total = Eigen::Map<Values>(w.weights.data()).sum();
+    w.total = static_cast<double>(Eigen::Map<Values>(w.weights.data()).sum());
     return w;
   }
 
-  void cut(Probabilities& weights) const {
+  template <class Weights>
+  void cut(Weights& weights) const {
     const auto later = [&](Byte a, Byte b) { return weights[a] < weights[b] || (weights[a] == weights[b] && a > b); };
     std::array<Byte, static_cast<std::size_t>(kByteValues)> heap;
     std::iota(heap.begin(), heap.end(), Byte{0});

@@ -99,6 +99,7 @@ class FeatureHashing {
     leave_out(noise, cache);
     const auto orders = static_cast<std::size_t>(config_.orders - 1);
     const std::size_t n = bytes.size();
+    for (std::size_t e = 0; e < std::min(kAhead, n) * orders; ++e) prefetch(p, cache.rows[e]);
     for (std::size_t t = 0; t < n; ++t) {
       if (t + kAhead < n)
         for (std::size_t i = 0; i < orders; ++i) prefetch(p, cache.rows[(t + kAhead) * orders + i]);

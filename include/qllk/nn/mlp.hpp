@@ -5,6 +5,7 @@
 #include <numbers>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <unsupported/Eigen/SpecialFunctions>
 
 #include "qllk/core/parameters.hpp"
@@ -34,6 +35,15 @@ void gelu(MatOut<Scalar> x, MatOut<Scalar> y) {
       value = cdf + value * (value.square() * Scalar(-0.5)).exp() * peak;
     }
   }
+}
+
+/// y = x·Φ(x), where no derivative is wanted. y may be x.
+template <Real Scalar>
+void gelu_value(MatIn<Scalar> x, MatOut<Scalar> y) {
+  constexpr auto root_half = static_cast<Scalar>(1 / std::numbers::sqrt2);
+  QLLK_ASSERT(x.rows() == y.rows() && x.cols() == y.cols());
+  for (Index t = 0; t < x.cols(); ++t)
+    column(y, t) = column(x, t) * ((column(x, t) * root_half).erf() * Scalar(0.5) + Scalar(0.5));
 }
 
 /// Widens, bends and narrows every column on its own.
@@ -85,13 +95,18 @@ class Mlp {
     return p;
   }
 
-  /// Writes y. x and y must not alias.
+  /// Writes y. x and y must not alias. Matrices other than Mat are for inference: they leave no slope for backward.
   template <class Matrix>
   void forward(const Tensors<Matrix>& p, MatIn<Scalar> x, Cache& cache, MatOut<Scalar> y) const {
-    cache.slope.resize(config_.hidden, x.cols());
     cache.hidden.resize(config_.hidden, x.cols());
-    up_.forward(p.up, x, cache.linear, cache.slope);
-    gelu<Scalar>(cache.slope, cache.hidden);
+    if constexpr (std::is_same_v<Matrix, Mat<Scalar>>) {
+      cache.slope.resize(config_.hidden, x.cols());
+      up_.forward(p.up, x, cache.linear, cache.slope);
+      gelu<Scalar>(cache.slope, cache.hidden);
+    } else {
+      up_.forward(p.up, x, cache.linear, cache.hidden);
+      gelu_value<Scalar>(cache.hidden, cache.hidden);
+    }
     down_.forward(p.down, cache.hidden, cache.linear, y);
   }
 
