@@ -62,19 +62,17 @@ class SafetensorsReader {
   /// Throws unless the tensor is there, F32 or F64, and has the shape of `tensor`.
   template <Tensor T>
   void check(const std::string& name, const T& tensor) const {
-    const Entry& found = entry(name);
-    if (found.dtype != Dtype::F32 && found.dtype != Dtype::F64)
-      fail("tensor '" + name + "' has dtype " + std::string(dtype_name(found.dtype)) + ", expected F32 or F64");
-    check_shape(name, found, tensor_form(tensor).shape);
+    checked(name, tensor_form(tensor).shape);
   }
 
   /// Fills a Mat, Vec or Table, whose shape must be the tensor's; converts between F32 and F64. Throws as `check`,
   /// and then `tensor` is as it was.
   template <Tensor T>
   void read_into(const std::string& name, T& tensor) const {
-    check(name, tensor);
-    const Entry& found = entry(name);
-    found.dtype == Dtype::F32 ? transpose<float>(found, tensor) : transpose<double>(found, tensor);
+    const TensorForm form = tensor_form(tensor);
+    const Entry& found = checked(name, form.shape);
+    found.dtype == Dtype::F32 ? transpose<float>(found, tensor.data(), form)
+                              : transpose<double>(found, tensor.data(), form);
   }
 
   /// Fills numbers of exactly that dtype from a tensor of shape [n]. Throws if it is another, or not there.
@@ -95,42 +93,29 @@ class SafetensorsReader {
   using Json = nlohmann::json;
   static constexpr std::uint64_t kMostHeader = 100'000'000;  // as in the reference implementation
 
-  /// Finds what a parsed JSON value no longer shows: names that occur twice. Also bounds the nesting, which the format
-  /// limits to tensor, member, list.
-  struct HeaderCheck : nlohmann::json_sax<Json> {
-    explicit HeaderCheck(const SafetensorsReader& reader) : owner(reader) {}
-    bool null() override { return true; }
-    bool boolean(bool) override { return true; }
-    bool number_integer(number_integer_t) override { return true; }
-    bool number_unsigned(number_unsigned_t) override { return true; }
-    bool number_float(number_float_t, const string_t&) override { return true; }
-    bool string(string_t&) override { return true; }
-    bool binary(binary_t&) override { return true; }
-    bool start_object(std::size_t) override { return open(); }
-    bool end_object() override { return close(); }
-    bool start_array(std::size_t) override { return open(); }
-    bool end_array() override { return close(); }
-    bool key(string_t& name) override {
-      if (!seen.back().insert(name).second) owner.fail("has the name '" + name + "' twice in its header");
+  /// Names that occur twice are an error, which a parsed value would no longer show; so is deeper nesting than the format's
+  /// tensor, member, list.
+  Json parse_header(std::string_view header) const {
+    std::vector<std::set<std::string>> open;  // what is not closed yet, with the names in it
+    const auto check = [&](int, Json::parse_event_t event, const Json& value) {
+      using Event = Json::parse_event_t;
+      if (event == Event::object_start || event == Event::array_start) {
+        open.emplace_back();
+        if (open.size() > 3) fail("has a header that is nested too deep");
+      } else if (event == Event::object_end || event == Event::array_end) {
+        open.pop_back();
+      } else if (event == Event::key) {
+        const auto& name = value.get_ref<const std::string&>();
+        if (!open.back().insert(name).second) fail("has the name '" + name + "' twice in its header");
+      }
       return true;
+    };
+    try {
+      return Json::parse(header, check);
+    } catch (const Json::exception& error) {
+      fail("has a header that is not valid JSON: " + std::string(error.what()).substr(0, 200));
     }
-    bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception& error) override {
-      owner.fail("has a header that is not valid JSON: " + std::string(error.what()).substr(0, 200));
-    }
-
-    bool open() {
-      seen.emplace_back();
-      if (seen.size() > 3) owner.fail("has a header that is nested too deep");
-      return true;
-    }
-    bool close() {
-      seen.pop_back();
-      return true;
-    }
-
-    const SafetensorsReader& owner;
-    std::vector<std::set<std::string>> seen;
-  };
+  }
 
   void parse() {
     const Bytes bytes = data_.bytes;
@@ -145,11 +130,9 @@ class SafetensorsReader {
     const auto* const text = reinterpret_cast<const char*>(bytes.data()) + sizeof length;
     const std::string_view header(text, static_cast<std::size_t>(length));
     if (!header.starts_with('{')) fail("is not a safetensors file: its header does not begin with '{'");
-    HeaderCheck check(*this);
-    Json::sax_parse(header, &check);
+    const Json parsed = parse_header(header);
     const Bytes data = bytes.subspan(sizeof length + header.size());
     std::vector<std::array<std::uint64_t, 2>> ranges;
-    const Json parsed = Json::parse(header);
     for (const auto& [name, value] : parsed.items()) {
       if (name == "__metadata__")
         parse_metadata(value);
@@ -213,16 +196,21 @@ class SafetensorsReader {
     return {offsets[0], offsets[1]};
   }
 
+  const Entry& checked(const std::string& name, const Shape& expected) const {
+    const Entry& found = entry(name);
+    if (found.dtype != Dtype::F32 && found.dtype != Dtype::F64)
+      fail("tensor '" + name + "' has dtype " + std::string(dtype_name(found.dtype)) + ", expected F32 or F64");
+    check_shape(name, found, expected);
+    return found;
+  }
   void check_shape(const std::string& name, const Entry& found, const Shape& expected) const {
     if (found.shape != expected)
       fail("tensor '" + name + "' has shape " + shape_string(found.shape) + ", expected " + shape_string(expected));
   }
 
-  template <class Stored, Tensor T>
-  static void transpose(const Entry& entry, T& tensor) {
-    using Scalar = typename T::Scalar;
-    const TensorForm form = tensor_form(tensor);
-    Eigen::Map<Mat<Scalar>> view(tensor.data(), form.rows, form.cols);
+  template <class Stored, Real Scalar>
+  static void transpose(const Entry& entry, Scalar* tensor, const TensorForm& form) {
+    Eigen::Map<Mat<Scalar>> view(tensor, form.rows, form.cols);
     const Index step = detail::rows_per_block(form);
     detail::RowMajor<Stored> block(step, form.cols);
     Bytes rest = entry.bytes;

@@ -36,19 +36,10 @@ class SafetensorsWriter {
   /// and keep its place until `write`. Throws std::invalid_argument if the name is taken.
   template <Tensor T>
   void add(const std::string& name, const T& tensor) {
-    using Scalar = typename T::Scalar;
     const TensorForm form = tensor_form(tensor);
-    insert(name, {dtype_of<Scalar>(), form.shape, static_cast<std::uint64_t>(tensor.size()) * sizeof(Scalar),
-                  [&tensor, form](AtomicFile& file) {
-                    const Eigen::Map<const Mat<Scalar>> view(tensor.data(), form.rows, form.cols);
-                    const Index step = detail::rows_per_block(form);
-                    detail::RowMajor<Scalar> block(step, form.cols);
-                    for (Index row = 0; row < form.rows; row += step) {
-                      const Index rows = std::min(step, form.rows - row);
-                      block.topRows(rows) = view.middleRows(row, rows);
-                      file.write(as_bytes(block.data(), static_cast<std::size_t>(rows * form.cols)));
-                    }
-                  }});
+    insert(name,
+           {dtype_of<typename T::Scalar>(), form.shape,
+            static_cast<std::uint64_t>(tensor.size()) * sizeof(typename T::Scalar), rows_of(tensor.data(), form)});
   }
   template <Tensor T>
   void add(const std::string& name, const T&& temporary) = delete;
@@ -99,6 +90,21 @@ class SafetensorsWriter {
     std::uint64_t size;  // bytes
     std::function<void(AtomicFile&)> write;
   };
+
+  /// Writes the rows of such a tensor.
+  template <Real Scalar>
+  static std::function<void(AtomicFile&)> rows_of(const Scalar* tensor, const TensorForm& form) {
+    return [tensor, form](AtomicFile& file) {
+      const Eigen::Map<const Mat<Scalar>> view(tensor, form.rows, form.cols);
+      const Index step = detail::rows_per_block(form);
+      detail::RowMajor<Scalar> block(step, form.cols);
+      for (Index row = 0; row < form.rows; row += step) {
+        const Index rows = std::min(step, form.rows - row);
+        block.topRows(rows) = view.middleRows(row, rows);
+        file.write(as_bytes(block.data(), static_cast<std::size_t>(rows * form.cols)));
+      }
+    };
+  }
 
   template <class T>
   static Bytes as_bytes(const T* data, std::size_t count) {
