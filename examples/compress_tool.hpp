@@ -9,6 +9,7 @@
 #include <string>
 #include <system_error>
 
+#include "command_line.hpp"
 #include "display.hpp"
 #include "qllk/compress/compressor.hpp"
 #include "tool.hpp"

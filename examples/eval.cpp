@@ -8,6 +8,7 @@
 #include <variant>
 
 #include "build_info.hpp"
+#include "command_line.hpp"
 #include "display.hpp"
 #include "qllk/core/int8_matrix.hpp"
 #include "qllk/data/corpus.hpp"

@@ -8,6 +8,7 @@
 #include <utility>
 #include <variant>
 
+#include "command_line.hpp"
 #include "qllk/core/int8_matrix.hpp"
 #include "qllk/generate/generator.hpp"
 #include "qllk/io/input_file.hpp"

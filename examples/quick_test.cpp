@@ -11,13 +11,13 @@
 #include <vector>
 
 #include "build_info.hpp"
+#include "command_line.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/data/corpus.hpp"
 #include "qllk/io/model_file.hpp"
 #include "qllk/train/checkpoint.hpp"
 #include "qllk/train/evaluate.hpp"
 #include "qllk/train/trainer.hpp"
-#include "tool.hpp"
 
 namespace {
 

@@ -1,16 +1,14 @@
-// What the command-line tools share: one clear line for an error, JSON on standard output, signals.
+// What the command-line tools share: standard output, numbers for people, signals.
 #pragma once
 
 #include <signal.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
-#include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
 #include <cstdio>
-#include <cstdlib>
-#include <exception>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
@@ -40,11 +38,6 @@ inline void write_stdout(std::string_view text) {
 /// One object on a line of its own.
 inline void print_json(const nlohmann::ordered_json& object) {
   write_stdout(object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
-}
-
-/// For options of whole numbers from 0 on: CLI11 takes "-1" for 2^64 - 1.
-inline std::string not_negative(const std::string& text) {
-  return text.starts_with('-') ? "is " + text + ", expected 0 or more" : "";
 }
 
 /// "1,234,567"
@@ -82,28 +75,5 @@ class Interrupt {
   static inline std::atomic<int> received_{0};
   static_assert(std::atomic<int>::is_always_lock_free);
 };
-
-/// The program: parses the command line, then calls body(), which returns the exit status.
-/// A wrong command line ends with status 2, any other error with 1; either is one line on standard error.
-template <class Body>
-int run(CLI::App& app, int argc, char** argv, Body&& body) {
-  const auto complain = [&](std::string text) {
-    std::replace(text.begin(), text.end(), '\n', ' ');
-    std::fprintf(stderr, "%s: %s\n", app.get_name().c_str(), text.c_str());
-  };
-  try {
-    app.parse(argc, argv);
-    return body();
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help
-    complain(std::string(error.what()) + " (" + app.get_name() + " --help tells more)");
-    return 2;
-  } catch (const std::bad_alloc&) {
-    complain("out of memory");
-  } catch (const std::exception& error) {
-    complain(error.what());
-  }
-  return 1;
-}
 
 }  // namespace tool

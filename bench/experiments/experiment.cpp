@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "command_line.hpp"
 #include "display.hpp"
 #include "options.hpp"
 #include "qllk/io/architectures.hpp"

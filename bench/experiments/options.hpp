@@ -10,9 +10,9 @@
 #include <thread>
 #include <vector>
 
+#include "command_line.hpp"
 #include "qllk/train/trainer.hpp"
 #include "recipe.hpp"
-#include "tool.hpp"
 
 namespace experiments {
 

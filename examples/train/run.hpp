@@ -1,0 +1,383 @@
+// One training run: progress, samples, saves, the score.
+#pragma once
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <limits>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "build_info.hpp"
+#include "display.hpp"
+#include "qllk/data/corpus.hpp"
+#include "qllk/generate/generator.hpp"
+#include "qllk/io/model_file.hpp"
+#include "qllk/train/checkpoint.hpp"
+#include "qllk/train/evaluate.hpp"
+#include "qllk/train/trainer.hpp"
+#include "recipe.hpp"
+#include "run_files.hpp"
+#include "tool.hpp"
+#include "train/options.hpp"
+
+namespace tool {
+
+namespace data = qllk::data;
+namespace generate = qllk::generate;
+namespace io = qllk::io;
+using qllk::Byte, qllk::Bytes, qllk::Index, qllk::Random;
+
+/// "1.235"
+inline std::string number(double value, int digits = 3) {
+  char text[48];
+  std::snprintf(text, sizeof text, "%.*f", digits, value);
+  return text;
+}
+
+inline qllk::train::Budget budget_of(const Options& options) {
+  constexpr double kUsualSeconds = 90;
+  qllk::train::Budget budget;
+  if (options.steps) budget.steps = *options.steps;
+  if (options.seconds) budget.seconds = *options.seconds;
+  if (!options.steps && !options.seconds) budget.seconds = kUsualSeconds;
+  return budget;
+}
+
+inline TextSources sources_of(const Options& options) {
+  return {options.data.empty() ? std::vector<std::string>{QLLK_DEFAULT_CORPUS} : options.data, options.val,
+          options.val_fraction.value_or(0.1)};
+}
+
+/// Throws if an option was given that the run to continue was not made with.
+template <class T, class U>
+void agree(const char* name, const std::optional<T>& given, const U& was) {
+  if (given && *given != was)
+    throw std::invalid_argument(std::string(name) + " is " + io::Json(*given).dump() +
+                                ", but the run to continue has " + io::Json(was).dump() +
+                                "; leave it out, or begin a new run");
+}
+
+/// One training run of one architecture.
+template <class Model>
+class Run {
+ public:
+  /// A new run, or the one to continue.
+  Run(const Options& options, const qllk::train::Checkpoint* checkpoint) {
+    try {
+      prepare(options, checkpoint);
+    } catch (const io::Json::exception&) {
+      throw std::runtime_error("the checkpoint to continue was not made by qllk-train: it lacks the tool's notes");
+    }
+  }
+
+  /// Trains, saves and scores; returns the exit status.
+  int operator()(RunFolder folder) {
+    folder_ = std::move(folder);
+    introduce();
+    last_save_ = Clock::now();
+    if (share() < 1) {
+      sample();
+      quick_score();
+      train_now();
+    } else {
+      display_.line("nothing left to train: the budget is used up; --steps or --seconds can raise it");
+    }
+    save();
+    if (Interrupt::requested()) {
+      display_.line("interrupted after step " + grouped(steps()) + "; continue with: qllk-train --resume --out " +
+                    folder_.path.string());
+      return Interrupt::exit_status();
+    }
+    display_.line("saved " + folder_.model().string());
+    for (const double place : {0.8, 0.9, 0.95}) sample(place);
+    const auto score = full_score();
+    if (!score) {
+      display_.line("interrupted while scoring; the model is trained and saved");
+      return Interrupt::exit_status();
+    }
+    display_.line("validation: " + number(score->bits_per_byte(), 4) + " bits per byte over all " +
+                  grouped(score->bytes) + " bytes (order 0: " + number(order0_, 4) + ")");
+    report(*score);
+    return 0;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr double kSecondsBetweenSaves = 60;
+  static constexpr std::uint64_t kQuickBytes = 32768;  // of the validation text, scored now and then during training
+
+  static double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  }
+
+  void prepare(const Options& options, const qllk::train::Checkpoint* checkpoint) {
+    sources_ = checkpoint != nullptr ? TextSources::of_json(checkpoint->notes().at("sources")) : sources_of(options);
+    if (checkpoint != nullptr) resume_sources(options);
+    texts_ = Texts::open(sources_);
+    training_print_ = fingerprint(texts_.training);
+    validation_print_ = fingerprint(texts_.validation);
+    budget_ = budget_of(options);
+    if (checkpoint == nullptr) {
+      auto [config, settings] = recipe(std::type_identity<Model>{}, texts_.training.size(), budget_,
+                                       {.batch = options.batch, .context = options.context});
+      settings.seed = options.seed.value_or(settings.seed);
+      check_length(settings.context);
+      trainer_.emplace(Model(config), settings, texts_.training, options.threads);
+      return;
+    }
+    const io::Json& notes = checkpoint->notes();
+    const qllk::train::TrainerSettings& settings = checkpoint->settings();
+    agree("--batch", options.batch, settings.batch);
+    agree("--context", options.context, settings.context);
+    agree("--seed", options.seed, settings.seed);
+    if (notes.at("training") != training_print_ || notes.at("validation") != validation_print_)
+      throw std::invalid_argument("the text differs from that of the run to continue, which was " +
+                                  notes.at("sources").dump() + "; give the same --data, or begin a new run");
+    if (!options.steps && !options.seconds) budget_ = checkpoint->budget();
+    check_length(settings.context);
+    trainer_.emplace(checkpoint->model<Model>(), settings, texts_.training, options.threads);
+    checkpoint->restore(*trainer_);
+    smooth_ = {notes.at("smooth_sum").get<double>(), notes.at("smooth_weight").get<double>()};
+  }
+
+  struct Smooth {
+    double sum = 0, weight = 0;
+    void add(double value) {
+      constexpr double kKeep = 0.95;  // about the last 20 updates
+      sum = kKeep * sum + (1 - kKeep) * value;
+      weight = kKeep * weight + (1 - kKeep);
+    }
+    double value() const { return weight > 0 ? sum / weight : std::numeric_limits<double>::quiet_NaN(); }
+  };
+
+  void resume_sources(const Options& options) {
+    if (!options.data.empty()) sources_.data = options.data;
+    if (options.val) sources_.val = options.val;
+    if (options.val_fraction && sources_.val)
+      throw std::invalid_argument("--val-fraction is given, but the run to continue has a --val text; leave it out");
+    agree("--val-fraction", options.val_fraction, sources_.val_fraction);
+  }
+
+  void check_length(Index context) const {
+    if (texts_.training.size() > static_cast<std::uint64_t>(context)) return;
+    throw std::invalid_argument("the training text has " + std::to_string(texts_.training.size()) +
+                                " bytes, but --context " + std::to_string(context) + " needs " +
+                                std::to_string(context) + " and one more: give more text, or a smaller --context");
+  }
+
+  std::uint64_t steps() const { return static_cast<std::uint64_t>(trainer_->progress().steps); }
+  double share() const { return budget_.used(trainer_->progress().steps, trainer_->progress().seconds); }
+
+  void introduce() {
+    for (const auto& warning : build_warnings()) display_.line("warning: " + warning);
+    const auto& settings = trainer_->settings();
+    const qllk::train::Memory& memory = trainer_->memory();
+    const auto text = static_cast<std::size_t>(texts_.training.size() + texts_.validation.size());
+    const auto mega = [](std::size_t bytes) { return readable_bytes(static_cast<double>(bytes)); };
+    order0_ = data::order0_entropy(texts_.validation);
+    std::string from;
+    for (const auto& path : sources_.data) from += (from.empty() ? "" : ", ") + (path == "-" ? "standard input" : path);
+    display_.line("text        " + from);
+    display_.line("            " + grouped(texts_.training.size()) + " bytes to train on, " +
+                  grouped(texts_.validation.size()) + " bytes to score on" +
+                  (sources_.val ? " (" + *sources_.val + ")" : " (its end)"));
+    display_.line("baselines   8.0 bits per byte (uniform), " + number(order0_) +
+                  " (order-0 entropy of the text to score on)");
+    display_.line("model       " + std::string(io::Architecture<Model>::name) + ", " +
+                  grouped(static_cast<std::uint64_t>(qllk::parameter_count(trainer_->params()))) + " parameters, " +
+                  io::to_json(trainer_->model().config()).dump());
+    display_.line("memory      parameters " + mega(memory.parameters) + ", gradients " + mega(memory.gradients) +
+                  ", optimiser " + mega(memory.optimizer) + ", activations " + mega(memory.activations) + ", text " +
+                  mega(text) + ": " + mega(memory.total() + text));
+    display_.line("machine     " + std::to_string(trainer_->threads()) + " threads, compiled for " + instruction_set());
+    std::string until;
+    if (budget_.steps != std::numeric_limits<std::int64_t>::max())
+      until = grouped(static_cast<std::uint64_t>(budget_.steps)) + " steps";
+    if (std::isfinite(budget_.seconds)) until += (until.empty() ? "" : " or ") + number(budget_.seconds, 0) + " s";
+    display_.line("training    " + until + ", batches of " + std::to_string(settings.batch) + " x " +
+                  std::to_string(settings.context) + " bytes, seed " + std::to_string(settings.seed));
+    display_.line("settings    " + io::to_json(settings).dump());
+    display_.line("saves to    " + folder_.path.string() +
+                  (steps() > 0 ? ", going on from step " + grouped(steps()) : std::string()));
+  }
+
+  void train_now() {
+    const qllk::train::Progress before = trainer_->progress();
+    bool middle = share() >= 0.5;
+    display_.begin();
+    trainer_->run(budget_, [&](const qllk::train::StepReport& step) {
+      if (step.skipped) {
+        if (trainer_->progress().skipped == 1)
+          display_.line("warning: the loss or gradient of step " + grouped(steps()) +
+                        " is not finite; that update is left out, and counted");
+      } else {
+        smooth_.add(step.bits_per_byte);
+      }
+      if (Interrupt::requested()) return false;
+      const double done = share();
+      if (done < 1 && !middle && done >= 0.5) {
+        middle = true;
+        sample();
+      }
+      if (done < 1 && quick_due(done)) quick_score();
+      if (seconds_since(last_save_) >= kSecondsBetweenSaves) save_on_the_way();
+      display_.progress(done, [&] { return status(before, done); });
+      return !Interrupt::requested();
+    });
+    display_.line(status(before, share()));
+  }
+
+  std::string status(const qllk::train::Progress& before, double done) const {
+    const qllk::train::Progress& now = trainer_->progress();
+    const double rate = static_cast<double>(now.bytes - before.bytes) / (now.seconds - before.seconds);
+    std::string text = "step " + std::to_string(now.steps) + "  train " + number(smooth_.value()) + "  val " +
+                       number(quick_) + " bits/byte  " + readable_bytes(rate) + "/s";
+    if (now.skipped > 0) text += "  skipped " + std::to_string(now.skipped);
+    if (done < 1) text += "  " + clock_text(now.seconds * (1 - done) / done) + " left";
+    return text;
+  }
+
+  /// After each tenth of the budget, unless that would take more than a tenth of the time.
+  bool quick_due(double done) const {
+    return done - quick_share_ >= 0.1 && trainer_->progress().seconds - quick_at_ >= 10 * quick_took_;
+  }
+
+  void quick_score() {
+    const auto start = Clock::now();
+    const auto part = texts_.validation.slice(0, std::min(kQuickBytes, texts_.validation.size()));
+    if (quick_share_ < 0)
+      display_.line("val below   of the first " + grouped(part.size()) + " bytes to score on; all of them at the end");
+    const auto score = evaluate(part, [](const qllk::train::Score&) {});
+    quick_ = score.bits_per_byte();
+    quick_share_ = share();
+    quick_at_ = trainer_->progress().seconds;
+    quick_took_ = seconds_since(start);
+  }
+
+  /// The score of the averaged weights, so far as there was no interrupt.
+  template <class OnScore>
+  qllk::train::Score evaluate(const data::Corpus& text, OnScore&& on_score) {
+    const auto go_on = [&](const qllk::train::Score& so_far) {
+      on_score(so_far);
+      return !Interrupt::requested();
+    };
+    return trainer_->with_average([&](const auto& params) {
+      return qllk::train::evaluate(trainer_->model(), params, text, go_on, {.threads = trainer_->threads()});
+    });
+  }
+
+  std::optional<qllk::train::Score> full_score() {
+    display_.begin();
+    const auto all = static_cast<double>(texts_.validation.size());
+    const auto score = evaluate(texts_.validation, [&](const qllk::train::Score& so_far) {
+      display_.progress(static_cast<double>(so_far.bytes) / all,
+                        [&] { return "scoring  " + number(so_far.bits_per_byte()) + " bits/byte"; });
+    });
+    display_.clear();
+    if (score.bytes < texts_.validation.size()) return std::nullopt;
+    return score;
+  }
+
+  /// What the model makes of a beginning that it has not seen, at a share of that text. Late: its start is often of one piece
+  /// with the end of what the model trains on.
+  void sample(double place = 0.8) {
+    constexpr std::size_t kPrompt = 120;
+    constexpr int kLength = 400;
+    if (Interrupt::requested()) return;
+    const std::uint64_t size = texts_.validation.size();
+    const auto at = static_cast<std::uint64_t>(place * static_cast<double>(size));
+    std::vector<Byte> text(static_cast<std::size_t>(std::min<std::uint64_t>(size - at, 4096)));
+    texts_.validation.copy(at, text);
+    auto begin = std::find(text.begin(), text.end(), Byte{'\n'});
+    begin = std::distance(begin, text.end()) > static_cast<std::ptrdiff_t>(kPrompt) ? begin + 1 : text.begin();
+    const Bytes prompt =
+        Bytes(text).subspan(static_cast<std::size_t>(begin - text.begin())).first(std::min(kPrompt, text.size()));
+
+    std::vector<Byte> written;
+    trainer_->with_average([&](const auto& params) {
+      generate::Generator<Model> generator(trainer_->model(), params);
+      const generate::Sampler sampler({.temperature = 0.7});
+      Random random = Random::of(trainer_->settings().seed, 0x53616D706C65);
+      generator.feed(prompt);
+      for (int i = 0; i < kLength; ++i) written.push_back(generator.next(sampler, random));
+    });
+    display_.line("--- sample after step " + grouped(steps()) + ": a beginning from the text to score on");
+    display_.line(visible(prompt, "    "));
+    display_.line("--- and how the model goes on");
+    display_.line(visible(written, "    "));
+    display_.line("---");
+  }
+
+  void save() {
+    io::Json notes{{"sources", sources_.to_json()},
+                   {"training", training_print_},
+                   {"validation", validation_print_},
+                   {"smooth_sum", smooth_.sum},
+                   {"smooth_weight", smooth_.weight}};
+    qllk::train::save_checkpoint(folder_.training(), *trainer_, budget_, notes);
+    trainer_->with_average([&](const auto& params) { io::save_model(folder_.model(), trainer_->model(), params); });
+    last_save_ = Clock::now();
+  }
+
+  /// A full disk may be emptied before the end: no reason to give up the training.
+  void save_on_the_way() {
+    try {
+      save();
+    } catch (const std::exception& error) {
+      display_.line(std::string("warning: not saved: ") + error.what());
+      last_save_ = Clock::now();
+    }
+  }
+
+  void report(const qllk::train::Score& score) const {
+    const qllk::train::Progress& progress = trainer_->progress();
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    nlohmann::ordered_json out;
+    out["val_bits_per_byte"] = score.bits_per_byte();
+    out["val_nats_per_byte"] = score.nats_per_byte();
+    out["train_bits_per_byte"] = smooth_.value();
+    out["bytes_seen"] = progress.bytes;
+    out["seconds"] = progress.seconds;
+    out["bytes_per_second"] = progress.seconds > 0 ? static_cast<double>(progress.bytes) / progress.seconds : 0.0;
+    out["parameters"] = qllk::parameter_count(trainer_->params());
+    out["peak_rss_bytes"] = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
+    out["threads"] = trainer_->threads();
+    out["model"] = folder_.model().string();
+    out["steps"] = progress.steps;
+    out["skipped_updates"] = progress.skipped;
+    print_json(out);
+  }
+
+  RunFolder folder_;
+  TextSources sources_;
+  Texts texts_;
+  std::uint64_t training_print_ = 0, validation_print_ = 0;
+  qllk::train::Budget budget_;
+  std::optional<qllk::train::Trainer<Model>> trainer_;
+  Display display_;
+  Smooth smooth_;
+  double order0_ = 0;
+  double quick_ = 0, quick_share_ = -1, quick_at_ = 0, quick_took_ = 0;
+  Clock::time_point last_save_;
+};
+
+/// Without a folder, makes one as soon as all else is well.
+template <class Model>
+int train_model(const Options& options, const qllk::train::Checkpoint* checkpoint, std::optional<RunFolder> folder) {
+  Run<Model> run(options, checkpoint);
+  // Only now: a wrong command line leaves no empty folder behind.
+  if (!folder) folder = RunFolder::create(options.out);
+  return run(*std::move(folder));
+}
+
+}  // namespace tool
