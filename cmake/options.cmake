@@ -43,9 +43,9 @@ if(QLLK_SANITIZE)
   target_link_options(qllk_options INTERFACE -fsanitize=${QLLK_SANITIZE})
 endif()
 
-# qllk_program(NAME SOURCE [LIBRARIES…]): an executable in bin/ with our options.
-function(qllk_program name source)
-  add_executable(${name} ${source})
+# qllk_program(NAME SOURCES [LIBRARIES…]): an executable in bin/ with our options.
+function(qllk_program name sources)
+  add_executable(${name} ${sources})
   target_link_libraries(${name} PRIVATE qllk_options ${ARGN})
   set_target_properties(
     ${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin" CXX_EXTENSIONS OFF)

@@ -5,11 +5,10 @@ if(NOT multi_config AND NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "Debug, Release, RelWithDebInfo or MinSizeRel" FORCE)
 endif()
 
-# A compiler takes up to 1.3 GB on Eigen's expressions: no more of them at once than fit, or a small board swaps. On the smallest
-# GCC is told to look for what it can free sooner: 0.9 GB then, and half as much time again.
+# A compiler takes up to 1.3 GB on Eigen's expressions: no more of them at once than fit, or a small board swaps.
+cmake_host_system_information(RESULT megabytes QUERY TOTAL_PHYSICAL_MEMORY)
 if(CMAKE_GENERATOR MATCHES "Ninja" AND NOT DEFINED CMAKE_JOB_POOL_COMPILE)
   cmake_host_system_information(RESULT cores QUERY NUMBER_OF_LOGICAL_CORES)
-  cmake_host_system_information(RESULT megabytes QUERY TOTAL_PHYSICAL_MEMORY)
   math(EXPR jobs "${megabytes} / 1300")
   if(jobs GREATER cores)
     set(jobs ${cores})
@@ -18,7 +17,9 @@ if(CMAKE_GENERATOR MATCHES "Ninja" AND NOT DEFINED CMAKE_JOB_POOL_COMPILE)
   endif()
   set_property(GLOBAL APPEND PROPERTY JOB_POOLS qllk_compile=${jobs})
   set(CMAKE_JOB_POOL_COMPILE qllk_compile)
-  if(megabytes LESS 1300 AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    add_compile_options("SHELL:--param ggc-min-expand=10")
-  endif()
+endif()
+
+# Where not even one fits, GCC looks for what it can free sooner: 0.9 GB, in half as much time again.
+if(megabytes LESS 1300 AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  add_compile_options(--param=ggc-min-expand=10)
 endif()

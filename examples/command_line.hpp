@@ -1,4 +1,4 @@
-// The frame of a command-line tool: one clear line for an error. CLI11 is expensive to compile: only what parses includes this.
+// The frame of a command-line tool: one clear line for an error. Only what parses includes it: CLI11 takes long to compile.
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -4,10 +4,11 @@
 #include "command_line.hpp"
 #include "tool.hpp"
 #include "train/options.hpp"
+#include "train/train.hpp"
 
 namespace {
 
-void add_options(CLI::App& app, tool::Options& options) {
+void add_options(CLI::App& app, train_tool::Options& options) {
   app.add_option("--data", options.data,
                  "Text to train on: a file, a folder (all files in it), or - for standard input. May be "
                  "given several times. Default: the Eigen headers that this tool was built with")
@@ -51,12 +52,12 @@ int main(int argc, char** argv) {
       "Trains a byte-level language model. Progress goes to standard error; the last line of standard output is one "
       "JSON object with the score.",
       "qllk-train");
-  tool::Options options;
+  train_tool::Options options;
   add_options(app, options);
   return tool::run(app, argc, argv, [&] {
     tool::Interrupt::watch();
     signal(SIGPIPE, SIG_IGN);  // whoever reads the progress may leave; training goes on
     signal(SIGXFSZ, SIG_IGN);  // a file-size limit is an error of a write like others
-    return tool::train(options);
+    return train_tool::train(options);
   });
 }

@@ -1,5 +1,10 @@
+// Runs of the classic architecture.
 #include "qllk/model/classic.hpp"
+
 #include "train/run.hpp"
 
-template int tool::train_model<qllk::QLLKClassic<float>>(const Options&, const qllk::train::Checkpoint*,
-                                                         std::optional<RunFolder>);
+namespace train_tool {
+
+template int train_model<QLLKClassic<float>>(const Options&, const train::Checkpoint*, std::optional<tool::RunFolder>);
+
+}  // namespace train_tool

@@ -12,7 +12,7 @@
 
 #include "qllk/core/types.hpp"
 
-namespace tool {
+namespace train_tool {
 
 /// As the command line gives them: what is not there is picked, or comes from the checkpoint.
 struct Options {
@@ -42,7 +42,4 @@ struct Options {
   }
 };
 
-/// Trains, saves and scores a model: a new run, or the one to continue. Returns the exit status.
-int train(const Options& options);
-
-}  // namespace tool
+}  // namespace train_tool

@@ -6,9 +6,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <exception>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -29,12 +32,10 @@
 #include "tool.hpp"
 #include "train/options.hpp"
 
-namespace tool {
+namespace train_tool {
 
-namespace data = qllk::data;
-namespace generate = qllk::generate;
-namespace io = qllk::io;
-using qllk::Byte, qllk::Bytes, qllk::Index, qllk::Random;
+using namespace qllk;
+using tool::grouped, tool::Interrupt;
 
 /// "1.235"
 inline std::string number(double value, int digits = 3) {
@@ -43,16 +44,16 @@ inline std::string number(double value, int digits = 3) {
   return text;
 }
 
-inline qllk::train::Budget budget_of(const Options& options) {
+inline train::Budget budget_of(const Options& options) {
   constexpr double kUsualSeconds = 90;
-  qllk::train::Budget budget;
+  train::Budget budget;
   if (options.steps) budget.steps = *options.steps;
   if (options.seconds) budget.seconds = *options.seconds;
   if (!options.steps && !options.seconds) budget.seconds = kUsualSeconds;
   return budget;
 }
 
-inline TextSources sources_of(const Options& options) {
+inline tool::TextSources sources_of(const Options& options) {
   return {options.data.empty() ? std::vector<std::string>{QLLK_DEFAULT_CORPUS} : options.data, options.val,
           options.val_fraction.value_or(0.1)};
 }
@@ -71,7 +72,7 @@ template <class Model>
 class Run {
  public:
   /// A new run, or the one to continue.
-  Run(const Options& options, const qllk::train::Checkpoint* checkpoint) {
+  Run(const Options& options, const train::Checkpoint* checkpoint) {
     try {
       prepare(options, checkpoint);
     } catch (const io::Json::exception&) {
@@ -80,7 +81,7 @@ class Run {
   }
 
   /// Trains, saves and scores; returns the exit status.
-  int operator()(RunFolder folder) {
+  int operator()(tool::RunFolder folder) {
     folder_ = std::move(folder);
     introduce();
     last_save_ = Clock::now();
@@ -119,23 +120,24 @@ class Run {
     return std::chrono::duration<double>(Clock::now() - start).count();
   }
 
-  void prepare(const Options& options, const qllk::train::Checkpoint* checkpoint) {
-    sources_ = checkpoint != nullptr ? TextSources::of_json(checkpoint->notes().at("sources")) : sources_of(options);
+  void prepare(const Options& options, const train::Checkpoint* checkpoint) {
+    sources_ =
+        checkpoint != nullptr ? tool::TextSources::of_json(checkpoint->notes().at("sources")) : sources_of(options);
     if (checkpoint != nullptr) resume_sources(options);
-    texts_ = Texts::open(sources_);
-    training_print_ = fingerprint(texts_.training);
-    validation_print_ = fingerprint(texts_.validation);
+    texts_ = tool::Texts::open(sources_);
+    training_print_ = tool::fingerprint(texts_.training);
+    validation_print_ = tool::fingerprint(texts_.validation);
     budget_ = budget_of(options);
     if (checkpoint == nullptr) {
-      auto [config, settings] = recipe(std::type_identity<Model>{}, texts_.training.size(), budget_,
-                                       {.batch = options.batch, .context = options.context});
+      auto [config, settings] = tool::recipe(std::type_identity<Model>{}, texts_.training.size(), budget_,
+                                             {.batch = options.batch, .context = options.context});
       settings.seed = options.seed.value_or(settings.seed);
       check_length(settings.context);
       trainer_.emplace(Model(config), settings, texts_.training, options.threads);
       return;
     }
     const io::Json& notes = checkpoint->notes();
-    const qllk::train::TrainerSettings& settings = checkpoint->settings();
+    const train::TrainerSettings& settings = checkpoint->settings();
     agree("--batch", options.batch, settings.batch);
     agree("--context", options.context, settings.context);
     agree("--seed", options.seed, settings.seed);
@@ -178,11 +180,11 @@ class Run {
   double share() const { return budget_.used(trainer_->progress().steps, trainer_->progress().seconds); }
 
   void introduce() {
-    for (const auto& warning : build_warnings()) display_.line("warning: " + warning);
+    for (const auto& warning : tool::build_warnings()) display_.line("warning: " + warning);
     const auto& settings = trainer_->settings();
-    const qllk::train::Memory& memory = trainer_->memory();
+    const train::Memory& memory = trainer_->memory();
     const auto text = static_cast<std::size_t>(texts_.training.size() + texts_.validation.size());
-    const auto mega = [](std::size_t bytes) { return readable_bytes(static_cast<double>(bytes)); };
+    const auto mega = [](std::size_t bytes) { return tool::readable_bytes(static_cast<double>(bytes)); };
     order0_ = data::order0_entropy(texts_.validation);
     std::string from;
     for (const auto& path : sources_.data) from += (from.empty() ? "" : ", ") + (path == "-" ? "standard input" : path);
@@ -193,12 +195,13 @@ class Run {
     display_.line("baselines   8.0 bits per byte (uniform), " + number(order0_) +
                   " (order-0 entropy of the text to score on)");
     display_.line("model       " + std::string(io::Architecture<Model>::name) + ", " +
-                  grouped(static_cast<std::uint64_t>(qllk::parameter_count(trainer_->params()))) + " parameters, " +
+                  grouped(static_cast<std::uint64_t>(parameter_count(trainer_->params()))) + " parameters, " +
                   io::to_json(trainer_->model().config()).dump());
     display_.line("memory      parameters " + mega(memory.parameters) + ", gradients " + mega(memory.gradients) +
                   ", optimiser " + mega(memory.optimizer) + ", activations " + mega(memory.activations) + ", text " +
                   mega(text) + ": " + mega(memory.total() + text));
-    display_.line("machine     " + std::to_string(trainer_->threads()) + " threads, compiled for " + instruction_set());
+    display_.line("machine     " + std::to_string(trainer_->threads()) + " threads, compiled for " +
+                  tool::instruction_set());
     std::string until;
     if (budget_.steps != std::numeric_limits<std::int64_t>::max())
       until = grouped(static_cast<std::uint64_t>(budget_.steps)) + " steps";
@@ -211,10 +214,10 @@ class Run {
   }
 
   void train_now() {
-    const qllk::train::Progress before = trainer_->progress();
+    const train::Progress before = trainer_->progress();
     bool middle = share() >= 0.5;
     display_.begin();
-    trainer_->run(budget_, [&](const qllk::train::StepReport& step) {
+    trainer_->run(budget_, [&](const train::StepReport& step) {
       if (step.skipped) {
         if (trainer_->progress().skipped == 1)
           display_.line("warning: the loss or gradient of step " + grouped(steps()) +
@@ -236,13 +239,13 @@ class Run {
     display_.line(status(before, share()));
   }
 
-  std::string status(const qllk::train::Progress& before, double done) const {
-    const qllk::train::Progress& now = trainer_->progress();
+  std::string status(const train::Progress& before, double done) const {
+    const train::Progress& now = trainer_->progress();
     const double rate = static_cast<double>(now.bytes - before.bytes) / (now.seconds - before.seconds);
     std::string text = "step " + std::to_string(now.steps) + "  train " + number(smooth_.value()) + "  val " +
-                       number(quick_) + " bits/byte  " + readable_bytes(rate) + "/s";
+                       number(quick_) + " bits/byte  " + tool::readable_bytes(rate) + "/s";
     if (now.skipped > 0) text += "  skipped " + std::to_string(now.skipped);
-    if (done < 1) text += "  " + clock_text(now.seconds * (1 - done) / done) + " left";
+    if (done < 1) text += "  " + tool::clock_text(now.seconds * (1 - done) / done) + " left";
     return text;
   }
 
@@ -256,7 +259,7 @@ class Run {
     const auto part = texts_.validation.slice(0, std::min(kQuickBytes, texts_.validation.size()));
     if (quick_share_ < 0)
       display_.line("val below   of the first " + grouped(part.size()) + " bytes to score on; all of them at the end");
-    const auto score = evaluate(part, [](const qllk::train::Score&) {});
+    const auto score = evaluate(part, [](const train::Score&) {});
     quick_ = score.bits_per_byte();
     quick_share_ = share();
     quick_at_ = trainer_->progress().seconds;
@@ -265,20 +268,20 @@ class Run {
 
   /// The score of the averaged weights, so far as there was no interrupt.
   template <class OnScore>
-  qllk::train::Score evaluate(const data::Corpus& text, OnScore&& on_score) {
-    const auto go_on = [&](const qllk::train::Score& so_far) {
+  train::Score evaluate(const data::Corpus& text, OnScore&& on_score) {
+    const auto go_on = [&](const train::Score& so_far) {
       on_score(so_far);
       return !Interrupt::requested();
     };
     return trainer_->with_average([&](const auto& params) {
-      return qllk::train::evaluate(trainer_->model(), params, text, go_on, {.threads = trainer_->threads()});
+      return train::evaluate(trainer_->model(), params, text, go_on, {.threads = trainer_->threads()});
     });
   }
 
-  std::optional<qllk::train::Score> full_score() {
+  std::optional<train::Score> full_score() {
     display_.begin();
     const auto all = static_cast<double>(texts_.validation.size());
-    const auto score = evaluate(texts_.validation, [&](const qllk::train::Score& so_far) {
+    const auto score = evaluate(texts_.validation, [&](const train::Score& so_far) {
       display_.progress(static_cast<double>(so_far.bytes) / all,
                         [&] { return "scoring  " + number(so_far.bits_per_byte()) + " bits/byte"; });
     });
@@ -311,9 +314,9 @@ class Run {
       for (int i = 0; i < kLength; ++i) written.push_back(generator.next(sampler, random));
     });
     display_.line("--- sample after step " + grouped(steps()) + ": a beginning from the text to score on");
-    display_.line(visible(prompt, "    "));
+    display_.line(tool::visible(prompt, "    "));
     display_.line("--- and how the model goes on");
-    display_.line(visible(written, "    "));
+    display_.line(tool::visible(written, "    "));
     display_.line("---");
   }
 
@@ -323,7 +326,7 @@ class Run {
                    {"validation", validation_print_},
                    {"smooth_sum", smooth_.sum},
                    {"smooth_weight", smooth_.weight}};
-    qllk::train::save_checkpoint(folder_.training(), *trainer_, budget_, notes);
+    train::save_checkpoint(folder_.training(), *trainer_, budget_, notes);
     trainer_->with_average([&](const auto& params) { io::save_model(folder_.model(), trainer_->model(), params); });
     last_save_ = Clock::now();
   }
@@ -338,8 +341,8 @@ class Run {
     }
   }
 
-  void report(const qllk::train::Score& score) const {
-    const qllk::train::Progress& progress = trainer_->progress();
+  void report(const train::Score& score) const {
+    const train::Progress& progress = trainer_->progress();
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
     nlohmann::ordered_json out;
@@ -349,35 +352,34 @@ class Run {
     out["bytes_seen"] = progress.bytes;
     out["seconds"] = progress.seconds;
     out["bytes_per_second"] = progress.seconds > 0 ? static_cast<double>(progress.bytes) / progress.seconds : 0.0;
-    out["parameters"] = qllk::parameter_count(trainer_->params());
+    out["parameters"] = parameter_count(trainer_->params());
     out["peak_rss_bytes"] = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
     out["threads"] = trainer_->threads();
     out["model"] = folder_.model().string();
     out["steps"] = progress.steps;
     out["skipped_updates"] = progress.skipped;
-    print_json(out);
+    tool::print_json(out);
   }
 
-  RunFolder folder_;
-  TextSources sources_;
-  Texts texts_;
+  tool::RunFolder folder_;
+  tool::TextSources sources_;
+  tool::Texts texts_;
   std::uint64_t training_print_ = 0, validation_print_ = 0;
-  qllk::train::Budget budget_;
-  std::optional<qllk::train::Trainer<Model>> trainer_;
-  Display display_;
+  train::Budget budget_;
+  std::optional<train::Trainer<Model>> trainer_;
+  tool::Display display_;
   Smooth smooth_;
   double order0_ = 0;
   double quick_ = 0, quick_share_ = -1, quick_at_ = 0, quick_took_ = 0;
   Clock::time_point last_save_;
 };
 
-/// Without a folder, makes one as soon as all else is well.
+/// Without a folder, makes one, but only when all else is well: a wrong command line leaves no empty folder behind.
 template <class Model>
-int train_model(const Options& options, const qllk::train::Checkpoint* checkpoint, std::optional<RunFolder> folder) {
+int train_model(const Options& options, const train::Checkpoint* checkpoint, std::optional<tool::RunFolder> folder) {
   Run<Model> run(options, checkpoint);
-  // Only now: a wrong command line leaves no empty folder behind.
-  if (!folder) folder = RunFolder::create(options.out);
+  if (!folder) folder = tool::RunFolder::create(options.out);
   return run(*std::move(folder));
 }
 
-}  // namespace tool
+}  // namespace train_tool

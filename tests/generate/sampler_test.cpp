@@ -117,12 +117,27 @@ TEST(Sampler, NeverDrawsWhatHasNoProbability) {
   for (int i = 0; i < 100; ++i) EXPECT_EQ(Sampler({}).pick<float>(view(logits), random), 65);
 }
 
-TEST(Sampler, DrawsTheLikeliestAtTheSmallestTemperatures) {
-  const Logits logits = random_logits(7, 3);
+TEST(Sampler, DrawsOneOfTheLikeliestAtTheSmallestTemperatures) {
+  Logits logits = random_logits(7, 3);
+  logits[3] = logits[200] = 20;
   Random random(1);
-  const Byte likeliest = Sampler({.temperature = 0}).pick<float>(view(logits), random);
-  for (const double temperature : {1e-6, 1e-30, 1e-44, 1e-300})  // the last are no number of single precision
-    EXPECT_EQ(Sampler({temperature}).pick<float>(view(logits), random), likeliest) << temperature;
+  for (const double temperature :
+       {1e-6, 1e-30, 1e-44, 1e-300}) {  // the last two are denormal and 0 in single precision
+    std::array<int, kValues> counts{};
+    for (int i = 0; i < 100; ++i) ++counts[Sampler({temperature}).pick<float>(view(logits), random)];
+    EXPECT_TRUE(counts[3] > 25 && counts[200] > 25 && counts[3] + counts[200] == 100) << temperature;
+  }
+}
+
+TEST(Sampler, CutsByLogitsWhereWeightsAreEqual) {
+  Logits logits;
+  logits.fill(-5);
+  logits[65] = 5;
+  logits[10] = std::nextafter(5.0f, 0.0f);
+  const Sampler sampler({.temperature = 100, .top_k = 1});
+  EXPECT_EQ(sampler.probabilities<float>(view(logits))[65], 1);
+  Random random(1);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(sampler.pick<float>(view(logits), random), 65);
 }
 
 TEST(Sampler, RefusesLogitsThatAreNotNumbers) {

@@ -270,6 +270,12 @@ TEST(Safetensors, SaysWhatIsWrongWithAForeignFile) {
   EXPECT_TRUE(verdict(file_of("{\"\xFF\":{}}", "")).starts_with("has a header that is not valid JSON: "));
   EXPECT_EQ(verdict(file_of("{}", "more")), "has 4 bytes of data, its header tells of 0");
   EXPECT_EQ(verdict(file_of(R"({"a":)" + std::string(100'000, '['), "")), "has a header that is nested too deep");
+  EXPECT_EQ(verdict(file_of(R"({"a":{"dtype":"U8","shape":[[4]],"data_offsets":[0,4]}})", four)),
+            "has a header that is nested too deep");
+  std::string many = "{";  // in less than a second: with the square of their number it would be minutes
+  for (int i = 0; i < 100'000; ++i)
+    many += (i > 0 ? ",\"" : "\"") + std::to_string(i) + R"(":{"dtype":"U8","shape":[0],"data_offsets":[0,0]})";
+  EXPECT_EQ(verdict(file_of(many + "}", "")), "(nothing was thrown)");
   const std::string a = R"("a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]})";
   EXPECT_EQ(verdict(file_of("{" + a + "}", four)), "(nothing was thrown)");
   EXPECT_EQ(verdict(file_of("{" + a + "," + a + "}", four)), "has the name 'a' twice in its header");

@@ -1,4 +1,4 @@
-// compile_cost SECONDS MEGABYTES COMMAND… -- YARDSTICK…: runs a command, and fails unless it ends well within both limits.
+// compile_cost SECONDS MEGABYTES COMMAND… -- YARDSTICK…: runs a command, and fails unless it ends within both limits.
 // Time is processor time, and the least of three runs counts. Other work on a machine slows a processor too, and a small
 // board's is slow at its best: SECONDS are those of a processor that runs the yardstick in one second, or sooner.
 #include <sys/resource.h>
@@ -58,6 +58,7 @@ int main(int argc, char** argv) {
   const double most_megabytes = std::atof(argv[2]);
   constexpr double kNever = std::numeric_limits<double>::infinity();
   double second = kNever, seconds = kNever, megabytes = 0;
+  // once is enough where it is within the limit of any processor
   for (int attempt = 0; attempt < 3 && seconds > most_seconds; ++attempt) {
     const Cost yardstick = run(split + 1), cost = run(argv + 3);
     if (!yardstick.well || !cost.well) return 1;

@@ -93,19 +93,22 @@ class Sampler {
     Weights<Work> w{{}, 0, static_cast<Byte>(likeliest)};
     if (config_.temperature == 0) return w;
 
+    // in single precision a temperature may be 0, and 0 / 0 no number
     const auto temperature = std::max(static_cast<Work>(config_.temperature), std::numeric_limits<Work>::min());
     const Values scaled = (z.template cast<Work>() - static_cast<Work>(largest)) / temperature;
     const Values weights = scaled.exp();
     constexpr Work least = std::is_same_v<Work, float> ? -80 : -700;  // the exp of less may be denormal
     Eigen::Map<Values>(w.weights.data()) = (scaled > least).select(weights, 0);
-    if (config_.top_k > 0 || config_.top_p < 1) cut(w.weights);
+    if (config_.top_k > 0 || config_.top_p < 1) cut(logits, w.weights);
     w.total = static_cast<double>(Eigen::Map<Values>(w.weights.data()).sum());
     return w;
   }
 
-  template <class Weights>
-  void cut(Weights& weights) const {
-    const auto later = [&](Byte a, Byte b) { return weights[a] < weights[b] || (weights[a] == weights[b] && a > b); };
+  /// By logits: different ones may have equal weights.
+  template <Real Scalar, Real Work>
+  void cut(std::span<const Scalar, static_cast<std::size_t>(kByteValues)> z,
+           std::array<Work, static_cast<std::size_t>(kByteValues)>& weights) const {
+    const auto later = [&](Byte a, Byte b) { return z[a] < z[b] || (z[a] == z[b] && a > b); };
     std::array<Byte, static_cast<std::size_t>(kByteValues)> heap;
     std::iota(heap.begin(), heap.end(), Byte{0});
     auto end = heap.end();
@@ -119,7 +122,7 @@ class Sampler {
     std::make_heap(heap.begin(), end, later);
     for (double sum = 0; sum < enough && end != heap.begin(); --end) {
       std::pop_heap(heap.begin(), end, later);
-      sum += weights[*(end - 1)];
+      sum += static_cast<double>(weights[*(end - 1)]);
     }
     std::for_each(heap.begin(), end, [&](Byte byte) { weights[byte] = 0; });
   }

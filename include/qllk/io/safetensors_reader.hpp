@@ -93,29 +93,42 @@ class SafetensorsReader {
   using Json = nlohmann::json;
   static constexpr std::uint64_t kMostHeader = 100'000'000;  // as in the reference implementation
 
-  /// Names that occur twice are an error, which a parsed value would no longer show; so is deeper nesting than the format's
-  /// tensor, member, list.
-  Json parse_header(std::string_view header) const {
-    std::vector<std::set<std::string>> open;  // what is not closed yet, with the names in it
-    const auto check = [&](int, Json::parse_event_t event, const Json& value) {
-      using Event = Json::parse_event_t;
-      if (event == Event::object_start || event == Event::array_start) {
-        open.emplace_back();
-        if (open.size() > 3) fail("has a header that is nested too deep");
-      } else if (event == Event::object_end || event == Event::array_end) {
-        open.pop_back();
-      } else if (event == Event::key) {
-        const auto& name = value.get_ref<const std::string&>();
-        if (!open.back().insert(name).second) fail("has the name '" + name + "' twice in its header");
-      }
+  /// Finds what a parsed JSON value no longer shows: names that occur twice. Also bounds the nesting, which the format
+  /// limits to tensor, member, list. Not a callback of Json::parse: that takes time with the square of the names.
+  struct HeaderCheck : nlohmann::json_sax<Json> {
+    explicit HeaderCheck(const SafetensorsReader& reader) : owner(reader) {}
+    bool null() override { return true; }
+    bool boolean(bool) override { return true; }
+    bool number_integer(number_integer_t) override { return true; }
+    bool number_unsigned(number_unsigned_t) override { return true; }
+    bool number_float(number_float_t, const string_t&) override { return true; }
+    bool string(string_t&) override { return true; }
+    bool binary(binary_t&) override { return true; }
+    bool start_object(std::size_t) override { return open(); }
+    bool end_object() override { return close(); }
+    bool start_array(std::size_t) override { return open(); }
+    bool end_array() override { return close(); }
+    bool key(string_t& name) override {
+      if (!seen.back().insert(name).second) owner.fail("has the name '" + name + "' twice in its header");
       return true;
-    };
-    try {
-      return Json::parse(header, check);
-    } catch (const Json::exception& error) {
-      fail("has a header that is not valid JSON: " + std::string(error.what()).substr(0, 200));
     }
-  }
+    bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception& error) override {
+      owner.fail("has a header that is not valid JSON: " + std::string(error.what()).substr(0, 200));
+    }
+
+    bool open() {
+      seen.emplace_back();
+      if (seen.size() > 3) owner.fail("has a header that is nested too deep");
+      return true;
+    }
+    bool close() {
+      seen.pop_back();
+      return true;
+    }
+
+    const SafetensorsReader& owner;
+    std::vector<std::set<std::string>> seen;
+  };
 
   void parse() {
     const Bytes bytes = data_.bytes;
@@ -130,9 +143,11 @@ class SafetensorsReader {
     const auto* const text = reinterpret_cast<const char*>(bytes.data()) + sizeof length;
     const std::string_view header(text, static_cast<std::size_t>(length));
     if (!header.starts_with('{')) fail("is not a safetensors file: its header does not begin with '{'");
-    const Json parsed = parse_header(header);
+    HeaderCheck check(*this);
+    Json::sax_parse(header, &check);
     const Bytes data = bytes.subspan(sizeof length + header.size());
     std::vector<std::array<std::uint64_t, 2>> ranges;
+    const Json parsed = Json::parse(header);
     for (const auto& [name, value] : parsed.items()) {
       if (name == "__metadata__")
         parse_metadata(value);

@@ -32,8 +32,8 @@ class SafetensorsWriter {
   /// Adds or replaces one string of the file's metadata.
   void set_metadata(std::string key, std::string value) { metadata_[std::move(key)] = std::move(value); }
 
-  /// Adds a Mat [out, in], a Vec [n] or a Table (file: [keys, dim]) of float or double. It is not copied: it must live
-  /// and keep its place until `write`. Throws std::invalid_argument if the name is taken.
+  /// Adds a Mat [out, in], a Vec [n] or a Table (file: [keys, dim]) of float or double. Not copied: its numbers must
+  /// stay where they are until `write`. Throws std::invalid_argument if the name is taken.
   template <Tensor T>
   void add(const std::string& name, const T& tensor) {
     const TensorForm form = tensor_form(tensor);
@@ -91,7 +91,7 @@ class SafetensorsWriter {
     std::function<void(AtomicFile&)> write;
   };
 
-  /// Writes the rows of such a tensor.
+  /// What writes the rows of this view, one after the other.
   template <Real Scalar>
   static std::function<void(AtomicFile&)> rows_of(const Scalar* tensor, const TensorForm& form) {
     return [tensor, form](AtomicFile& file) {

@@ -104,6 +104,7 @@ class Mlp {
       up_.forward(p.up, x, cache.linear, cache.slope);
       gelu<Scalar>(cache.slope, cache.hidden);
     } else {
+      cache.slope.resize(0, 0);
       up_.forward(p.up, x, cache.linear, cache.hidden);
       gelu_value<Scalar>(cache.hidden, cache.hidden);
     }
@@ -115,6 +116,7 @@ class Mlp {
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& cache, MatIn<Scalar> dy, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {
+    QLLK_ASSERT(cache.slope.rows() == config_.hidden && cache.slope.cols() == x.cols());
     auto dhidden = scratch<Mlp, Scalar>(config_.hidden, x.cols());
     down_.backward(p.down, cache.hidden, cache.linear, dy, g.down, dhidden);
     values(cache.slope) *= values(dhidden);
