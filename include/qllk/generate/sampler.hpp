@@ -54,7 +54,8 @@ class Sampler {
   /// Throws std::domain_error if a logit is NaN or +infinity, or all are -infinity.
   template <Real Scalar>
   Probabilities probabilities(std::span<const Scalar, static_cast<std::size_t>(kByteValues)> logits) const {
-    const auto [weights, total, likeliest] = weigh<double>(logits);
+    const auto [weights, likeliest] = weigh<double>(logits);
+    const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
     Probabilities out{};
     if (config_.temperature == 0)
       out[likeliest] = 1;
@@ -66,10 +67,17 @@ class Sampler {
   /// One byte. Takes one number from `random`; at temperature 0 none. Throws as `probabilities`.
   template <Real Scalar>
   Byte pick(std::span<const Scalar, static_cast<std::size_t>(kByteValues)> logits, Random& random) const {
-    const auto [weights, total, likeliest] = weigh<Scalar>(logits);
+    const auto [weights, likeliest] = weigh<Scalar>(logits);
     if (config_.temperature == 0) return likeliest;
-    double rest = random.uniform() * total;
-    for (std::size_t i = 0; i < weights.size(); ++i)
+    constexpr std::size_t kGroup = 16;  // bytes that are passed over together
+    using Groups = Eigen::Array<Scalar, kGroup, kByteValues / kGroup>;
+    const Eigen::Array<double, Groups::ColsAtCompileTime, 1> sums =
+        Eigen::Map<const Groups>(weights.data()).colwise().sum().transpose().template cast<double>();
+    double rest = random.uniform() * sums.sum();
+    std::size_t i = 0;
+    for (; i < weights.size() && rest >= sums[static_cast<Index>(i / kGroup)]; i += kGroup)
+      rest -= sums[static_cast<Index>(i / kGroup)];
+    for (; i < weights.size(); ++i)
       if ((rest -= static_cast<double>(weights[i])) < 0) return static_cast<Byte>(i);
     return likeliest;  // only rounding comes here
   }
@@ -78,7 +86,6 @@ class Sampler {
   template <Real Work>
   struct Weights {
     std::array<Work, static_cast<std::size_t>(kByteValues)> weights;  // the likeliest has 1, what is cut 0
-    double total;
     Byte likeliest;
   };
 
@@ -90,7 +97,7 @@ class Sampler {
     if (!std::isfinite(largest))
       throw std::domain_error("the largest logit is " + std::to_string(largest) + ", expected a finite number");
     const auto likeliest = std::find(logits.begin(), logits.end(), largest) - logits.begin();
-    Weights<Work> w{{}, 0, static_cast<Byte>(likeliest)};
+    Weights<Work> w{{}, static_cast<Byte>(likeliest)};
     if (config_.temperature == 0) return w;
 
     // in single precision a temperature may be 0, and 0 / 0 no number
@@ -100,7 +107,6 @@ class Sampler {
     constexpr Work least = std::is_same_v<Work, float> ? -80 : -700;  // the exp of less may be denormal
     Eigen::Map<Values>(w.weights.data()) = (scaled > least).select(weights, 0);
     if (config_.top_k > 0 || config_.top_p < 1) cut(logits, w.weights);
-    w.total = static_cast<double>(Eigen::Map<Values>(w.weights.data()).sum());
     return w;
   }
 
