@@ -72,7 +72,6 @@ inline Recipe<qllk::QLLKTransformer<float>> recipe(std::type_identity<qllk::QLLK
     if (passes >= 4) settings.rows.rate = 5;
     settings.schedule.floor = 0.3;
     settings.average.degree = passes < 12 ? 2 : 0;
-    config.encoder = 1;
   }
   settings.order_dropout = passes < 0.25  ? 0
                            : passes < 0.7 ? 0.1
@@ -85,7 +84,7 @@ inline Recipe<qllk::QLLKTransformer<float>> recipe(std::type_identity<qllk::QLLK
   config.bits = distinct < 8e6 ? 16 : distinct < 3.2e7 ? 17 : 18;
   const double memory = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
   const auto table_bytes = [&] {
-    return static_cast<double>(((config.orders - 1) << config.bits) * config.dim_local) * sizeof(float);
+    return static_cast<double>(((config.orders - 1 + config.words) << config.bits) * config.dim_local) * sizeof(float);
   };
   while (config.bits > 12 && table_bytes() > memory / 8) --config.bits;
   return r;

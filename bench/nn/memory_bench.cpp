@@ -5,6 +5,7 @@
 
 #include "qllk/core/threads.hpp"
 #include "qllk/nn/byte_embedding.hpp"
+#include "qllk/nn/contexts/ngrams.hpp"
 #include "qllk/nn/feature_hashing.hpp"
 #include "qllk/nn/latent_scan.hpp"
 #include "qllk/nn/layer_norm.hpp"
@@ -112,11 +113,12 @@ BENCHMARK(ByteEmbedding)->Arg(128)->Arg(256);
 void FeatureHashing(benchmark::State& state) {
   constexpr std::size_t kChunks = 256;
   const Index dim = 128, orders = 6;
-  const nn::FeatureHashing<float> hashing({.dim = dim, .orders = orders, .bits = static_cast<int>(state.range(0))});
+  using Hashing = nn::FeatureHashing<float, nn::NgramContext>;
+  const Hashing hashing(dim, nn::NgramContext({.orders = orders, .bits = static_cast<int>(state.range(0))}));
   Random source(1);
   const auto p = hashing.init(source);
-  nn::FeatureHashing<float>::State memory;
-  nn::FeatureHashing<float>::Cache cache;
+  Hashing::State memory;
+  Hashing::Cache cache;
   hashing.reset(memory, 1);
   nn::Noise none;
   const auto text = bench::words(kPositions * kChunks);

@@ -55,7 +55,31 @@ TEST(ModelFile, GivesBackADefaultModel) {
   config.bits = 6;
   expect_round_trip(QLLKTransformer<float>(config));
   config.orders = 1;  // a table without rows
+  config.words = 0;
+  config.match.lengths = {};
   expect_round_trip(QLLKTransformer<float>(config));
+}
+
+/// Before there were words and matches, files did not say so.
+TEST(ModelFile, FilesWithoutWordsAndMatchesLoad) {
+  const TemporaryFolder folder;
+  using Model = QLLKTransformer<float>;
+  const Model model(
+      {.dim_local = 8, .dim = 8, .patch = 2, .layers = 1, .orders = 3, .words = 0, .bits = 5, .match = {}});
+  Random random(1);
+  const auto params = model.init(random);
+  auto config = to_json(model.config());
+  config.erase("words");
+  config.erase("match");
+  SafetensorsWriter writer;
+  for (const auto& [key, value] : {std::pair{"format", "qllk"}, {"version", "1"}, {"arch", "default"}})
+    writer.set_metadata(key, value);
+  writer.set_metadata("config", config.dump());
+  save_parameters(writer, "", params);
+  writer.write(folder / "old.safetensors");
+  const auto stored = load_model_as<Model>(folder / "old.safetensors");
+  EXPECT_EQ(stored.model.config(), model.config());
+  expect_same_bits(stored.params, params);
 }
 
 TEST(ModelFile, TakesTheOriginalCodesCheckpointsAsClassic) {

@@ -21,8 +21,16 @@ using testing::random_bytes;
 
 template <Real Scalar>
 typename QLLKTransformer<Scalar>::Config small(Index patch, Index head_dim, nn::Decay decay, bool normalise) {
-  typename QLLKTransformer<Scalar>::Config config{
-      .dim_local = 4, .dim = 8, .patch = patch, .encoder = 1, .layers = 1, .decoder = 1, .orders = 3, .bits = 5};
+  typename QLLKTransformer<Scalar>::Config config{.dim_local = 4,
+                                                  .dim = 8,
+                                                  .patch = patch,
+                                                  .encoder = 1,
+                                                  .layers = 1,
+                                                  .decoder = 1,
+                                                  .orders = 3,
+                                                  .words = 1,
+                                                  .bits = 5,
+                                                  .match = {.lengths = {2, 1}, .window_bits = 8}};
   config.mixer.head_dim = config.mixer_local.head_dim = head_dim;
   config.mixer.decay = config.mixer_local.decay = decay;
   config.mixer.normalise = config.mixer_local.normalise = normalise;
@@ -72,7 +80,7 @@ TEST(QLLKTransformer, WholeModelGradientMatchesCentralDifference) {
 struct WithDropout : QLLKTransformer<double> {
   using QLLKTransformer::QLLKTransformer;
   void forward(const Params& p, Bytes bytes, State& state, Cache& c, Mat<double>& logits) const {
-    c.noise = {0.3, 0.5, Random(9)};
+    c.noise = {0.3, 0.5, 0.3, Random(9)};
     QLLKTransformer::forward(p, bytes, state, c, logits);
   }
 };
@@ -180,11 +188,12 @@ TEST(QLLKTransformer, DropoutLeavesOutAndScoringDoesNot) {
     return out;
   };
   const auto plain = logits({});
-  EXPECT_EQ(plain, logits({0, 0, Random(9)}));
-  EXPECT_NE(plain, logits({0.5, 0, Random(9)}));
-  EXPECT_NE(plain, logits({0, 0.9, Random(9)}));
-  EXPECT_EQ(logits({0.5, 0.5, Random(9)}), logits({0.5, 0.5, Random(9)}));
-  EXPECT_NE(logits({0.5, 0, Random(9)}), logits({0.5, 0, Random(10)}));
+  EXPECT_EQ(plain, logits({0, 0, 0, Random(9)}));
+  EXPECT_NE(plain, logits({0.5, 0, 0, Random(9)}));
+  EXPECT_NE(plain, logits({0, 0.9, 0, Random(9)}));
+  EXPECT_NE(plain, logits({0, 0, 0.9, Random(9)}));
+  EXPECT_EQ(logits({0.5, 0.5, 0.5, Random(9)}), logits({0.5, 0.5, 0.5, Random(9)}));
+  EXPECT_NE(logits({0.5, 0, 0, Random(9)}), logits({0.5, 0, 0, Random(10)}));
 }
 
 TEST(QLLKTransformer, RefusesBadSettings) {
@@ -198,6 +207,8 @@ TEST(QLLKTransformer, RefusesBadSettings) {
   EXPECT_THROW(with([](auto& c) { c.layers = -1; }), std::invalid_argument);
   EXPECT_THROW(with([](auto& c) { c.orders = 0; }), std::invalid_argument);
   EXPECT_THROW(with([](auto& c) { c.bits = 60; }), std::invalid_argument);
+  EXPECT_THROW(with([](auto& c) { c.words = -1; }), std::invalid_argument);
+  EXPECT_THROW(with([](auto& c) { c.match.lengths = {3, 6}; }), std::invalid_argument);
   EXPECT_THROW(with([](auto& c) { c.mixer.head_dim = 3; }), std::invalid_argument);
 }
 

@@ -2,17 +2,21 @@
 
 #include <gtest/gtest.h>
 
-#include <set>
 #include <stdexcept>
 #include <vector>
 
+#include "qllk/nn/contexts/matches.hpp"
+#include "qllk/nn/contexts/ngrams.hpp"
+#include "qllk/nn/contexts/words.hpp"
 #include "qllk/optim/adam.hpp"
 #include "qllk/testing/subject.hpp"
 
 namespace qllk::nn {
 namespace {
 
-using Hashing = FeatureHashing<double>;
+using Hashing = FeatureHashing<double, NgramContext>;
+
+Hashing hashing_of(Index dim, NgramContext::Config config) { return Hashing(dim, NgramContext(config)); }
 using testing::random_bytes;
 
 struct Pass {
@@ -22,7 +26,7 @@ struct Pass {
 
   Pass(const Hashing& hashing, const Hashing::Params& p, const std::vector<Byte>& bytes, Noise noise = {}) {
     hashing.reset(state, 1);
-    y.setZero(hashing.config().dim, std::ssize(bytes));
+    y.setZero(hashing.dim(), std::ssize(bytes));
     hashing.forward(p, bytes, 1, state, noise, cache, y);
   }
 };
@@ -35,22 +39,8 @@ Hashing::Params filled(const Hashing& hashing) {
   return p;
 }
 
-/// Changed together with the hash: files made before would be read with other rows.
-TEST(FeatureHashing, RowsAreTheSameOnEveryMachine) {
-  const Hashing hashing({.dim = 1, .orders = 4, .bits = 16});
-  const Pass pass(hashing, hashing.zeros(), {'t', 'h', 'e'});
-  const auto& rows = pass.cache.rows;
-  ASSERT_EQ(rows.size(), 9U);
-  EXPECT_EQ(rows[0] >> 1, std::uint32_t{'t'} << 8);  // exact: the byte and the one before it
-  EXPECT_EQ(rows[3] >> 1, std::uint32_t{'h'} << 8 | std::uint32_t{'t'});
-  EXPECT_EQ(rows[0] & 1, 0U);
-  const std::uint64_t the = mix64((std::uint64_t{'e'} << 16 | std::uint64_t{'h'} << 8 | 't') ^ std::uint64_t{1} << 56);
-  EXPECT_EQ(rows[7] >> 1, (1U << 16) + (the & 0xFFFF));
-  EXPECT_EQ(rows[7] & 1, the >> 63);
-}
-
 TEST(FeatureHashing, SameNgramSameColumnWhateverCameBefore) {
-  const Hashing hashing({.dim = 3, .orders = 4, .bits = 12});
+  const Hashing hashing = hashing_of(3, {.orders = 4, .bits = 12});
   const auto p = filled(hashing);
   const Pass a(hashing, p, {'x', 'a', 'b', 'c', 'd'}), b(hashing, p, {'y', 'z', 'a', 'b', 'c', 'd'});
   EXPECT_EQ(a.y.col(4), b.y.col(5));
@@ -58,27 +48,8 @@ TEST(FeatureHashing, SameNgramSameColumnWhateverCameBefore) {
   EXPECT_NE(a.y.col(2), b.y.col(3));  // its longest n-gram has the x or z in it
 }
 
-TEST(FeatureHashing, SpreadsNgramsAndSigns) {
-  const Hashing hashing({.dim = 1, .orders = 9, .bits = 14});
-  Random random(3);
-  const Pass pass(hashing, hashing.zeros(), random_bytes(2000, random));
-  for (std::size_t order = 0; order < 8; ++order) {
-    std::set<std::uint32_t> rows;
-    int minus = 0;
-    for (std::size_t t = 0; t < 2000; ++t) {
-      const auto entry = pass.cache.rows[t * 8 + order];
-      EXPECT_EQ((entry >> 1) >> 14, order);
-      rows.insert(entry >> 1);
-      minus += static_cast<int>(entry & 1);
-    }
-    // 2,000 balls in 16,384 bins leave 1,882 ± 10 taken
-    EXPECT_NEAR(static_cast<double>(rows.size()), 1882, 60) << order;
-    EXPECT_NEAR(minus, 1000, 120) << order;
-  }
-}
-
 TEST(FeatureHashing, GradientIsWhatEveryPositionAddsToItsRows) {
-  const Hashing hashing({.dim = 2, .orders = 3, .bits = 4});
+  const Hashing hashing = hashing_of(2, {.orders = 3, .bits = 4});
   const auto p = filled(hashing);
   const std::vector<Byte> bytes{1, 2, 1, 2, 1, 2, 3};
   const Pass pass(hashing, p, bytes);
@@ -99,10 +70,10 @@ TEST(FeatureHashing, GradientIsWhatEveryPositionAddsToItsRows) {
 }
 
 TEST(FeatureHashing, LeavingOutTakesTheLongerNgramsOnly) {
-  const Hashing hashing({.dim = 1, .orders = 5, .bits = 12});
+  const Hashing hashing = hashing_of(1, {.orders = 5, .bits = 12});
   Random random(7);
   const auto bytes = random_bytes(4000, random);
-  const Pass all(hashing, hashing.zeros(), bytes), some(hashing, hashing.zeros(), bytes, {0, 0.5, Random(1)});
+  const Pass all(hashing, hashing.zeros(), bytes), some(hashing, hashing.zeros(), bytes, {0, 0.5, 0, Random(1)});
   int short_of = 0;
   for (std::size_t t = 0; t < bytes.size(); ++t) {
     bool out = false;
@@ -117,7 +88,7 @@ TEST(FeatureHashing, LeavingOutTakesTheLongerNgramsOnly) {
 }
 
 TEST(FeatureHashing, UpdateTouchesOccurringRowsOnlyAndFollowsItsRule) {
-  const Hashing hashing({.dim = 2, .orders = 2, .bits = 16});
+  const Hashing hashing = hashing_of(2, {.orders = 2, .bits = 16});
   auto p = filled(hashing);
   const auto before = p;
   auto g = hashing.zero_grads();
@@ -147,12 +118,61 @@ TEST(FeatureHashing, UpdateTouchesOccurringRowsOnlyAndFollowsItsRule) {
   EXPECT_TRUE((once.table.col(first) - p.table.col(first)).norm() > 0.1);  // the same gradient: a step of the same size
 }
 
+/// A context of one's own: the position within a line.
+struct Column {
+  struct Config {
+    bool operator==(const Config&) const = default;
+  };
+  struct State {
+    Index at = 0;
+  };
+  static constexpr LeftOut kLeftOut = LeftOut::never;
+  Index orders() const { return 1; }
+  Index rows() const { return 80; }
+  Index history() const { return 80; }
+  void reset(State& state) const { state = {}; }
+  void look_up(Bytes bytes, State& state, const RowWriter& out) const {
+    for (Index t = 0; t < std::ssize(bytes); ++t) {
+      prime(bytes.subspan(static_cast<std::size_t>(t), 1), state);
+      if (state.at < rows())
+        out.row(t, 0, static_cast<std::uint64_t>(state.at));
+      else
+        out.none(t, 0);
+    }
+  }
+  void prime(Bytes bytes, State& state) const {
+    for (const Byte byte : bytes) state.at = byte == '\n' ? 0 : state.at + 1;
+  }
+};
+
+TEST(FeatureHashing, TakesContextsOfOnesOwn) {
+  const FeatureHashing<double, WordContext, Column, MatchContext> hashing(
+      2, WordContext({.orders = 2, .bits = 10}), Column(), MatchContext({.lengths = {3}, .window_bits = 8}));
+  EXPECT_EQ(hashing.orders(), 4);
+  EXPECT_EQ(hashing.rows(), 2 * 1024 + 80 + MatchContext::kRowsPerOrder);
+  EXPECT_EQ(hashing.history(), 256);
+  EXPECT_EQ(hashing.first_order<2>(), 3);
+  EXPECT_EQ(hashing.first_row<2>(), 2 * 1024 + 80);
+  auto p = hashing.zeros();
+  p.table.col(2 * 1024 + 2).setConstant(5);  // the second of a line
+  const std::vector<Byte> bytes{'a', 'b', '\n', 'c', 'd', 'e', 'f', 'g', '\n', 'h', 'i', 'j'};
+  FeatureHashing<double, WordContext, Column, MatchContext>::State state;
+  FeatureHashing<double, WordContext, Column, MatchContext>::Cache cache;
+  hashing.reset(state, 2);
+  Noise noise{0, 1, 1, Random(1)};  // words and matches may be left out, the column is not
+  Mat<double> y = Mat<double>::Zero(2, 12);
+  hashing.forward(p, bytes, 2, state, noise, cache, y);
+  Mat<double> expected = Mat<double>::Zero(2, 12);
+  expected.col(1).setConstant(5);
+  expected.col(4).setConstant(5);
+  expected.col(7).setConstant(5);  // the other sequence begins at 'f'
+  expected.col(10).setConstant(5);
+  EXPECT_EQ(y, expected);
+}
+
 TEST(FeatureHashing, RefusesBadSettings) {
-  EXPECT_THROW(Hashing({.dim = 0}), std::invalid_argument);
-  EXPECT_THROW(Hashing({.dim = 1, .orders = 0}), std::invalid_argument);
-  EXPECT_THROW(Hashing({.dim = 1, .orders = 33}), std::invalid_argument);
-  EXPECT_THROW(Hashing({.dim = 1, .bits = 3}), std::invalid_argument);
-  EXPECT_THROW(Hashing({.dim = 1, .bits = 25}), std::invalid_argument);
+  EXPECT_THROW(hashing_of(0, {}), std::invalid_argument);
+  EXPECT_THROW(hashing_of(1, {.orders = 33}), std::invalid_argument);
 }
 
 }  // namespace

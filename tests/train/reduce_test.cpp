@@ -31,7 +31,8 @@ std::vector<QLLKTransformer<double>> small() {
                                            .layers = layers,
                                            .decoder = decoder,
                                            .orders = 3,
-                                           .bits = 6}));
+                                           .bits = 6,
+                                           .match = {.lengths = {2, 1}, .window_bits = 8}}));
   return all;
 }
 
@@ -64,7 +65,7 @@ void expect_dense(const Model& model, double dropout) {
     const auto run = [&](auto& cache, auto& logits, auto& grads) {
       shard.state = model.initial_state(sequences);
       shard.dstate = model.initial_state(sequences);
-      if constexpr (requires { cache.noise; }) cache.noise = {dropout, dropout, Random(i)};
+      if constexpr (requires { cache.noise; }) cache.noise = {dropout, dropout, 0.5, Random(i)};
       if (i == 2) model.forward(params, Bytes(bytes).first(2), shard.state, cache, logits);
       model.forward(params, bytes, shard.state, cache, logits);
       nn::softmax_cross_entropy<double>(bytes, logits, 1.0);

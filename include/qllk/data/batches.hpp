@@ -57,12 +57,18 @@ class RandomCrops {
     if (corpus_.size() <= static_cast<std::uint64_t>(length))
       throw std::invalid_argument("the corpus has " + std::to_string(corpus_.size()) + " bytes, but a crop of length " +
                                   std::to_string(length) + " needs " + std::to_string(length) + " + 1");
-    Random random = Random::of(kPurpose, seed_, b);
-    for (Index s = 0; s < sequences; ++s) {
-      const std::uint64_t start = random.below(corpus_.size() - static_cast<std::uint64_t>(length));
+    for_each_start(b, sequences, length, [&](Index s, std::uint64_t start) {
       corpus_.copy(start, detail::sequence(inputs, s, length));
       corpus_.copy(start + 1, detail::sequence(targets, s, length));
-    }
+    });
+  }
+
+  /// Calls f(s, start) with the position in the corpus at which sequence s of batch b begins: what stands before it is its
+  /// history. The corpus is longer than `length`.
+  template <class F>
+  void for_each_start(std::uint64_t b, Index sequences, Index length, F&& f) const {
+    Random random = Random::of(kPurpose, seed_, b);
+    for (Index s = 0; s < sequences; ++s) f(s, random.below(corpus_.size() - static_cast<std::uint64_t>(length)));
   }
 
  private:

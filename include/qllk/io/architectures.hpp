@@ -15,6 +15,7 @@
 #include "qllk/io/safetensors_reader.hpp"
 #include "qllk/model/classic.hpp"
 #include "qllk/model/transformer.hpp"
+#include "qllk/nn/contexts/matches.hpp"
 #include "qllk/nn/latent_kernel.hpp"
 
 namespace qllk::io {
@@ -116,10 +117,11 @@ struct Architecture<QLLKTransformer<float>> {
                     std::to_string(expected));
     };
     expect("embedding.weight", kByteValues, c.dim_local);
-    if (c.orders > 1) {
-      if (c.orders > 32 || c.bits < 0 || c.bits > 24) reader.fail("has n-gram tables of no possible size");
-      expect("hashing.table", (c.orders - 1) << c.bits, c.dim_local);
-    }
+    if (c.orders < 1 || c.orders > 32 || c.words < 0 || c.words > 32 || c.bits < 0 || c.bits > 24)
+      reader.fail("has hashed tables of no possible size");
+    const Index matches = std::ssize(c.match.lengths);
+    const Index rows = ((c.orders - 1 + c.words) << c.bits) + matches * nn::MatchContext::kRowsPerOrder;
+    if (rows > 0) expect("hashing.table", rows, c.dim_local);
     if (c.patch <= 0 || c.patch > 4096) reader.fail("has patch " + std::to_string(c.patch));
     expect("patching.weight", c.dim, c.dim_local * c.patch);
     count("encoder", c.encoder);
@@ -144,11 +146,19 @@ struct Members<nn::LatentKernel<float>::Config> {
   }
 };
 template <>
+struct Members<nn::MatchContext::Config> {
+  template <class Config, class F>
+  static void visit(Config& c, F&& f) {
+    f("lengths", c.lengths), f("window_bits", c.window_bits);
+  }
+};
+template <>
 struct Members<QLLKTransformer<float>::Config> {
   template <class Config, class F>
   static void visit(Config& c, F&& f) {
     f("dim_local", c.dim_local), f("dim", c.dim), f("patch", c.patch), f("encoder", c.encoder), f("layers", c.layers);
     f("decoder", c.decoder), f("orders", c.orders), f("bits", c.bits), f("hidden", c.hidden);
+    f("words", c.words, Index{0}), f("match", c.match, nn::MatchContext::Config{});
     f("mixer_local", c.mixer_local), f("mixer", c.mixer);
   }
 };

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "qllk/core/types.hpp"
 
@@ -20,8 +21,8 @@ using Json = nlohmann::json;
 ///
 ///   template <class Struct, class F> static void visit(Struct& s, F&& f) { f("dim", s.dim); f("layers", s.layers); }
 ///
-/// which is called with const and mutable structs. Members are numbers, truth values, enumerations with EnumNames, or such
-/// structs.
+/// which is called with const and mutable structs. Members are numbers, truth values, enumerations with EnumNames, such
+/// structs, or vectors of these. f("words", s.words, 0): a file without that member was written before there was one, and means 0.
 template <class T>
 struct Members;
 
@@ -29,15 +30,27 @@ struct Members;
 template <class T>
 struct EnumNames;
 
+namespace detail {
+template <class T>
+inline constexpr bool is_vector_v = false;
+template <class T>
+inline constexpr bool is_vector_v<std::vector<T>> = true;
+}  // namespace detail
+
 template <class T>
 Json to_json(const T& value) {
   if constexpr (std::is_enum_v<T>) {
     return EnumNames<T>::names.at(static_cast<std::size_t>(value));
   } else if constexpr (std::is_arithmetic_v<T>) {
     return value;
+  } else if constexpr (detail::is_vector_v<T>) {
+    Json out = Json::array();
+    for (const auto& element : value) out.push_back(to_json(element));
+    return out;
   } else {
     Json out = Json::object();
-    Members<T>::visit(value, [&](const char* name, const auto& member) { out[name] = to_json(member); });
+    Members<T>::visit(value,
+                      [&](const char* name, const auto& member, const auto&...) { out[name] = to_json(member); });
     return out;
   }
 }
@@ -70,19 +83,28 @@ void from_json(const Json& json, T& value, const std::string& name) {
   } else if constexpr (std::is_floating_point_v<T>) {
     if (!json.is_number()) throw expected("a number");
     value = json.template get<T>();
+  } else if constexpr (detail::is_vector_v<T>) {
+    if (!json.is_array()) throw expected("a list");
+    value.resize(json.size());
+    for (std::size_t i = 0; i < value.size(); ++i) from_json(json[i], value[i], name + "[" + std::to_string(i) + "]");
   } else {
     if (!json.is_object()) throw expected("an object");
     std::size_t count = 0;
-    Members<T>::visit(value, [&](const char* key, auto& member) {
+    Members<T>::visit(value, [&](const char* key, auto& member, const auto&... of_old_files) {
       const auto found = json.find(key);
-      if (found == json.end()) throw std::runtime_error("'" + name + "' lacks '" + key + "'");
-      from_json(*found, member, name + "." + key);
-      ++count;
+      if (found != json.end()) {
+        from_json(*found, member, name + "." + key);
+        ++count;
+      } else if constexpr (sizeof...(of_old_files) == 0) {
+        throw std::runtime_error("'" + name + "' lacks '" + key + "'");
+      } else {
+        ((member = of_old_files), ...);
+      }
     });
     if (count == json.size()) return;
     for (const auto& item : json.items()) {
       bool known = false;
-      Members<T>::visit(value, [&](const char* member, const auto&) { known = known || item.key() == member; });
+      Members<T>::visit(value, [&](const char* member, const auto&...) { known = known || item.key() == member; });
       if (!known) throw std::runtime_error("'" + name + "' has an unknown member '" + item.key() + "'");
     }
   }

@@ -79,6 +79,7 @@ class QLLKClassic {
     }
     Index sequences() const { return rows.cols(); }
   };
+  using StateGrads = State;
 
   struct Cache {
     nn::PatchPlan plan;

@@ -1,8 +1,13 @@
 // The default model.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "qllk/core/parameters.hpp"
@@ -12,6 +17,10 @@
 #include "qllk/core/types.hpp"
 #include "qllk/nn/block.hpp"
 #include "qllk/nn/byte_embedding.hpp"
+#include "qllk/nn/contexts/matches.hpp"
+#include "qllk/nn/contexts/ngrams.hpp"
+#include "qllk/nn/contexts/words.hpp"
+#include "qllk/nn/copy_logits.hpp"
 #include "qllk/nn/dropout.hpp"
 #include "qllk/nn/feature_hashing.hpp"
 #include "qllk/nn/latent_kernel.hpp"
@@ -31,45 +40,52 @@ class Int8Matrix;  // core/int8_matrix.hpp
 ///   h  = Block × layers(Patching(x))                   each patch of P bytes, dim
 ///   x += Unpatching(LN(h))                             the patch's answer for each of its P rows
 ///   x  = Block × decoder(x)                            each byte
-///   z  = W LN(x) + b                                   256 logits each byte
+///   z  = W LN(x) + b + CopyLogits(b)                   256 logits each byte
+///
+/// FeatureHashing looks up n-grams, words and matches: what followed the same bytes before, within the last 64 kB. Contexts of
+/// your own come behind these as `More`.
 ///
 /// Causal: patch p is complete at byte P·p and serves rows P·p … P·p+P-1 (nn::PatchPlan); row t sees bytes 0 … t only.
 ///
 /// Shapes   bytes: [sequences × length], each sequence contiguous, any length    logits: [256, sequences × length]
-/// Cost     linear in the length; the state is of constant size
-template <Real S, template <Real> class Mixer = nn::LatentKernel>
+/// Cost     linear in the length; the state is of constant size, 0.8 MB a sequence, most of it the memory for matches
+template <Real S, template <Real> class Mixer = nn::LatentKernel, nn::StreamContext... More>
 class QLLKTransformer {
  public:
   using Scalar = S;
   using Block = nn::Block<Scalar, Mixer<Scalar>>;
   using Stack = nn::Stack<Scalar, Block>;
+  using Hashing = nn::FeatureHashing<Scalar, nn::NgramContext, nn::WordContext, nn::MatchContext, More...>;
 
   struct Config {
     Index dim_local = 128;  // width at the byte level
     Index dim = 256;        // width at the patch level
     Index patch = 8;
     Index encoder = 0;  // byte-level blocks before patching
-    Index layers = 4;   // patch-level blocks
+    Index layers = 2;   // patch-level blocks
     Index decoder = 2;  // byte-level blocks after unpatching
     Index orders = 6;   // n-grams up to this many bytes
-    int bits = 16;      // log2 of the rows for each order
+    Index words = 2;    // orders of words
+    int bits = 16;      // log2 of the rows for each of these orders
+    nn::MatchContext::Config match{.lengths = {8, 4, 2}};
     typename Mixer<Scalar>::Config mixer_local{
         .dim = 128, .head_dim = 1, .decay = nn::Decay::data_dependent, .normalise = false, .project = true};
     typename Mixer<Scalar>::Config mixer{
         .dim = 256, .head_dim = 1, .decay = nn::Decay::data_dependent, .normalise = false, .project = true};
     Index hidden = 2;  // width of an Mlp's hidden layer, in multiples of its input's
+    std::tuple<typename More::Config...> more{};
     bool operator==(const Config&) const = default;
   };
 
-  /// What is learned, and what goes with it: Matrix is Mat, or another form of one; Hashing what FeatureHashing has of that.
-  template <class Matrix, class Hashing>
+  /// What is learned, and what goes with it: Matrix is Mat, or another form of one; Rows what FeatureHashing has of that.
+  template <class Matrix, class Rows>
   struct Tensors {
     using Blocks = typename Stack::template Tensors<Matrix>;
     using Linear = typename nn::Linear<Scalar>::template Tensors<Matrix>;
     using Norm = typename nn::LayerNorm<Scalar>::Params;
 
     typename nn::ByteEmbedding<Scalar>::Params embedding;
-    Hashing hashing;
+    Rows hashing;
     Blocks encoder;
     Linear patching;
     Blocks blocks;
@@ -78,6 +94,7 @@ class QLLKTransformer {
     Blocks decoder;
     Norm norm;
     Linear head;
+    typename nn::CopyLogits<Scalar>::Params copy;
 
     template <class Visit, class... T>
     static void fields(Visit&& visit, T&... t) {
@@ -91,22 +108,21 @@ class QLLKTransformer {
       visit("decoder", t.decoder...);
       visit("norm", t.norm...);
       visit("head", t.head...);
+      visit("copy", t.copy...);
     }
   };
-  using Params = Tensors<Mat<Scalar>, typename nn::FeatureHashing<Scalar>::Params>;
+  using Params = Tensors<Mat<Scalar>, typename Hashing::Params>;
   /// For inference: to_int8 makes them.
-  using Int8Params = Tensors<Int8Matrix, typename nn::FeatureHashing<Scalar>::Params>;
-  using Grads = Tensors<Mat<Scalar>, typename nn::FeatureHashing<Scalar>::Grads>;
+  using Int8Params = Tensors<Int8Matrix, typename Hashing::Params>;
+  using Grads = Tensors<Mat<Scalar>, typename Hashing::Grads>;
   /// Gradients whose matrix products are taken later: they refer to the cache and to dlogits.
-  using DeferredGrads = Tensors<ProductSum<Scalar>, typename nn::FeatureHashing<Scalar>::Grads>;
+  using DeferredGrads = Tensors<ProductSum<Scalar>, typename Hashing::Grads>;
 
-  /// What a stream remembers between chunks; also the gradient of that (bytes and phase have none).
-  struct State {
-    typename nn::FeatureHashing<Scalar>::State hashing;
+  /// The part of a stream's state that has a gradient, or that gradient.
+  struct StateGrads {
     typename Stack::State encoder, blocks, decoder;
     Mat<Scalar> columns;  // Patching's
     Mat<Scalar> slots;    // [dim_local·P, sequences]: what the current patch gives to its P rows, until all are given
-    Index phase = 0;      // bytes seen so far, modulo P
 
     Index sequences() const { return slots.cols(); }
     template <class Visit, class... T>
@@ -118,17 +134,23 @@ class QLLKTransformer {
       visit("slots", t.slots...);
     }
   };
+  /// What a stream remembers between chunks.
+  struct State : StateGrads {
+    typename Hashing::State hashing;
+    Index phase = 0;  // bytes seen so far, modulo P
+  };
 
   struct Cache {
     nn::Noise noise;  // set before forward to train with dropout
     nn::PatchPlan plan;
     typename nn::ByteEmbedding<Scalar>::Cache embedding;
-    typename nn::FeatureHashing<Scalar>::Cache hashing;
+    typename Hashing::Cache hashing;
     typename Stack::Cache encoder, blocks, decoder;
     typename nn::Patching<Scalar>::Cache patching;
     typename nn::LayerNorm<Scalar>::Cache patch_norm, norm;
     typename nn::Linear<Scalar>::Cache linear;
     typename nn::Dropout<Scalar>::Cache dropout;
+    typename nn::CopyLogits<Scalar>::Cache copy;
     Mat<Scalar> patch_normal, slots, normal;
     Mat<Scalar> dslots;
   };
@@ -137,7 +159,7 @@ class QLLKTransformer {
   [[gnu::cold]] explicit QLLKTransformer(Config config)
       : config_(config),
         embedding_({.dim = config.dim_local, .deviation = 0.5}),
-        hashing_({.dim = config.dim_local, .orders = config.orders, .bits = config.bits}),
+        hashing_(hashing(config)),
         encoder_(stack(config, config.mixer_local, config.dim_local, config.encoder)),
         blocks_(stack(config, config.mixer, config.dim, config.layers)),
         decoder_(stack(config, config.mixer_local, config.dim_local, config.decoder)),
@@ -145,7 +167,8 @@ class QLLKTransformer {
         patch_norm_({.dim = config.dim}),
         unpatching_({config.dim, config.dim_local * config.patch}),
         norm_({.dim = config.dim_local}),
-        head_({config.dim_local, kByteValues}) {
+        head_({config.dim_local, kByteValues}),
+        copy_(std::ssize(config.match.lengths), hashing_.template first_row<kMatches>()) {
     for (const auto& [name, count] :
          {std::pair{"encoder", config.encoder}, {"layers", config.layers}, {"decoder", config.decoder}})
       if (count < 0)
@@ -179,6 +202,7 @@ class QLLKTransformer {
     p.decoder = decoder_.init(random);
     p.norm = norm_.init(random);
     p.head = head_.init(random);
+    p.copy = copy_.init(random);
     return p;
   }
 
@@ -189,14 +213,23 @@ class QLLKTransformer {
   }
   /// Makes s an initial state again, without allocating where it was one of as many sequences.
   void reset(State& s, Index sequences) const {
+    reset(static_cast<StateGrads&>(s), sequences);
     hashing_.reset(s.hashing, sequences);
+    s.phase = 0;
+  }
+  /// A gradient of zero.
+  void reset(StateGrads& s, Index sequences) const {
     encoder_.reset(s.encoder, sequences);
     blocks_.reset(s.blocks, sequences);
     decoder_.reset(s.decoder, sequences);
     patching_.reset(s.columns, sequences);
     s.slots.setZero(config_.dim_local * config_.patch, sequences);
-    s.phase = 0;
   }
+
+  /// How many bytes before a training crop decide its features, at most.
+  Index history() const { return hashing_.history(); }
+  /// Lets the features of a sequence know the bytes that came before, as if it had read them. For a state that has read nothing.
+  void prime(State& s, Index sequence, Bytes before) const { hashing_.prime(s.hashing, sequence, before); }
 
   /// Stages of a Turn: the bytes, patching, unpatching, and every block.
   Index stages() const { return kBlocks + config_.encoder + config_.layers + config_.decoder; }
@@ -233,15 +266,17 @@ class QLLKTransformer {
     norm_.forward(p.norm, c.decoder.out(), c.norm, c.normal);
     logits.resize(kByteValues, n);
     head_.forward(p.head, c.normal, c.linear, logits);
+    copy_.forward(p.copy, p.hashing.table, matches(c), stride(), c.copy, logits);
   }
 
   /// Adds to g, Grads or DeferredGrads; turns dstate from the gradient of the final state into that of the initial one.
-  /// Once for each forward, as it overwrites the cache. Pieces take turns last first.
+  /// Once for each forward, as it overwrites the cache and dlogits. Pieces take turns last first.
   template <class G>
-  void backward(const Params& p, Bytes bytes, Cache& c, const Mat<Scalar>& dlogits, State& dstate, G& g,
+  void backward(const Params& p, Bytes bytes, Cache& c, Mat<Scalar>& dlogits, StateGrads& dstate, G& g,
                 Turn turn = {}) const {
     QLLK_ASSERT(dlogits.cols() == std::ssize(bytes));
     const Index patches = c.plan.patches() * dstate.sequences();
+    copy_.backward(matches(c), stride(), c.copy, dlogits, g.copy);
     auto dnormal = scratch<QLLKTransformer, Scalar>(config_.dim_local, dlogits.cols());
     head_.backward(p.head, c.normal, c.linear, dlogits, g.head, dnormal);
     norm_.backward(p.norm, c.decoder.out(), c.norm, dnormal, g.norm, c.decoder.out());
@@ -282,6 +317,23 @@ class QLLKTransformer {
     t.decoder = decoder_.zeros();
     t.norm = norm_.zeros();
     t.head = head_.zeros();
+    t.copy = copy_.zeros();
+  }
+
+  static constexpr std::size_t kMatches = 2;  // the place of MatchContext among the contexts
+  static Hashing hashing(const Config& c) {
+    return std::apply(
+        [&](const auto&... more) {
+          return Hashing(c.dim_local, nn::NgramContext({.orders = c.orders, .bits = c.bits}),
+                         nn::WordContext({.orders = c.words, .bits = c.bits}), nn::MatchContext(c.match),
+                         More(more)...);
+        },
+        c.more);
+  }
+  std::size_t stride() const { return static_cast<std::size_t>(hashing_.orders()); }
+  std::span<const std::uint32_t> matches(const Cache& c) const {
+    const auto first = static_cast<std::size_t>(hashing_.template first_order<kMatches>());
+    return std::span(c.hashing.rows).subspan(std::min(first, c.hashing.rows.size()));
   }
 
   void prepare(Cache& c, Index n, Index patches) const {
@@ -300,13 +352,14 @@ class QLLKTransformer {
 
   Config config_;
   nn::ByteEmbedding<Scalar> embedding_;
-  nn::FeatureHashing<Scalar> hashing_;
+  Hashing hashing_;
   Stack encoder_, blocks_, decoder_;
   nn::Patching<Scalar> patching_;
   nn::LayerNorm<Scalar> patch_norm_;
   nn::Linear<Scalar> unpatching_;
   nn::LayerNorm<Scalar> norm_;
   nn::Linear<Scalar> head_;
+  nn::CopyLogits<Scalar> copy_;
 };
 
 }  // namespace qllk

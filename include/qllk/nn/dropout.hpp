@@ -11,8 +11,9 @@ namespace qllk::nn {
 
 /// What a training pass leaves out, and where it draws that from. Default: nothing, as in scoring and generation.
 struct Noise {
-  double rate = 0;    // Dropout: share of values
-  double orders = 0;  // FeatureHashing: share of positions that lose their longer n-grams
+  double rate = 0;     // Dropout: share of values
+  double orders = 0;   // FeatureHashing: share of positions that lose their longer orders
+  double matches = 0;  // FeatureHashing: share of positions that lose the rows of matches
   Random random{0};
 };
 

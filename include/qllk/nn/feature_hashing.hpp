@@ -1,48 +1,44 @@
-// Hashed n-gram embeddings.
+// Hashed embeddings of what a byte stream looks like around a position.
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/sparse_table.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/nn/contexts/context.hpp"
 #include "qllk/nn/dropout.hpp"
 
 namespace qllk::nn {
 
-/// Adds, to each position, one learned column for each n-gram that ends there.
+/// Adds, to each position, one learned column for each order of each context (n-grams, words, matches) that has a row there.
 ///
-///   forward    y_t += Σ_{n=2..N} s_n(t) · T[ r_n(t) ]        r_n, s_n: row and sign from the last n bytes
-///   backward   dT[ r_n(t) ] += s_n(t) · dy_t                 only rows that occur are touched
+///   forward    y_t += Σ_i s_i(t) · T[ r_i(t) ]        r_i, s_i: row and sign that order i gives to position t
+///   backward   dT[ r_i(t) ] += s_i(t) · dy_t          only rows that occur are touched
 ///
-/// Every order has 2^bits rows of its own. Order 2 is exact where they suffice (bits >= 16): its row is the two bytes.
-/// Larger orders are hashed in unsigned 64-bit arithmetic, the same on every machine; the sign makes the n-grams that share
-/// a row disturb each other without bias. Rows start at zero: an n-gram never seen adds nothing.
+/// All contexts share one table, in which each has rows of its own. Rows start at zero: what was never seen adds nothing.
 ///
-/// A training pass may leave out, at a share of the positions, all n-grams longer than a length drawn evenly from 1 … N-1:
-/// there the model learns to do without them, as it must with n-grams that it has never seen.
+/// A training pass may leave out, at a share of the positions, the longer orders of contexts with LeftOut::longer: of their K
+/// orders in turn all from one drawn evenly from 0 … K-1 on; and at another share all of those with LeftOut::together. There the
+/// model learns to do without them, as it must with what it has never seen.
 ///
-/// Shapes   bytes: [n]    y, dy: [dim, n]    the table: [dim, (N-1)·2^bits]
-/// Cost     (N-1)·dim additions a byte and as many random reads of a column, forward and backward
-/// Source   Weinberger et al. 2009, section 2 (signed hashing); Pagnoni et al. 2024, section 3.2.1 (hash n-gram embeddings)
-template <Real Scalar>
+/// Shapes   bytes: [n]    y, dy: [dim, n]    the table: [dim, rows()]
+/// Cost     orders()·dim additions a byte and as many random reads of a column, forward and backward, and the contexts' own
+/// Source   Weinberger et al. 2009, section 2; Pagnoni et al. 2024, section 3.2.1 (hash n-gram embeddings)
+template <Real Scalar, StreamContext... Contexts>
 class FeatureHashing {
  public:
-  struct Config {
-    Index dim;
-    Index orders = 6;  // N; 1 means no n-grams beyond the byte itself
-    int bits = 16;
-    bool operator==(const Config&) const = default;
-  };
-
   struct Params {
-    HashTable<Scalar> table;  // [dim, (N-1)·2^bits]
+    HashTable<Scalar> table;  // [dim, rows()]
 
     template <class Visit, class... T>
     static void fields(Visit&& visit, T&... t) {
@@ -58,46 +54,69 @@ class FeatureHashing {
     }
   };
 
-  /// The last N-1 bytes of every sequence; before a stream's first byte stand zeros.
+  /// What the contexts remember, for each sequence.
   struct State {
-    std::vector<Byte> bytes;
+    std::vector<std::tuple<typename Contexts::State...>> streams;
   };
 
   struct Cache {
-    std::vector<std::uint32_t> rows;  // [n, N-1]: row · 2 + sign, or kLeftOut
+    std::vector<std::uint32_t> rows;  // [n, orders()], of RowWriter
   };
 
-  /// Throws std::invalid_argument when orders or bits make no sense.
-  explicit FeatureHashing(Config config) : config_(config) {
-    if (config.dim <= 0)
-      throw std::invalid_argument("FeatureHashing: dim is " + std::to_string(config.dim) + ", expected > 0");
-    if (config.orders < 1 || config.orders > 32)
-      throw std::invalid_argument("FeatureHashing: orders is " + std::to_string(config.orders) + ", expected 1 to 32");
-    if (config.bits < 4 || config.bits > 24)
-      throw std::invalid_argument("FeatureHashing: bits is " + std::to_string(config.bits) + ", expected 4 to 24");
+  /// Throws std::invalid_argument unless dim > 0.
+  explicit FeatureHashing(Index dim, Contexts... contexts) : dim_(dim), contexts_(std::move(contexts)...) {
+    if (dim <= 0) throw std::invalid_argument("FeatureHashing: dim is " + std::to_string(dim) + ", expected > 0");
+    for_each_context([&]<std::size_t I>(const auto& context) {
+      first_order_[I] = orders_;
+      first_row_[I] = rows_;
+      orders_ += context.orders();
+      rows_ += context.rows();
+      if (context.kLeftOut == LeftOut::longer) longer_ += context.orders();
+      history_ = std::max(history_, context.history());
+    });
   }
 
-  const Config& config() const { return config_; }
-  Index rows() const { return (config_.orders - 1) << config_.bits; }
+  Index dim() const { return dim_; }
+  Index orders() const { return orders_; }
+  Index rows() const { return rows_; }
+  /// Bytes before a crop that a trainer should prime a stream with.
+  Index history() const { return history_; }
+  /// Where a context's entries begin in those of a position, and its rows in the table.
+  template <std::size_t I>
+  Index first_order() const {
+    return first_order_[I];
+  }
+  template <std::size_t I>
+  Index first_row() const {
+    return first_row_[I];
+  }
 
   void reset(State& state, Index sequences) const {
-    state.bytes.assign(static_cast<std::size_t>((config_.orders - 1) * sequences), Byte{0});
+    state.streams.resize(static_cast<std::size_t>(sequences));
+    for (auto& stream : state.streams)
+      for_each_context([&]<std::size_t I>(const auto& context) { context.reset(std::get<I>(stream)); });
   }
+  /// Reads bytes of a sequence that no row is wanted for: those before a training crop.
+  void prime(State& state, Index sequence, Bytes bytes) const {
+    auto& stream = state.streams[static_cast<std::size_t>(sequence)];
+    for_each_context([&]<std::size_t I>(const auto& context) { context.prime(bytes, std::get<I>(stream)); });
+  }
+
   Params zeros() const {
     Params p;
-    p.table.setZero(config_.dim, rows());
+    p.table.setZero(dim_, rows_);
     return p;
   }
   Params init(Random&) const { return zeros(); }
-  Grads zero_grads() const { return {SparseGrads<Scalar>(config_.dim, rows())}; }
+  Grads zero_grads() const { return {SparseGrads<Scalar>(dim_, rows_)}; }
 
   /// Adds to y, advances the state.
   void forward(const Params& p, Bytes bytes, Index sequences, State& state, Noise& noise, Cache& cache,
                MatOut<Scalar> y) const {
-    QLLK_ASSERT(y.rows() == config_.dim && y.cols() == std::ssize(bytes));
+    QLLK_ASSERT(y.rows() == dim_ && y.cols() == std::ssize(bytes));
     look_up(bytes, sequences, state, cache);
     leave_out(noise, cache);
-    const auto orders = static_cast<std::size_t>(config_.orders - 1);
+    const auto orders = static_cast<std::size_t>(orders_);
     const std::size_t n = bytes.size();
     for (std::size_t e = 0; e < std::min(kAhead, n) * orders; ++e) prefetch(p, cache.rows[e]);
     for (std::size_t t = 0; t < n; ++t) {
@@ -106,77 +125,82 @@ class FeatureHashing {
       auto out = column(y, static_cast<Index>(t));
       for (std::size_t i = 0; i < orders; ++i) {
         const std::uint32_t entry = cache.rows[t * orders + i];
-        if (entry == kLeftOut) break;  // the longer ones are left out too
-        if ((entry & 1) != 0)
-          out -= column(p.table, entry >> 1);
+        if (RowWriter::left_out(entry)) continue;
+        if (RowWriter::minus(entry))
+          out -= column(p.table, RowWriter::row_of(entry));
         else
-          out += column(p.table, entry >> 1);
+          out += column(p.table, RowWriter::row_of(entry));
       }
     }
   }
 
   /// Adds to g. Bytes have no gradient.
   void backward(const Params&, const Cache& cache, MatIn<Scalar> dy, Grads& g) const {
-    const auto orders = static_cast<std::size_t>(config_.orders - 1);
-    QLLK_ASSERT(dy.rows() == config_.dim && static_cast<std::size_t>(dy.cols()) * orders == cache.rows.size());
+    const auto orders = static_cast<std::size_t>(orders_);
+    QLLK_ASSERT(dy.rows() == dim_ && static_cast<std::size_t>(dy.cols()) * orders == cache.rows.size());
     const Index first = g.table.append(dy);
     g.table.reserve(g.table.entries().size() + cache.rows.size());
     for (std::size_t e = 0; e < cache.rows.size(); ++e)
-      if (cache.rows[e] != kLeftOut)
-        g.table.add(cache.rows[e] >> 1, first + static_cast<Index>(e / orders), (cache.rows[e] & 1) != 0);
+      if (!RowWriter::left_out(cache.rows[e]))
+        g.table.add(static_cast<std::uint32_t>(RowWriter::row_of(cache.rows[e])),
+                    first + static_cast<Index>(e / orders), RowWriter::minus(cache.rows[e]));
   }
 
  private:
   static constexpr std::size_t kAhead = 6;  // positions whose rows are fetched while others are added
 
-  static constexpr std::uint32_t kLeftOut = 0xFFFFFFFF;
+  /// Calls f.operator()<I>(context I) for each context.
+  template <class F>
+  void for_each_context(F&& f) const {
+    [&]<std::size_t... I>(std::index_sequence<I...>) { (f.template operator()<I>(std::get<I>(contexts_)), ...); }
+    (std::index_sequence_for<Contexts...>{});
+  }
+
+  void look_up(Bytes bytes, Index sequences, State& state, Cache& cache) const {
+    const auto length = sequences > 0 ? bytes.size() / static_cast<std::size_t>(sequences) : 0;
+    const auto orders = static_cast<std::size_t>(orders_);
+    cache.rows.resize(bytes.size() * orders);
+    for (std::size_t s = 0; s < state.streams.size(); ++s)
+      for_each_context([&]<std::size_t I>(const auto& context) {
+        const RowWriter out(cache.rows.data() + s * length * orders + first_order_[I], orders,
+                            static_cast<std::uint64_t>(first_row_[I]));
+        context.look_up(bytes.subspan(s * length, length), std::get<I>(state.streams[s]), out);
+      });
+  }
 
   void leave_out(Noise& noise, Cache& cache) const {
-    if (noise.orders <= 0 || config_.orders < 2) return;
-    const auto orders = static_cast<std::size_t>(config_.orders - 1);
-    for (std::size_t at = 0; at < cache.rows.size(); at += orders) {
-      if (noise.random.uniform() >= noise.orders) continue;
-      const auto kept = static_cast<std::size_t>(noise.random.below(orders));
-      std::fill_n(cache.rows.begin() + static_cast<std::ptrdiff_t>(at + kept), orders - kept, kLeftOut);
+    const auto orders = static_cast<std::size_t>(orders_);
+    const bool longer = noise.orders > 0 && longer_ > 0, together = noise.matches > 0;
+    for (std::size_t at = 0; (longer || together) && at < cache.rows.size(); at += orders) {
+      // how many orders stay, of all that may be left out for being long
+      Index kept = longer_;
+      if (longer && noise.random.uniform() < noise.orders)
+        kept = static_cast<Index>(noise.random.below(static_cast<std::uint64_t>(longer_)));
+      const bool all = together && noise.random.uniform() < noise.matches;
+      for_each_context([&]<std::size_t I>(const auto& context) {
+        Index stay = context.orders();
+        if (context.kLeftOut == LeftOut::together && all) stay = 0;
+        if (context.kLeftOut == LeftOut::longer) {
+          stay = std::min(kept, context.orders());
+          kept -= stay;
+        }
+        for (Index i = stay; i < context.orders(); ++i)
+          cache.rows[at + static_cast<std::size_t>(first_order_[I] + i)] |= RowWriter::kLeftOut;
+      });
     }
   }
 
   void prefetch(const Params& p, std::uint32_t entry) const {
-    if (entry == kLeftOut) return;
-    const auto* column = reinterpret_cast<const char*>(p.table.data() + static_cast<Index>(entry >> 1) * config_.dim);
-    const auto size = static_cast<Index>(sizeof(Scalar)) * config_.dim;
+    if (RowWriter::left_out(entry)) return;
+    const auto* column = reinterpret_cast<const char*>(p.table.data() + RowWriter::row_of(entry) * dim_);
+    const auto size = static_cast<Index>(sizeof(Scalar)) * dim_;
     for (Index at = 0; at < size; at += 64) __builtin_prefetch(column + at);
   }
 
-  void look_up(Bytes bytes, Index sequences, State& state, Cache& cache) const {
-    const Index orders = config_.orders - 1, length = sequences > 0 ? std::ssize(bytes) / sequences : 0;
-    const std::uint64_t mask = (std::uint64_t{1} << config_.bits) - 1;
-    cache.rows.resize(bytes.size() * static_cast<std::size_t>(orders));
-    auto out = cache.rows.begin();
-    for (Index s = 0; s < sequences; ++s) {
-      Byte* const before = state.bytes.data() + s * orders;
-      const Byte* const chunk = bytes.data() + s * length;
-      const auto at = [&](Index t) { return t < 0 ? before[orders + t] : chunk[t]; };
-      for (Index t = 0; t < length; ++t) {
-        std::uint64_t hash = at(t);
-        for (Index i = 0; i < orders; ++i) {
-          hash = hash << 8 | at(t - 1 - i);
-          const bool exact = i == 0 && config_.bits >= 16;
-          // up to eight bytes are the hash itself; each further one is mixed in
-          if (i >= 6) hash = mix64(hash);
-          const std::uint64_t mixed = mix64(hash ^ static_cast<std::uint64_t>(i) << 56);
-          const std::uint64_t row = (exact ? hash : mixed) & mask;
-          const std::uint64_t minus = exact ? 0 : mixed >> 63;
-          *out++ = static_cast<std::uint32_t>(((static_cast<std::uint64_t>(i) << config_.bits) + row) << 1 | minus);
-        }
-      }
-      if (orders > 0) {  // the last N-1 bytes, oldest first
-        for (Index i = -orders; i < 0; ++i) before[orders + i] = at(length + i);
-      }
-    }
-  }
-
-  Config config_;
+  Index dim_;
+  std::tuple<Contexts...> contexts_;
+  std::array<Index, sizeof...(Contexts)> first_order_{}, first_row_{};
+  Index orders_ = 0, rows_ = 0, longer_ = 0, history_ = 0;
 };
 
 }  // namespace qllk::nn

@@ -182,7 +182,7 @@ struct ModelSubject {
   void forward(const Params& p, const Input& bytes, State& state, Cache& cache, Mat<Scalar>& logits) const {
     model.forward(p, bytes, state, cache, logits);
   }
-  void backward(const Params& p, const Input& bytes, Cache& cache, const Mat<Scalar>& dlogits, State& dstate, Grads& g,
+  void backward(const Params& p, const Input& bytes, Cache& cache, Mat<Scalar> dlogits, State& dstate, Grads& g,
                 Mat<Scalar>&) const {
     model.backward(p, bytes, cache, dlogits, dstate, g);
   }

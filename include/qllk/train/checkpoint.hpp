@@ -54,7 +54,7 @@ struct qllk::io::Members<qllk::train::TrainerSettings> {
     f("batch", s.batch), f("context", s.context), f("shards", s.shards), f("piece", s.piece);
     f("adam", s.adam), f("rows", s.rows);
     f("schedule", s.schedule), f("average", s.average), f("dropout", s.dropout), f("clip", s.clip), f("seed", s.seed);
-    f("order_dropout", s.order_dropout);
+    f("order_dropout", s.order_dropout), f("match_dropout", s.match_dropout, 0.0);
   }
 };
 template <>

@@ -24,9 +24,10 @@ struct TrainerSettings {
   optim::RowWise rows{};  // hashed tables, for models that have them
   optim::WarmupCosine schedule{};
   optim::WeightAverage average{};
-  double dropout = 0;        // share of values left out, for models that have dropout
-  double order_dropout = 0;  // share of positions that lose longer n-grams, for models that have hashed tables
-  double clip = 1;           // largest norm of the gradient of all but hashed tables, whose update has no scale
+  double dropout = 0;           // share of values left out, for models that have dropout
+  double order_dropout = 0;     // share of positions that lose longer n-grams, for models that have hashed tables
+  double match_dropout = 0.03;  // share of positions that lose the rows of matches, for models that have them
+  double clip = 1;              // largest norm of the gradient of all but hashed tables, whose update has no scale
   std::uint64_t seed = 1;
 };
 
@@ -64,6 +65,7 @@ struct TrainerSettings {
   not_negative("degree of the average", s.average.degree);
   below_one("dropout", s.dropout);
   at_most_one("order_dropout", s.order_dropout);
+  at_most_one("match_dropout", s.match_dropout);
   positive("clip", s.clip);
   return s;
 }

@@ -60,6 +60,7 @@ class Trainer {
     divide();
     total_ = model_.zero_grads();
     reducer_ = Reducer<Scalar>(params_);
+    starts_.resize(static_cast<std::size_t>(settings_.batch));
     differentiate();  // sizes every buffer; the result is not used
     reducer_.sum(pieces_, total_, *pool_);
     reducer_.clear_sparse();
@@ -75,6 +76,8 @@ class Trainer {
     const auto start = std::chrono::steady_clock::now();
     const auto count = static_cast<std::size_t>(settings_.batch * settings_.context);
     crops_.batch(static_cast<std::uint64_t>(progress_.steps), settings_.batch, settings_.context, inputs_, targets_);
+    crops_.for_each_start(static_cast<std::uint64_t>(progress_.steps), settings_.batch, settings_.context,
+                          [&](Index s, std::uint64_t at) { starts_[static_cast<std::size_t>(s)] = at; });
     differentiate();
     double nats = 0;
     for (const auto& piece : pieces_) nats += piece.nats;
@@ -147,7 +150,9 @@ class Trainer {
   /// Sequences that are computed together, and what their pieces hand on.
   struct Group {
     Index first, sequences;  // of the batch
-    typename Model::State state, dstate;
+    typename Model::State state;
+    typename Model::StateGrads dstate;
+    std::vector<Byte> history;  // of one of them, in turn
     Turns forward, backward;
   };
 
@@ -170,7 +175,7 @@ class Trainer {
                                                             parts(settings_.shards, groups)));
     for (Index g = 0; g < groups; ++g) {
       const Index first = g * settings_.batch / groups, end = (g + 1) * settings_.batch / groups;
-      groups_.push_back({first, end - first, {}, {}, Turns(model_.stages()), Turns(model_.stages())});
+      groups_.push_back({first, end - first, {}, {}, {}, Turns(model_.stages()), Turns(model_.stages())});
     }
     pieces_ = std::vector<Piece>(static_cast<std::size_t>(each * groups));
     for (Index i = 0; i < each * groups; ++i) {
@@ -214,11 +219,27 @@ class Trainer {
         part->insert(part->end(), begin, begin + piece.length);
       }
     }
+    if (piece.number == 0) prime(group);  // the others wait for it at the first stage
     if constexpr (requires { piece.cache.noise; })
-      piece.cache.noise = {settings_.dropout, settings_.order_dropout, Random::of(settings_.seed, progress_.steps, i)};
+      piece.cache.noise = {settings_.dropout, settings_.order_dropout, settings_.match_dropout,
+                           Random::of(settings_.seed, progress_.steps, i)};
     model_.forward(params_, piece.inputs, group.state, piece.cache, piece.logits, turn);
     piece.nats = nn::softmax_cross_entropy<Scalar>(
         piece.targets, piece.logits, Scalar(1) / static_cast<Scalar>(settings_.batch * settings_.context));
+  }
+
+  /// Features see what scoring would have shown them: the bytes of the corpus before the crop.
+  void prime(Group& group) {
+    if constexpr (requires { model_.history(); }) {
+      const auto most = static_cast<std::uint64_t>(model_.history());
+      group.history.reserve(static_cast<std::size_t>(most));
+      for (Index s = 0; s < group.sequences; ++s) {
+        const std::uint64_t start = starts_[static_cast<std::size_t>(group.first + s)], size = std::min(start, most);
+        group.history.resize(static_cast<std::size_t>(size));
+        crops_.corpus().copy(start - size, group.history);
+        model_.prime(group.state, s, group.history);
+      }
+    }
   }
 
   void add_to_average() {
@@ -250,6 +271,7 @@ class Trainer {
   Params average_;
   Progress progress_;
   std::vector<Byte> inputs_, targets_;
+  std::vector<std::uint64_t> starts_;  // of each sequence in the corpus
   std::vector<Group> groups_;
   std::vector<Piece> pieces_;
   typename Model::Grads total_;
