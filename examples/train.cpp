@@ -21,7 +21,10 @@ void add_options(CLI::App& app, train_tool::Options& options) {
       ->type_name("F")
       ->excludes(path);
   app.add_option("--arch", options.arch, "Model: default or classic. Default: default")->type_name("NAME");
-  app.add_option("--mixer", options.mixer, "Sequence mixer: latent. Default: latent")->type_name("NAME");
+  app.add_option(
+         "--mixer", options.mixer,
+         "Sequence mixers of the default model's blocks in turn: " + train_tool::mixer_names() + ". Default: latent")
+      ->type_name("NAME,…");
   app.add_option("--steps", options.steps, "Train for N updates (with --resume: N in all)")->type_name("N");
   app.add_option(
          "--seconds", options.seconds,

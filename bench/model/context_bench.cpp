@@ -64,7 +64,7 @@ void Context(benchmark::State& state) {
   const double start = bench::thread_seconds();
   for (auto _ : state) benchmark::DoNotOptimize(stream(length));
   times[length] = (bench::thread_seconds() - start) / static_cast<double>(state.iterations());
-  bench::report_flop(state, static_cast<double>(length), bench::flop_of(model.config()));
+  bench::report_flop(state, static_cast<double>(length), model.flop());
   if (times.size() > 1) state.counters["slope"] = slope(times);
 }
 BENCHMARK(Context<QLLKClassic<float>>)

@@ -68,7 +68,7 @@ void Train(benchmark::State& state) {
   if (!fits_memory(state, state.range(0) * state.range(1))) return;
   auto& made = trainer<Model>(state.range(0), state.range(1), state.range(2));
   const double seconds = repeat(state, [&] { made.step(0.5); });
-  report<Model>(state, "train", bench::kTraining * bench::flop_of(made.model().config()), seconds);
+  report<Model>(state, "train", bench::kTraining * made.model().flop(), seconds);
 }
 
 /// Every thread takes its share of the sequences, or pieces of one.
@@ -110,7 +110,7 @@ void Forward(benchmark::State& state) {
       model.forward(params, bytes, stream, piece.cache, piece.logits, Turn(turns, number));
     });
   });
-  report<Model>(state, "forward", bench::flop_of(model.config()), seconds);
+  report<Model>(state, "forward", model.flop(), seconds);
 }
 
 /// Each shape by one thread, then by all cores.

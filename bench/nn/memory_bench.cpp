@@ -4,10 +4,10 @@
 #include <unordered_set>
 
 #include "qllk/core/threads.hpp"
+#include "qllk/mixers/latent_scan.hpp"
 #include "qllk/nn/byte_embedding.hpp"
 #include "qllk/nn/contexts/ngrams.hpp"
 #include "qllk/nn/feature_hashing.hpp"
-#include "qllk/nn/latent_scan.hpp"
 #include "qllk/nn/layer_norm.hpp"
 #include "qllk/nn/loss.hpp"
 #include "roofline/roofline.hpp"
@@ -69,9 +69,9 @@ BENCHMARK_CAPTURE(LayerNorm, backward, true)->Arg(128)->Arg(256);
 /// gradients written.
 void Scan(benchmark::State& state, bool decays, bool backward) {
   const Index dim = state.range(0), heads = decays ? dim : 0;
-  const nn::LatentScan<float> scan(dim, 1);
-  nn::LatentScan<float>::Cache cache;
-  nn::LatentState<float> memory;
+  const mixers::LatentScan<float> scan(dim, 1);
+  mixers::LatentScan<float>::Cache cache;
+  mixers::LatentState<float> memory;
   scan.reset(memory, 2);
   const M q = M::Random(dim, kPositions), k = M::Random(dim, kPositions), v = M::Random(dim, kPositions);
   const M a = M::Constant(heads, decays ? kPositions : 0, 0.9F), dy = M::Random(dim, kPositions);

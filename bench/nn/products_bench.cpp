@@ -3,7 +3,7 @@
 
 #include "flops.hpp"
 #include "qllk/core/threads.hpp"
-#include "qllk/nn/latent_kernel.hpp"
+#include "qllk/mixers/latent_kernel.hpp"
 #include "qllk/nn/linear.hpp"
 #include "qllk/nn/mlp.hpp"
 #include "roofline/roofline.hpp"
@@ -61,21 +61,21 @@ void Linear(benchmark::State& state, bool backward) {
 }
 void Mlp(benchmark::State& state, bool backward) {
   const Index dim = state.range(0);
-  Columns(state, nn::Mlp<float>({dim, 2 * dim}), dim, backward, bench::mlp_flop(dim, 2 * dim));
+  Columns(state, nn::Mlp<float>({dim, 2 * dim}), dim, backward, 2 * bench::linear_flop(dim, 2 * dim));
 }
 BENCHMARK_CAPTURE(Linear, forward, false)->Arg(128)->Arg(256);
 BENCHMARK_CAPTURE(Linear, training, true)->Arg(128)->Arg(256);
 BENCHMARK_CAPTURE(Mlp, forward, false)->Arg(128)->Arg(256);
 BENCHMARK_CAPTURE(Mlp, training, true)->Arg(128)->Arg(256);
 
-void LatentKernel(benchmark::State& state, nn::Decay decay, bool backward) {
+void LatentKernel(benchmark::State& state, mixers::Decay decay, bool backward) {
   const Index dim = state.range(0);
-  const nn::LatentKernel<float> kernel(
-      {.dim = dim, .head_dim = state.range(1), .decay = decay, .project = decay != nn::Decay::none});
+  const mixers::LatentKernel<float> kernel(
+      {.dim = dim, .head_dim = state.range(1), .decay = decay, .project = decay != mixers::Decay::none});
   Random source(1);
   const auto p = kernel.init(source);
   auto g = kernel.zeros();
-  nn::LatentKernel<float>::Cache cache;
+  mixers::LatentKernel<float>::Cache cache;
   auto memory = kernel.initial_state(2);
   const M x = random(dim, kPositions), dy = random(dim, kPositions);
   M y(dim, kPositions), dx(dim, kPositions);
@@ -85,17 +85,17 @@ void LatentKernel(benchmark::State& state, nn::Decay decay, bool backward) {
     if (backward) kernel.backward(p, x, cache, dy, memory, g, dx);  // which uses up what forward left
     benchmark::ClobberMemory();
   }
-  bench::report_flop(state, kPositions, (backward ? 3 : 1) * bench::flop_of(kernel.config()));
+  bench::report_flop(state, kPositions, (backward ? 3 : 1) * kernel.flop());
 }
-BENCHMARK_CAPTURE(LatentKernel, cumsum_forward, nn::Decay::none, false)->Args({256, 1});
-BENCHMARK_CAPTURE(LatentKernel, cumsum_training, nn::Decay::none, true)->Args({256, 1});
-BENCHMARK_CAPTURE(LatentKernel, decay_forward, nn::Decay::data_dependent, false)
+BENCHMARK_CAPTURE(LatentKernel, cumsum_forward, mixers::Decay::none, false)->Args({256, 1});
+BENCHMARK_CAPTURE(LatentKernel, cumsum_training, mixers::Decay::none, true)->Args({256, 1});
+BENCHMARK_CAPTURE(LatentKernel, decay_forward, mixers::Decay::data_dependent, false)
     ->Args({128, 1})
     ->Args({128, 16})
     ->Args({256, 1})
     ->Args({256, 16})
     ->Args({256, 32});
-BENCHMARK_CAPTURE(LatentKernel, decay_training, nn::Decay::data_dependent, true)
+BENCHMARK_CAPTURE(LatentKernel, decay_training, mixers::Decay::data_dependent, true)
     ->Args({128, 1})
     ->Args({128, 16})
     ->Args({256, 1})

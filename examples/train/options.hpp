@@ -37,7 +37,6 @@ struct Options {
     positive("--threads", threads);
     if (val_fraction && !(*val_fraction > 0 && *val_fraction < 1))
       throw std::invalid_argument("--val-fraction is " + std::to_string(*val_fraction) + ", expected between 0 and 1");
-    if (mixer && *mixer != "latent") throw std::invalid_argument("--mixer is '" + *mixer + "', expected latent");
     if (resume && !out) throw std::invalid_argument("--resume needs --out DIR, the folder of the run to continue");
   }
 };

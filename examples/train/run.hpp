@@ -67,6 +67,32 @@ void agree(const char* name, const std::optional<T>& given, const U& was) {
                                 "; leave it out, or begin a new run");
 }
 
+/// The mixers of a comma-separated list, in all blocks of both levels in turn.
+template <class Config>
+void set_mixers(Config& config, const std::string& list) {
+  if constexpr (requires { config.mixer; }) {
+    config.mixer.clear();
+    for (std::size_t at = 0; at <= list.size();) {
+      const std::size_t end = std::min(list.find(',', at), list.size());
+      config.mixer.push_back(decltype(config.mixer)::value_type::named(list.substr(at, end - at)));
+      at = end + 1;
+    }
+    config.mixer_local = config.mixer;
+  } else {
+    throw std::invalid_argument("--mixer is '" + list +
+                                "', but the classic model has no choice of mixers: leave it out");
+  }
+}
+
+/// Names of a model's mixers, as --mixer has them.
+template <class Config>
+std::string mixers_of(const Config& config) {
+  std::string names;
+  if constexpr (requires { config.mixer; })
+    for (const auto& mixer : config.mixer) names += (names.empty() ? "" : ",") + std::string(mixer.mixer());
+  return names;
+}
+
 /// One training run of one architecture.
 template <class Model>
 class Run {
@@ -132,6 +158,7 @@ class Run {
       auto [config, settings] = tool::recipe(std::type_identity<Model>{}, texts_.training.size(), budget_,
                                              {.batch = options.batch, .context = options.context});
       settings.seed = options.seed.value_or(settings.seed);
+      if (options.mixer) set_mixers(config, *options.mixer);
       check_length(settings.context);
       trainer_.emplace(Model(config), settings, texts_.training, options.threads);
       return;
@@ -141,6 +168,7 @@ class Run {
     agree("--batch", options.batch, settings.batch);
     agree("--context", options.context, settings.context);
     agree("--seed", options.seed, settings.seed);
+    if (options.mixer) agree("--mixer", options.mixer, mixers_of(checkpoint->model<Model>().config()));
     if (notes.at("training") != training_print_ || notes.at("validation") != validation_print_)
       throw std::invalid_argument("the text differs from that of the run to continue, which was " +
                                   notes.at("sources").dump() + "; give the same --data, or begin a new run");

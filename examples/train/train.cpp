@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "qllk/io/architectures.hpp"
+#include "qllk/mixers/registry.hpp"
 #include "qllk/train/checkpoint.hpp"
 #include "run_files.hpp"
 #include "train/run.hpp"
@@ -35,6 +36,12 @@ int train(const Options& options) {
     status = train_model<Model>(options, checkpoint ? &*checkpoint : nullptr, std::move(folder));
   });
   return status;
+}
+
+std::string mixer_names() {
+  std::string names;
+  for (const auto name : mixers::Registered<float>::names) names += (names.empty() ? "" : ", ") + std::string(name);
+  return names;
 }
 
 }  // namespace train_tool

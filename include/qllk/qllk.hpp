@@ -2,6 +2,7 @@
 // and testing/ are included on their own.
 #pragma once
 
+#include "qllk/core/concepts.hpp"
 #include "qllk/core/gemm.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
@@ -11,14 +12,18 @@
 #include "qllk/core/types.hpp"
 #include "qllk/data/batches.hpp"
 #include "qllk/data/corpus.hpp"
+#include "qllk/mixers/registry.hpp"
 #include "qllk/model/classic.hpp"
 #include "qllk/model/transformer.hpp"
 #include "qllk/nn/block.hpp"
 #include "qllk/nn/byte_embedding.hpp"
+#include "qllk/nn/contexts/matches.hpp"
+#include "qllk/nn/contexts/ngrams.hpp"
+#include "qllk/nn/contexts/words.hpp"
+#include "qllk/nn/copy_logits.hpp"
 #include "qllk/nn/dropout.hpp"
 #include "qllk/nn/feature_hashing.hpp"
 #include "qllk/nn/feature_shortcut.hpp"
-#include "qllk/nn/latent_kernel.hpp"
 #include "qllk/nn/layer_norm.hpp"
 #include "qllk/nn/linear.hpp"
 #include "qllk/nn/loss.hpp"

@@ -20,7 +20,7 @@ namespace {
 using testing::random_bytes;
 
 template <Real Scalar>
-typename QLLKTransformer<Scalar>::Config small(Index patch, Index head_dim, nn::Decay decay, bool normalise) {
+typename QLLKTransformer<Scalar>::Config small(Index patch, Index head_dim, mixers::Decay decay, bool normalise) {
   typename QLLKTransformer<Scalar>::Config config{.dim_local = 4,
                                                   .dim = 8,
                                                   .patch = patch,
@@ -31,9 +31,8 @@ typename QLLKTransformer<Scalar>::Config small(Index patch, Index head_dim, nn::
                                                   .words = 1,
                                                   .bits = 5,
                                                   .match = {.lengths = {2, 1}, .window_bits = 8}};
-  config.mixer.head_dim = config.mixer_local.head_dim = head_dim;
-  config.mixer.decay = config.mixer_local.decay = decay;
-  config.mixer.normalise = config.mixer_local.normalise = normalise;
+  config.mixer = config.mixer_local = {typename mixers::LatentKernel<Scalar>::Config{
+      .head_dim = head_dim, .decay = decay, .normalise = normalise, .project = true}};
   return config;
 }
 
@@ -57,13 +56,14 @@ auto state_after(const QLLKTransformer<Scalar>& model, const typename QLLKTransf
 TEST(QLLKTransformer, WholeModelGradientMatchesCentralDifference) {
   struct Case {
     Index patch, head_dim;
-    nn::Decay decay;
+    mixers::Decay decay;
     bool normalise;
     Index sequences, before, length;
   };
   for (const Case& c :
-       {Case{3, 1, nn::Decay::none, false, 2, 5, 7}, Case{3, 2, nn::Decay::learned, true, 1, 2, 8},
-        Case{4, 1, nn::Decay::data_dependent, false, 2, 6, 6}, Case{3, 4, nn::Decay::data_dependent, true, 1, 2, 35}}) {
+       {Case{3, 1, mixers::Decay::none, false, 2, 5, 7}, Case{3, 2, mixers::Decay::learned, true, 1, 2, 8},
+        Case{4, 1, mixers::Decay::data_dependent, false, 2, 6, 6},
+        Case{3, 4, mixers::Decay::data_dependent, true, 1, 2, 35}}) {
     SCOPED_TRACE("patch " + std::to_string(c.patch) + ", head_dim " + std::to_string(c.head_dim));
     Random random = Random::of(c.patch, c.head_dim, c.length);
     const QLLKTransformer<double> model(small<double>(c.patch, c.head_dim, c.decay, c.normalise));
@@ -72,7 +72,8 @@ TEST(QLLKTransformer, WholeModelGradientMatchesCentralDifference) {
     testing::disturb(start, 0.3, random);
     const auto report = testing::check_model_gradients(model, p, random_bytes(c.sequences * c.length, random, 5), start,
                                                        {.step = 0x1p-12, .entries = 60});
-    EXPECT_TRUE(report.passed(1e-7)) << report.str();
+    // every row is a trained one here; the test with dropout has the others
+    EXPECT_TRUE(report.passed(1e-7, {"copy.log_odds"})) << report.str();
   }
 }
 
@@ -87,7 +88,7 @@ struct WithDropout : QLLKTransformer<double> {
 
 TEST(QLLKTransformer, GradientWithDropoutMatchesCentralDifference) {
   Random random(5);
-  const WithDropout model(small<double>(3, 1, nn::Decay::data_dependent, false));
+  const WithDropout model(small<double>(3, 1, mixers::Decay::data_dependent, false));
   const auto p = generic<double>(model, random);
   const auto report =
       testing::check_model_gradients(model, p, random_bytes(2 * 8, random, 5),
@@ -100,7 +101,8 @@ TEST(QLLKTransformer, IsCausalAndTheSameInAnyChunks) {
     for (const Index sequences : {1, 3})
       for (const Index before : {0, 3}) {
         Random random = Random::of(patch, sequences, before);
-        const QLLKTransformer<double> model(small<double>(patch, before > 0 ? 2 : 1, nn::Decay::data_dependent, true));
+        const QLLKTransformer<double> model(
+            small<double>(patch, before > 0 ? 2 : 1, mixers::Decay::data_dependent, true));
         const auto p = generic(model, random);
         const auto start = state_after(model, p, sequences, before, random);
         for (const Index length : std::array<Index, 4>{0, 1, 3 * patch + 1, 35}) {
@@ -125,7 +127,7 @@ TEST(QLLKTransformer, IsCausalInFloatAtTheDefaultShape) {
 
 TEST(QLLKTransformer, ProbabilitiesSumToOne) {
   Random random(2);
-  const QLLKTransformer<float> model(small<float>(4, 1, nn::Decay::data_dependent, false));
+  const QLLKTransformer<float> model(small<float>(4, 1, mixers::Decay::data_dependent, false));
   const auto p = generic(model, random);
   auto state = model.initial_state(1);
   QLLKTransformer<float>::Cache cache;
@@ -143,7 +145,7 @@ TEST(QLLKTransformer, ProbabilitiesSumToOne) {
 
 TEST(QLLKTransformer, Overfits64BytesAndThenDoesNotAllocate) {
   Random random(3);
-  auto config = small<float>(4, 1, nn::Decay::data_dependent, false);
+  auto config = small<float>(4, 1, mixers::Decay::data_dependent, false);
   config.dim_local = 16;
   config.bits = 10;
   const QLLKTransformer<float> model(config);
@@ -176,7 +178,7 @@ TEST(QLLKTransformer, Overfits64BytesAndThenDoesNotAllocate) {
 
 TEST(QLLKTransformer, DropoutLeavesOutAndScoringDoesNot) {
   Random random(4);
-  const QLLKTransformer<float> model(small<float>(2, 1, nn::Decay::data_dependent, false));
+  const QLLKTransformer<float> model(small<float>(2, 1, mixers::Decay::data_dependent, false));
   const auto p = generic(model, random);
   const auto bytes = random_bytes(20, random);
   const auto logits = [&](nn::Noise noise) {
@@ -207,9 +209,11 @@ TEST(QLLKTransformer, RefusesBadSettings) {
   EXPECT_THROW(with([](auto& c) { c.layers = -1; }), std::invalid_argument);
   EXPECT_THROW(with([](auto& c) { c.orders = 0; }), std::invalid_argument);
   EXPECT_THROW(with([](auto& c) { c.bits = 60; }), std::invalid_argument);
+  EXPECT_THROW(with([](auto& c) { c.mixer = {}; }), std::invalid_argument);
   EXPECT_THROW(with([](auto& c) { c.words = -1; }), std::invalid_argument);
   EXPECT_THROW(with([](auto& c) { c.match.lengths = {3, 6}; }), std::invalid_argument);
-  EXPECT_THROW(with([](auto& c) { c.mixer.head_dim = 3; }), std::invalid_argument);
+  EXPECT_THROW(with([](auto& c) { c.mixer = {mixers::LatentKernel<float>::Config{.head_dim = 3}}; }),
+               std::invalid_argument);
 }
 
 }  // namespace

@@ -79,6 +79,7 @@ template <class Source, class Target, class Make>
 [[gnu::noinline, gnu::cold]] void build(Source& source, Target& target, Make&& make) {
   using Node = std::remove_cv_t<Source>;
   if constexpr (HasFields<Node>) {
+    if constexpr (requires { target.choose_like(source); }) target.choose_like(source);
     Node::fields([&](std::string_view, auto& from, auto& to) { build(from, to, make); }, source, target);
   } else if constexpr (is_vector_v<Node>) {
     target.resize(source.size());

@@ -16,7 +16,6 @@
 #include "qllk/model/classic.hpp"
 #include "qllk/model/transformer.hpp"
 #include "qllk/nn/contexts/matches.hpp"
-#include "qllk/nn/latent_kernel.hpp"
 
 namespace qllk::io {
 
@@ -133,18 +132,6 @@ struct Architecture<QLLKTransformer<float>> {
   }
 };
 
-template <>
-struct EnumNames<nn::Decay> {
-  static constexpr std::array names{"none", "learned", "data_dependent"};
-};
-/// Without the dim, which the model gives to its mixers.
-template <>
-struct Members<nn::LatentKernel<float>::Config> {
-  template <class Config, class F>
-  static void visit(Config& c, F&& f) {
-    f("head_dim", c.head_dim), f("decay", c.decay), f("normalise", c.normalise), f("project", c.project);
-  }
-};
 template <>
 struct Members<nn::MatchContext::Config> {
   template <class Config, class F>

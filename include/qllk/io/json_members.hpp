@@ -9,6 +9,7 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "qllk/core/types.hpp"
@@ -22,19 +23,36 @@ using Json = nlohmann::json;
 ///   template <class Struct, class F> static void visit(Struct& s, F&& f) { f("dim", s.dim); f("layers", s.layers); }
 ///
 /// which is called with const and mutable structs. Members are numbers, truth values, enumerations with EnumNames, such
-/// structs, or vectors of these. f("words", s.words, 0): a file without that member was written before there was one, and means 0.
+/// structs, or vectors of these; a vector of one struct is written as that struct. A class can have its own
+/// `static void members(Struct& s, F&& f)` instead. f("words", s.words, 0): a file without that member was written before there was one, and means 0.
 template <class T>
-struct Members;
+struct Members {
+  template <class Struct, class F>
+  static void visit(Struct& s, F&& f) {
+    T::members(s, f);
+  }
+};
 
 /// The names of an enumeration's values 0, 1, …: `static constexpr std::array names{"none", "learned"};`
+/// Or a function beside the enumeration: constexpr auto enum_names(Decay).
 template <class T>
-struct EnumNames;
+struct EnumNames {
+  static constexpr auto names = enum_names(T{});
+};
 
 namespace detail {
 template <class T>
 inline constexpr bool is_vector_v = false;
 template <class T>
 inline constexpr bool is_vector_v<std::vector<T>> = true;
+
+/// The configuration of one of several mixers: an object with the members of the chosen one, and its name as "name", which is
+/// that of the first where a file does not have it.
+template <class T>
+concept Choice = requires(const T& choice) {
+  { T::named("") } -> std::same_as<T>;
+  { choice.mixer() } -> std::same_as<std::string_view>;
+};
 }  // namespace detail
 
 template <class T>
@@ -46,6 +64,10 @@ Json to_json(const T& value) {
   } else if constexpr (detail::is_vector_v<T>) {
     Json out = Json::array();
     for (const auto& element : value) out.push_back(to_json(element));
+    return out.size() == 1 && out[0].is_object() ? out[0] : out;
+  } else if constexpr (detail::Choice<T>) {
+    Json out = std::visit([](const auto& chosen) { return to_json(chosen); }, value.value);
+    out["name"] = value.mixer();
     return out;
   } else {
     Json out = Json::object();
@@ -84,9 +106,19 @@ void from_json(const Json& json, T& value, const std::string& name) {
     if (!json.is_number()) throw expected("a number");
     value = json.template get<T>();
   } else if constexpr (detail::is_vector_v<T>) {
-    if (!json.is_array()) throw expected("a list");
-    value.resize(json.size());
-    for (std::size_t i = 0; i < value.size(); ++i) from_json(json[i], value[i], name + "[" + std::to_string(i) + "]");
+    if (!json.is_array() && !json.is_object()) throw expected("a list");
+    const Json list = json.is_object() ? Json::array({json}) : json;
+    value.assign(list.size(), {});
+    for (std::size_t i = 0; i < value.size(); ++i) from_json(list[i], value[i], name + "[" + std::to_string(i) + "]");
+  } else if constexpr (detail::Choice<T>) {
+    if (!json.is_object()) throw expected("an object");
+    Json members = json;
+    if (const auto found = members.find("name"); found != members.end()) {
+      if (!found->is_string()) throw expected("a string as its 'name'");
+      value = T::named(found->template get<std::string>());
+      members.erase(found);
+    }
+    std::visit([&](auto& chosen) { from_json(members, chosen, name); }, value.value);
   } else {
     if (!json.is_object()) throw expected("an object");
     std::size_t count = 0;

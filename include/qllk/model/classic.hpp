@@ -66,7 +66,7 @@ class QLLKClassic {
 
   /// What a stream remembers between chunks; also the gradient of that (bytes and phase have none).
   struct State {
-    std::vector<nn::LatentState<Scalar>> layers;
+    std::vector<mixers::LatentState<Scalar>> layers;
     Mat<Scalar> rows;  // [256·P, sequences]: the logits that the current patch gives to its P rows, until all are given
     std::vector<Byte> bytes;  // the last P-1 of each sequence
     Index phase = 0;          // bytes seen so far, modulo P
@@ -105,6 +105,12 @@ class QLLKClassic {
   }
 
   const Config& config() const { return config_; }
+  /// Floating-point operations of one byte forward: matrix products and mixers.
+  double flop() const {
+    const auto dim = static_cast<double>(config_.dim), patch = static_cast<double>(config_.patch);
+    return (2 * dim * dim + static_cast<double>(config_.layers) * layer_.flop() + 2 * dim * kByteValues * patch) /
+           patch;
+  }
 
   Params zeros() const {
     return {embedding_.zeros(),

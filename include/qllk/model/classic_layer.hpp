@@ -4,7 +4,7 @@
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/types.hpp"
-#include "qllk/nn/latent_kernel.hpp"
+#include "qllk/mixers/latent_kernel.hpp"
 #include "qllk/nn/layer_norm.hpp"
 #include "qllk/nn/mlp.hpp"
 
@@ -20,7 +20,7 @@ class ClassicLayer {
  public:
   template <class Matrix>
   struct Tensors {
-    typename nn::LatentKernel<Scalar>::template Tensors<Matrix> kernel;
+    typename mixers::LatentKernel<Scalar>::template Tensors<Matrix> kernel;
     typename nn::LayerNorm<Scalar>::Params norm_a;
     typename nn::Mlp<Scalar>::template Tensors<Matrix> mlp;
     typename nn::LayerNorm<Scalar>::Params norm_b;
@@ -36,10 +36,10 @@ class ClassicLayer {
   };
   using Params = Tensors<Mat<Scalar>>;
   using Grads = Params;
-  using State = nn::LatentState<Scalar>;
+  using State = mixers::LatentState<Scalar>;
 
   struct Cache {
-    typename nn::LatentKernel<Scalar>::Cache kernel;
+    typename mixers::LatentKernel<Scalar>::Cache kernel;
     typename nn::LayerNorm<Scalar>::Cache norm_a, norm_b;
     typename nn::Mlp<Scalar>::Cache mlp;
     Mat<Scalar> sum, narrowed;  // a, what LN_b sees; after backward their gradients
@@ -48,6 +48,7 @@ class ClassicLayer {
 
   explicit ClassicLayer(Index dim) : kernel_({.dim = dim}), norm_({.dim = dim}), mlp_({dim, 2 * dim}) {}
 
+  double flop() const { return kernel_.flop() + mlp_.flop(); }
   void reset(State& state, Index sequences) const { kernel_.reset(state, sequences); }
   Params zeros() const { return {kernel_.zeros(), norm_.zeros(), mlp_.zeros(), norm_.zeros()}; }
   Params init(Random& random) const {
@@ -82,7 +83,7 @@ class ClassicLayer {
   }
 
  private:
-  nn::LatentKernel<Scalar> kernel_;
+  mixers::LatentKernel<Scalar> kernel_;
   nn::LayerNorm<Scalar> norm_;
   nn::Mlp<Scalar> mlp_;
 };

@@ -9,12 +9,14 @@
 #include <string>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/scratch.hpp"
 #include "qllk/core/turns.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/mixers/registry.hpp"
 #include "qllk/nn/block.hpp"
 #include "qllk/nn/byte_embedding.hpp"
 #include "qllk/nn/contexts/matches.hpp"
@@ -23,7 +25,6 @@
 #include "qllk/nn/copy_logits.hpp"
 #include "qllk/nn/dropout.hpp"
 #include "qllk/nn/feature_hashing.hpp"
-#include "qllk/nn/latent_kernel.hpp"
 #include "qllk/nn/layer_norm.hpp"
 #include "qllk/nn/linear.hpp"
 #include "qllk/nn/patching.hpp"
@@ -49,7 +50,7 @@ class Int8Matrix;  // core/int8_matrix.hpp
 ///
 /// Shapes   bytes: [sequences × length], each sequence contiguous, any length    logits: [256, sequences × length]
 /// Cost     linear in the length; the state is of constant size, 0.8 MB a sequence, most of it the memory for matches
-template <Real S, template <Real> class Mixer = nn::LatentKernel, nn::StreamContext... More>
+template <Real S, template <Real> class Mixer = mixers::Registered, nn::StreamContext... More>
 class QLLKTransformer {
  public:
   using Scalar = S;
@@ -68,10 +69,9 @@ class QLLKTransformer {
     Index words = 2;    // orders of words
     int bits = 16;      // log2 of the rows for each of these orders
     nn::MatchContext::Config match{.lengths = {8, 4, 2}};
-    typename Mixer<Scalar>::Config mixer_local{
-        .dim = 128, .head_dim = 1, .decay = nn::Decay::data_dependent, .normalise = false, .project = true};
-    typename Mixer<Scalar>::Config mixer{
-        .dim = 256, .head_dim = 1, .decay = nn::Decay::data_dependent, .normalise = false, .project = true};
+    /// Block i of a level has mixer i, counted from the front again where there are more blocks.
+    std::vector<typename Mixer<Scalar>::Config> mixer_local{Mixer<Scalar>::recommended()};
+    std::vector<typename Mixer<Scalar>::Config> mixer{Mixer<Scalar>::recommended()};
     Index hidden = 2;  // width of an Mlp's hidden layer, in multiples of its input's
     std::tuple<typename More::Config...> more{};
     bool operator==(const Config&) const = default;
@@ -160,23 +160,24 @@ class QLLKTransformer {
       : config_(config),
         embedding_({.dim = config.dim_local, .deviation = 0.5}),
         hashing_(hashing(config)),
-        encoder_(stack(config, config.mixer_local, config.dim_local, config.encoder)),
-        blocks_(stack(config, config.mixer, config.dim, config.layers)),
-        decoder_(stack(config, config.mixer_local, config.dim_local, config.decoder)),
+        encoder_(stack(config, "encoder", config.mixer_local, config.dim_local, config.encoder)),
+        blocks_(stack(config, "layers", config.mixer, config.dim, config.layers)),
+        decoder_(stack(config, "decoder", config.mixer_local, config.dim_local, config.decoder)),
         patching_({config.dim_local, config.dim, config.patch}),
         patch_norm_({.dim = config.dim}),
         unpatching_({config.dim, config.dim_local * config.patch}),
         norm_({.dim = config.dim_local}),
         head_({config.dim_local, kByteValues}),
-        copy_(std::ssize(config.match.lengths), hashing_.template first_row<kMatches>()) {
-    for (const auto& [name, count] :
-         {std::pair{"encoder", config.encoder}, {"layers", config.layers}, {"decoder", config.decoder}})
-      if (count < 0)
-        throw std::invalid_argument(std::string("QLLKTransformer: ") + name + " is " + std::to_string(count) +
-                                    ", expected >= 0");
-  }
+        copy_(std::ssize(config.match.lengths), hashing_.template first_row<kMatches>()) {}
 
   const Config& config() const { return config_; }
+  /// Floating-point operations of one byte forward: matrix products and mixers.
+  double flop() const {
+    const auto product = [](Index in, Index out) { return 2.0 * static_cast<double>(in) * static_cast<double>(out); };
+    const double byte = encoder_.flop() + decoder_.flop() + product(config_.dim_local, kByteValues);
+    const double patch = blocks_.flop() + 2 * product(config_.dim_local * config_.patch, config_.dim);
+    return byte + patch / static_cast<double>(config_.patch);
+  }
 
   [[gnu::cold]] Params zeros() const {
     Params p;
@@ -301,9 +302,16 @@ class QLLKTransformer {
   }
 
  private:
-  static Stack stack(const Config& config, typename Mixer<Scalar>::Config mixer, Index dim, Index count) {
-    mixer.dim = dim;
-    return {{.mixer = mixer, .hidden = config.hidden * dim}, dim, count};
+  static Stack stack(const Config& config, const char* name, const std::vector<typename Mixer<Scalar>::Config>& mixers,
+                     Index dim, Index count) {
+    if (count < 0)
+      throw std::invalid_argument(std::string("QLLKTransformer: ") + name + " is " + std::to_string(count) +
+                                  ", expected >= 0");
+    if (mixers.empty()) throw std::invalid_argument(std::string("QLLKTransformer: no mixer for ") + name);
+    std::vector<typename Block::Config> blocks;
+    for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i)
+      blocks.push_back({.mixer = mixers[i % mixers.size()], .dim = dim, .hidden = config.hidden * dim});
+    return {blocks, dim};
   }
 
   template <class Tree>

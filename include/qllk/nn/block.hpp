@@ -1,6 +1,7 @@
 // The residual block that every level of the model is made of.
 #pragma once
 
+#include "qllk/core/concepts.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/scratch.hpp"
@@ -15,14 +16,13 @@ namespace qllk::nn {
 ///
 ///   m = x + drop( mixer( LN₁(x) ) ),   y = m + drop( mlp( LN₂(m) ) )
 ///
-/// Mixer: Config with `dim`, Params, State, Cache; forward(p, x, state, cache, y), backward(p, x, cache, dy, dstate, g, dx), which
-/// leaves dy as it is and whose g, where it is of ProductSum, refers to x, dy and cache only.
 /// Shapes: [dim, n]. Cost: the mixer's and the Mlp's. Source: Xiong et al. 2020, figure 1b.
-template <Real Scalar, class Mixer>
+template <Real Scalar, SequenceMixer Mixer>
 class Block {
  public:
   struct Config {
     typename Mixer::Config mixer;
+    Index dim;
     Index hidden;  // of the Mlp
     bool operator==(const Config&) const = default;
   };
@@ -30,7 +30,7 @@ class Block {
   template <class Matrix>
   struct Tensors {
     typename LayerNorm<Scalar>::Params mixer_norm, mlp_norm;
-    typename Mixer::template Tensors<Matrix> mixer;
+    TensorsOf<Mixer, Matrix> mixer;
     typename Mlp<Scalar>::template Tensors<Matrix> mlp;
 
     template <class Visit, class... T>
@@ -55,7 +55,10 @@ class Block {
   };
 
   explicit Block(Config config)
-      : norm_({.dim = config.mixer.dim}), mixer_(config.mixer), mlp_({config.mixer.dim, config.hidden}) {}
+      : norm_({.dim = config.dim}), mixer_(with_dim(config.mixer, config.dim)), mlp_({config.dim, config.hidden}) {}
+
+  /// Floating-point operations of matrix products and the mixer, of one position forward.
+  double flop() const { return mixer_.flop() + mlp_.flop(); }
 
   void reset(State& state, Index sequences) const { mixer_.reset(state, sequences); }
   [[gnu::cold]] Params zeros() const { return {norm_.zeros(), norm_.zeros(), mixer_.zeros(), mlp_.zeros()}; }

@@ -86,6 +86,8 @@ class Mlp {
   explicit Mlp(Config config) : config_(config), up_({config.dim, config.hidden}), down_({config.hidden, config.dim}) {}
 
   const Config& config() const { return config_; }
+  /// Floating-point operations of one position forward.
+  double flop() const { return 4.0 * static_cast<double>(config_.dim) * static_cast<double>(config_.hidden); }
 
   [[gnu::cold]] Params zeros() const { return {up_.zeros(), down_.zeros()}; }
   [[gnu::cold]] Params init(Random& random) const {

@@ -11,7 +11,7 @@
 
 namespace qllk::nn {
 
-/// `count` blocks of one shape, each on the output of the one before and each a stage of its own (core/turns.hpp):
+/// Blocks of one width, each on the output of the one before and each a stage of its own (core/turns.hpp):
 ///
 ///   x_{i+1} = Block_i(x_i)
 ///
@@ -33,24 +33,36 @@ class Stack {
     Mat<Scalar>& out() { return x.back(); }
   };
 
-  Stack(typename Block::Config config, Index dim, Index count) : block_(config), dim_(dim), count_(count) {}
+  Stack(const std::vector<typename Block::Config>& blocks, Index dim) : dim_(dim) {
+    for (const auto& config : blocks) blocks_.emplace_back(config);
+  }
 
-  Index count() const { return count_; }
+  Index count() const { return std::ssize(blocks_); }
+  /// Of one position forward.
+  double flop() const {
+    double sum = 0;
+    for (const Block& block : blocks_) sum += block.flop();
+    return sum;
+  }
 
-  [[gnu::cold]] Params zeros() const { return Params(static_cast<std::size_t>(count_), block_.zeros()); }
+  [[gnu::cold]] Params zeros() const {
+    Params p;
+    for (const Block& block : blocks_) p.push_back(block.zeros());
+    return p;
+  }
   [[gnu::cold]] Params init(Random& random) const {
     Params p;
-    for (Index i = 0; i < count_; ++i) p.push_back(block_.init(random));
+    for (const Block& block : blocks_) p.push_back(block.init(random));
     return p;
   }
   void reset(State& state, Index sequences) const {
-    state.resize(static_cast<std::size_t>(count_));
-    for (auto& each : state) block_.reset(each, sequences);
+    state.resize(blocks_.size());
+    for (std::size_t i = 0; i < blocks_.size(); ++i) blocks_[i].reset(state[i], sequences);
   }
   /// Makes room for n columns. What is in the cache is lost unless there were as many.
   void resize(Cache& c, Index n) const {
-    c.blocks.resize(static_cast<std::size_t>(count_));
-    c.x.resize(static_cast<std::size_t>(count_) + 1);
+    c.blocks.resize(blocks_.size());
+    c.x.resize(blocks_.size() + 1);
     for (auto& x : c.x) x.resize(dim_, n);
   }
 
@@ -61,7 +73,7 @@ class Stack {
                                  bool any = true) const {
     for (std::size_t i = 0; i < p.size(); ++i)
       turn(stage + static_cast<Index>(i), [&] {
-        if (any) block_.forward(p[i], c.x[i], state[i], noise, c.blocks[i], c.x[i + 1]);
+        if (any) blocks_[i].forward(p[i], c.x[i], state[i], noise, c.blocks[i], c.x[i + 1]);
       });
   }
 
@@ -71,13 +83,13 @@ class Stack {
                                   bool any = true) const {
     for (std::size_t i = p.size(); i-- > 0;)
       turn(stage + static_cast<Index>(i), [&] {
-        if (any) block_.backward(p[i], c.x[i], c.blocks[i], c.x[i + 1], dstate[i], g[i], c.x[i]);
+        if (any) blocks_[i].backward(p[i], c.x[i], c.blocks[i], c.x[i + 1], dstate[i], g[i], c.x[i]);
       });
   }
 
  private:
-  Block block_;
-  Index dim_, count_;
+  std::vector<Block> blocks_;
+  Index dim_;
 };
 
 }  // namespace qllk::nn

@@ -4,7 +4,7 @@
 #include "qllk/core/gemm.hpp"
 #include "qllk/core/types.hpp"
 
-namespace qllk::nn {
+namespace qllk::mixers {
 
 /// C positions of the recurrence of LatentScan at once, for one head of width d. With M_ji = a_{j+1} … a_i w_j, the share of
 /// k_j v_jᵀ in S_i (0 for j > i), and s_i = a_1 … a_i, that of the state S before the chunk:
@@ -147,4 +147,4 @@ class LatentChunk {
   Index head_dim_;
 };
 
-}  // namespace qllk::nn
+}  // namespace qllk::mixers

@@ -2,24 +2,27 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 #include "qllk/core/gemm.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/scratch.hpp"
 #include "qllk/core/types.hpp"
-#include "qllk/nn/latent_scan.hpp"
+#include "qllk/mixers/latent_scan.hpp"
 #include "qllk/nn/layer_norm.hpp"
 #include "qllk/nn/linear.hpp"
 
-namespace qllk::nn {
+namespace qllk::mixers {
 
 /// How fast a head forgets: never (the cumulative sum), at one learned rate, or at a rate computed from each position.
 enum class Decay { none, learned, data_dependent };
+constexpr auto enum_names(Decay) { return std::array{"none", "learned", "data_dependent"}; }
 
 /// Cumulative-sum latent kernel with heads, decay and gate.
 ///
@@ -35,25 +38,33 @@ enum class Decay { none, learned, data_dependent };
 /// Cost     8·dim²·n FLOP for q, k, v and g, 2·dim²·n for W_o, and that of LatentScan; backward twice that.
 ///          Linear in the length; the state is head_dim·dim scalars a sequence whatever the length.
 /// Source   Katharopoulos et al. 2020 (linear attention), Sun et al. 2023 (decay), Yang et al. 2024 (data-dependent decay)
-template <Real Scalar>
+template <Real S>
 class LatentKernel {
  public:
+  using Scalar = S;
+  static constexpr std::string_view name = "latent";
+
   struct Config {
-    Index dim;
+    Index dim = 0;
     Index head_dim = 1;
     Decay decay = Decay::none;
     bool normalise = false;
     bool project = false;
+
+    template <class Self, class F>
+    static void members(Self& c, F&& f) {
+      f("head_dim", c.head_dim), f("decay", c.decay), f("normalise", c.normalise), f("project", c.project);
+    }
     bool operator==(const Config&) const = default;
   };
 
   /// Members that the configuration leaves out are empty.
   template <class Matrix>
   struct Tensors {
-    typename Linear<Scalar>::template Tensors<Matrix> q_proj, k_proj, v_proj, gate, out_proj;
+    typename nn::Linear<Scalar>::template Tensors<Matrix> q_proj, k_proj, v_proj, gate, out_proj;
     Matrix decay_weight;     // [heads, dim]
     Vec<Scalar> decay_bias;  // [heads]
-    typename LayerNorm<Scalar>::Params norm;
+    typename nn::LayerNorm<Scalar>::Params norm;
 
     template <class Visit, class... T>
     static void fields(Visit&& visit, T&... t) {
@@ -78,15 +89,24 @@ class LatentKernel {
     Mat<Scalar> normal;         // norm(u), where there is a norm; likewise
     Mat<Scalar> gated;          // what W_o sees
     typename LatentScan<Scalar>::Cache scan;
-    typename LayerNorm<Scalar>::Cache norm;
-    typename Linear<Scalar>::Cache linear;
+    typename nn::LayerNorm<Scalar>::Cache norm;
+    typename nn::Linear<Scalar>::Cache linear;
   };
 
   /// Throws std::invalid_argument unless dim > 0 and head_dim divides it.
   explicit LatentKernel(Config config)
       : config_(config), scan_(config.dim, config.head_dim), linear_({config.dim, config.dim}), norm_({config.dim}) {}
 
+  static Config recommended() { return {.decay = Decay::data_dependent, .project = true}; }
+
   const Config& config() const { return config_; }
+  double flop() const {
+    const auto dim = static_cast<double>(config_.dim), head = static_cast<double>(config_.head_dim);
+    double flop = (config_.project ? 10 : 8) * dim * dim;
+    if (config_.decay == Decay::data_dependent) flop += 2 * dim * dim / head;
+    if (config_.head_dim > 1) flop += 4 * dim * (head + static_cast<double>(LatentChunk<Scalar>::kSize));
+    return flop;
+  }
   State initial_state(Index sequences) const {
     State state;
     reset(state, sequences);
@@ -202,8 +222,8 @@ class LatentKernel {
 
   Config config_;
   LatentScan<Scalar> scan_;
-  Linear<Scalar> linear_;
-  LayerNorm<Scalar> norm_;
+  nn::Linear<Scalar> linear_;
+  nn::LayerNorm<Scalar> norm_;
 };
 
-}  // namespace qllk::nn
+}  // namespace qllk::mixers

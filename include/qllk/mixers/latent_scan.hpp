@@ -7,9 +7,9 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/types.hpp"
-#include "qllk/nn/latent_chunk.hpp"
+#include "qllk/mixers/latent_chunk.hpp"
 
-namespace qllk::nn {
+namespace qllk::mixers {
 
 /// What the recurrence remembers: for each sequence (a column) and head a [head_dim, head_dim] matrix S.
 /// The same type holds the gradient of a state.
@@ -166,4 +166,4 @@ class LatentScan {
   LatentChunk<Scalar> chunk_;
 };
 
-}  // namespace qllk::nn
+}  // namespace qllk::mixers

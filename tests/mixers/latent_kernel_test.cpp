@@ -1,4 +1,4 @@
-#include "qllk/nn/latent_kernel.hpp"
+#include "qllk/mixers/latent_kernel.hpp"
 
 #include <gtest/gtest.h>
 
@@ -10,7 +10,7 @@
 #include "qllk/testing/conformance.hpp"
 #include "qllk/testing/gradient_check.hpp"
 
-namespace qllk::nn {
+namespace qllk::mixers {
 namespace {
 
 using testing::random_matrix;
@@ -208,4 +208,4 @@ TEST(LatentKernel, HoldsOnlyWhatItsConfigurationNeeds) {
 }
 
 }  // namespace
-}  // namespace qllk::nn
+}  // namespace qllk::mixers

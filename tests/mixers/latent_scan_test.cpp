@@ -1,4 +1,4 @@
-#include "qllk/nn/latent_scan.hpp"
+#include "qllk/mixers/latent_scan.hpp"
 
 #include <gtest/gtest.h>
 
@@ -11,7 +11,7 @@
 
 #include "qllk/testing/subject.hpp"
 
-namespace qllk::nn {
+namespace qllk::mixers {
 namespace {
 
 using testing::random_matrix;
@@ -162,4 +162,4 @@ TEST(LatentScan, RefusesHeadsThatDoNotDivideDim) {
 }
 
 }  // namespace
-}  // namespace qllk::nn
+}  // namespace qllk::mixers

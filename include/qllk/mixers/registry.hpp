@@ -1,0 +1,14 @@
+// The one list of mixers: tools, files, benchmarks and tests are made from it. To add one: its header, and its name here.
+#pragma once
+
+#include "qllk/core/types.hpp"
+#include "qllk/mixers/any_mixer.hpp"
+#include "qllk/mixers/latent_kernel.hpp"
+
+namespace qllk::mixers {
+
+/// Any of the library's mixers. The first is what a model has unless told otherwise, and what old files mean.
+template <Real Scalar>
+using Registered = AnyMixer<LatentKernel<Scalar>>;
+
+}  // namespace qllk::mixers

@@ -1,0 +1,125 @@
+// What every mixer of the registry promises, whatever it computes.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/allocations.hpp"
+#include "qllk/core/concepts.hpp"
+#include "qllk/mixers/registry.hpp"
+#include "qllk/testing/conformance.hpp"
+#include "qllk/testing/gradient_check.hpp"
+
+namespace qllk::mixers {
+namespace {
+
+using testing::random_matrix;
+
+static_assert(SequenceMixer<Registered<float>> && SequenceMixer<Registered<double>>);
+
+class Mixers : public ::testing::TestWithParam<std::string_view> {
+ protected:
+  template <Real S>
+  Registered<S> make(Index dim) const {
+    return Registered<S>(with_dim(Registered<S>::Config::named(GetParam()), dim));
+  }
+  template <Real S>
+  typename Registered<S>::Params generic(const Registered<S>& mixer, Random& random) const {
+    auto p = mixer.init(random);
+    testing::disturb(p, 0.2, random);
+    return p;
+  }
+  /// One that streams have come to, disturbed besides.
+  template <Real S>
+  typename Registered<S>::State state_after(const Registered<S>& mixer, const typename Registered<S>::Params& p,
+                                            Index dim, Index sequences, Index length, Random& random) const {
+    auto state = mixer.initial_state(sequences);
+    typename Registered<S>::Cache cache;
+    Mat<S> y(dim, sequences * length);
+    mixer.forward(p, random_matrix<S>(dim, sequences * length, random), state, cache, y);
+    return state;
+  }
+};
+
+TEST_P(Mixers, BackwardMatchesCentralDifference) {
+  for (const Index dim : {1, 2, 6})
+    for (const auto& [sequences, length] : {std::array<Index, 2>{1, 1}, {1, 9}, {3, 5}}) {
+      SCOPED_TRACE(std::to_string(dim) + ", " + std::to_string(sequences) + " x " + std::to_string(length));
+      Random random = Random::of(dim, sequences, length);
+      const auto mixer = make<double>(dim);
+      const auto p = generic(mixer, random);
+      auto start = state_after(mixer, p, dim, sequences, 4, random);
+      testing::disturb(start, 0.2, random);
+      const auto report =
+          testing::check_mixer_gradients(mixer, p, random_matrix<double>(dim, sequences * length, random), start);
+      EXPECT_TRUE(report.passed(1e-6)) << report.str();
+    }
+}
+
+TEST_P(Mixers, IsCausalAndTheSameInAnyChunks) {
+  for (const Index sequences : {1, 3})
+    for (const Index length : {0, 1, 7, 67}) {
+      SCOPED_TRACE(std::to_string(sequences) + " x " + std::to_string(length));
+      Random random = Random::of(sequences, length);
+      const auto mixer = make<double>(4);
+      const auto p = generic(mixer, random);
+      const auto result = testing::check_mixer(mixer, p, random_matrix<double>(4, sequences * length, random),
+                                               sequences, state_after(mixer, p, 4, sequences, 3, random));
+      EXPECT_TRUE(result.passed(1e-9)) << result.str();
+      EXPECT_TRUE(result.reacts || length == 0);
+    }
+}
+
+TEST_P(Mixers, StaysFiniteOverALongStream) {
+  Random random(1);
+  const auto mixer = make<float>(8);
+  const auto p = generic(mixer, random);
+  auto state = mixer.initial_state(1);
+  Registered<float>::Cache cache;
+  Mat<float> y(8, 1000);
+  for (int i = 0; i < 100; ++i) mixer.forward(p, random_matrix<float>(8, 1000, random), state, cache, y);
+  EXPECT_TRUE(y.allFinite());
+  EXPECT_TRUE(y.norm() > 0);
+}
+
+TEST_P(Mixers, DoesNotAllocateAfterTheFirstPass) {
+  if (!test::kCountsAllocations) GTEST_SKIP() << "allocations are not counted under a sanitizer";
+  Random random(2);
+  const auto mixer = make<float>(32);
+  const auto p = mixer.init(random);
+  auto g = mixer.zeros();
+  auto state = mixer.initial_state(2), dstate = mixer.initial_state(2);
+  Registered<float>::Cache cache;
+  const auto x = random_matrix<float>(32, 128, random), dy = random_matrix<float>(32, 128, random);
+  Mat<float> y = x, dx = x;
+  long before = 0;
+  for (int i = 0; i < 4; ++i) {
+    if (i == 2) before = test::allocations();
+    mixer.forward(p, x, state, cache, y);
+    mixer.backward(p, x, cache, dy, dstate, g, dx);
+  }
+  EXPECT_EQ(test::allocations(), before);
+}
+
+TEST_P(Mixers, CountsItsOperations) { EXPECT_TRUE(make<float>(64).flop() >= 2 * 64 * 64) << make<float>(64).flop(); }
+
+TEST_P(Mixers, RefusesAWidthOfZero) { EXPECT_THROW(make<double>(0), std::invalid_argument); }
+
+INSTANTIATE_TEST_SUITE_P(Registry, Mixers, ::testing::ValuesIn(Registered<float>::names),
+                         [](const auto& mixer) { return std::string(mixer.param); });
+
+TEST(Registry, NamesThatAreNotThereAreErrors) {
+  try {
+    Registered<float>::Config::named("softmax");
+    FAIL();
+  } catch (const std::invalid_argument& error) {
+    EXPECT_NE(std::string(error.what()).find("'softmax'"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("latent"), std::string::npos) << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace qllk::mixers
