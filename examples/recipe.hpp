@@ -52,9 +52,10 @@ inline double expected_bytes(const qllk::train::Budget& budget, const qllk::trai
 inline Recipe<qllk::QLLKTransformer<float>> recipe(std::type_identity<qllk::QLLKTransformer<float>>,
                                                    std::uint64_t corpus, const qllk::train::Budget& budget,
                                                    const Wanted& wanted = {}) {
-  Recipe<qllk::QLLKTransformer<float>> r{{}, wanted.settings(8)};
+  Recipe<qllk::QLLKTransformer<float>> r;
   auto& config = r.config;
   auto& settings = r.settings;
+  settings = wanted.settings(8);
   if (expected_bytes(budget, settings) < 1.5e6) {
     settings = wanted.settings(4);
     config.decoder = 1;

@@ -25,6 +25,29 @@ void add_options(CLI::App& app, train_tool::Options& options) {
          "--mixer", options.mixer,
          "Sequence mixers of the default model's blocks in turn: " + train_tool::mixer_names() + ". Default: latent")
       ->type_name("NAME,…");
+  const auto add_member = [&](const char* name, const char* key, const char* what, const char* type) {
+    app.add_option_function<std::string>(
+           name, [&options, key](const std::string& value) { options.set.push_back(std::string(key) + "=" + value); },
+           what)
+        ->type_name(type);
+  };
+  add_member("--dim", "dim", "Width of the model's patch level", "N");
+  add_member("--dim-local", "dim_local", "Width of its byte level", "N");
+  add_member("--layers", "layers", "Blocks of its patch level", "N");
+  add_member("--patch", "patch", "Bytes of a patch", "N");
+  add_member("--learning-rate", "adam.learning_rate", "Peak of the learning rate", "X");
+  add_member("--dropout", "dropout", "Share of values left out in training", "F");
+  app.add_option("--config", options.config, "Start from a file that --print-config has made, whole or in part")
+      ->type_name("FILE");
+  app.add_option_function<std::vector<std::string>>(
+         "--set",
+         [&options](const std::vector<std::string>& all) {
+           options.set.insert(options.set.end(), all.begin(), all.end());
+         },
+         "Change any member that --print-config shows, as mixer.decay=none or clip=2. May be given several times")
+      ->allow_extra_args(false)
+      ->type_name("KEY=VALUE");
+  app.add_flag("--print-config", options.print_config, "Print what the run would be made with as JSON, and stop");
   app.add_option("--steps", options.steps, "Train for N updates (with --resume: N in all)")->type_name("N");
   app.add_option(
          "--seconds", options.seconds,

@@ -15,6 +15,7 @@
 #include "command_line.hpp"
 #include "display.hpp"
 #include "options.hpp"
+#include "overrides.hpp"
 #include "qllk/io/architectures.hpp"
 #include "qllk/train/checkpoint.hpp"
 #include "qllk/train/evaluate.hpp"
@@ -31,25 +32,6 @@ using experiments::Line, experiments::Options;
 using io::Json;
 
 constexpr double kSecondsBetweenNotes = 10;
-
-/// Puts the value of KEY=VALUE where the key is a member, in the first of the two that has it.
-void set_member(const std::string& assignment, Json& config, Json& settings) {
-  const auto fail = [&](const std::string& why) { throw CLI::ValidationError("--set " + assignment, why); };
-  const std::size_t equals = assignment.find('=');
-  if (equals == std::string::npos) fail("expected KEY=VALUE");
-  Json::json_pointer member;
-  for (std::size_t at = 0; at <= equals;) {
-    const std::size_t end = std::min(assignment.find('.', at), equals);
-    member.push_back(assignment.substr(at, end - at));
-    at = end + 1;
-  }
-  Json* const owner = config.contains(member) ? &config : &settings;
-  if (!owner->contains(member))
-    fail("no such member of the model's " + config.dump() + " or of the trainer's " + settings.dump());
-  const std::string text = assignment.substr(equals + 1);
-  const Json value = Json::parse(text, nullptr, false);
-  (*owner)[member] = value.is_discarded() ? Json(text) : value;  // names of an enumeration have no quotes
-}
 
 double cpu_seconds() {
   rusage usage{};
@@ -69,14 +51,7 @@ class Experiment {
     start.settings.seed = options.seed;
     config_ = start.config;
     settings_ = start.settings;
-    Json config = io::to_json(config_), settings = io::to_json(settings_);
-    for (const auto& assignment : options.set) set_member(assignment, config, settings);
-    try {
-      io::from_json(config, config_, "config");
-      io::from_json(settings, settings_, "settings");
-    } catch (const std::exception& error) {
-      throw CLI::ValidationError("--set", error.what());
-    }
+    tool::override_picks("", options.set, config_, settings_);
     budget_ = options.budget(settings_);
   }
 

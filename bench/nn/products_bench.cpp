@@ -1,9 +1,13 @@
 // Modules made of matrix products, forward and backward, beside the raw Eigen products.
 #include <benchmark/benchmark.h>
 
+#include <string>
+
 #include "flops.hpp"
+#include "qllk/core/concepts.hpp"
 #include "qllk/core/threads.hpp"
 #include "qllk/mixers/latent_kernel.hpp"
+#include "qllk/mixers/registry.hpp"
 #include "qllk/nn/linear.hpp"
 #include "qllk/nn/mlp.hpp"
 #include "roofline/roofline.hpp"
@@ -68,24 +72,29 @@ BENCHMARK_CAPTURE(Linear, training, true)->Arg(128)->Arg(256);
 BENCHMARK_CAPTURE(Mlp, forward, false)->Arg(128)->Arg(256);
 BENCHMARK_CAPTURE(Mlp, training, true)->Arg(128)->Arg(256);
 
-void LatentKernel(benchmark::State& state, mixers::Decay decay, bool backward) {
-  const Index dim = state.range(0);
-  const mixers::LatentKernel<float> kernel(
-      {.dim = dim, .head_dim = state.range(1), .decay = decay, .project = decay != mixers::Decay::none});
+/// Forward, and with `backward` a training pass, of two sequences.
+template <SequenceMixer Mixer>
+void run(benchmark::State& state, const Mixer& mixer, Index dim, bool backward) {
   Random source(1);
-  const auto p = kernel.init(source);
-  auto g = kernel.zeros();
-  mixers::LatentKernel<float>::Cache cache;
-  auto memory = kernel.initial_state(2);
+  const auto p = mixer.init(source);
+  auto g = mixer.zeros();
+  typename Mixer::Cache cache;
+  auto memory = mixer.initial_state(2);
   const M x = random(dim, kPositions), dy = random(dim, kPositions);
   M y(dim, kPositions), dx(dim, kPositions);
   for (auto _ : state) {
-    kernel.reset(memory, 2);
-    kernel.forward(p, x, memory, cache, y);
-    if (backward) kernel.backward(p, x, cache, dy, memory, g, dx);  // which uses up what forward left
+    mixer.reset(memory, 2);
+    mixer.forward(p, x, memory, cache, y);
+    if (backward) mixer.backward(p, x, cache, dy, memory, g, dx);  // which uses up what forward left
     benchmark::ClobberMemory();
   }
-  bench::report_flop(state, kPositions, (backward ? 3 : 1) * kernel.flop());
+  bench::report_flop(state, kPositions, (backward ? 3 : 1) * mixer.flop());
+}
+
+void LatentKernel(benchmark::State& state, mixers::Decay decay, bool backward) {
+  const mixers::LatentKernel<float> kernel(
+      {.dim = state.range(0), .head_dim = state.range(1), .decay = decay, .project = decay != mixers::Decay::none});
+  run(state, kernel, state.range(0), backward);
 }
 BENCHMARK_CAPTURE(LatentKernel, cumsum_forward, mixers::Decay::none, false)->Args({256, 1});
 BENCHMARK_CAPTURE(LatentKernel, cumsum_training, mixers::Decay::none, true)->Args({256, 1});
@@ -101,5 +110,20 @@ BENCHMARK_CAPTURE(LatentKernel, decay_training, mixers::Decay::data_dependent, t
     ->Args({256, 1})
     ->Args({256, 16})
     ->Args({256, 32});
+
+/// Every mixer of the registry as it is recommended.
+const bool registered = [] {
+  using Any = mixers::Registered<float>;
+  for (const auto name : Any::names)
+    for (const bool backward : {false, true})
+      benchmark::RegisterBenchmark(("Mixer/" + std::string(name) + (backward ? "_training" : "_forward")).c_str(),
+                                   [name, backward](benchmark::State& state) {
+                                     const Index dim = state.range(0);
+                                     run(state, Any(with_dim(Any::Config::named(name), dim)), dim, backward);
+                                   })
+          ->Arg(128)
+          ->Arg(256);
+  return true;
+}();
 
 }  // namespace

@@ -18,6 +18,9 @@ namespace train_tool {
 struct Options {
   std::vector<std::string> data;
   std::optional<std::string> val, arch, mixer, out;
+  std::string config;            // a file of --print-config
+  std::vector<std::string> set;  // KEY=VALUE
+  bool print_config = false;
   std::optional<double> val_fraction, seconds;
   std::optional<std::int64_t> steps;
   std::optional<qllk::Index> batch, context;
@@ -37,6 +40,9 @@ struct Options {
     positive("--threads", threads);
     if (val_fraction && !(*val_fraction > 0 && *val_fraction < 1))
       throw std::invalid_argument("--val-fraction is " + std::to_string(*val_fraction) + ", expected between 0 and 1");
+    if (resume && (!config.empty() || !set.empty()))
+      throw std::invalid_argument(
+          "a run that is continued keeps its settings: leave out --resume, or what changes them");
     if (resume && !out) throw std::invalid_argument("--resume needs --out DIR, the folder of the run to continue");
   }
 };

@@ -21,6 +21,7 @@
 
 #include "build_info.hpp"
 #include "display.hpp"
+#include "overrides.hpp"
 #include "qllk/data/corpus.hpp"
 #include "qllk/generate/generator.hpp"
 #include "qllk/io/model_file.hpp"
@@ -89,7 +90,10 @@ template <class Config>
 std::string mixers_of(const Config& config) {
   std::string names;
   if constexpr (requires { config.mixer; })
-    for (const auto& mixer : config.mixer) names += (names.empty() ? "" : ",") + std::string(mixer.mixer());
+    for (const auto& mixer : config.mixer) {
+      if (!names.empty()) names += ',';
+      names += mixer.mixer();
+    }
   return names;
 }
 
@@ -104,6 +108,10 @@ class Run {
     } catch (const io::Json::exception&) {
       throw std::runtime_error("the checkpoint to continue was not made by qllk-train: it lacks the tool's notes");
     }
+  }
+
+  void print_config() const {
+    tool::write_stdout(tool::picks_to_json(trainer_->model().config(), trainer_->settings()).dump(2) + "\n");
   }
 
   /// Trains, saves and scores; returns the exit status.
@@ -159,6 +167,7 @@ class Run {
                                              {.batch = options.batch, .context = options.context});
       settings.seed = options.seed.value_or(settings.seed);
       if (options.mixer) set_mixers(config, *options.mixer);
+      tool::override_picks(options.config, options.set, config, settings);
       check_length(settings.context);
       trainer_.emplace(Model(config), settings, texts_.training, options.threads);
       return;
@@ -406,6 +415,10 @@ class Run {
 template <class Model>
 int train_model(const Options& options, const train::Checkpoint* checkpoint, std::optional<tool::RunFolder> folder) {
   Run<Model> run(options, checkpoint);
+  if (options.print_config) {
+    run.print_config();
+    return 0;
+  }
   if (!folder) folder = tool::RunFolder::create(options.out);
   return run(*std::move(folder));
 }

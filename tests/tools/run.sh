@@ -310,6 +310,51 @@ default_model() {
   expect 0 tool generate --model run/model.safetensors --bytes 10
 }
 
+# Whatever the registry has, alone and all together, does all that a model can.
+every_mixer() {
+  make_text
+  expect 1 tool train --mixer none --data text --steps 1
+  local names
+  names=$(sed -n 's/.*expected one of: //p' err | tr -d ' ')
+  [ -n "$names" ] || die "the message does not name the mixers"
+  local count=0
+  for mixer in ${names//,/ } "$names"; do
+    count=$((count + 1))
+    expect 0 tool train --mixer "$mixer" --set bits=8 --dim 64 --dim-local 32 --data text --steps 2 --batch 1 --context 32 --out "run $count"
+    local model="run $count/model.safetensors"
+    expect 0 tool train --resume --mixer "$mixer" --out "run $count" --steps 3
+    refuse 1 "--mixer is" train --resume --mixer other --out "run $count"
+    expect 0 tool eval --model "$model" --data text
+    expect 0 tool eval --model "$model" --data text --int8
+    expect 0 tool generate --model "$model" --bytes 20 --int8
+    [ "$(wc -c < out)" -eq 20 ] || die "not 20 bytes"
+    expect 0 tool compress --model "$model" text packed
+    expect 0 tool decompress --model "$model" packed unpacked
+    cmp text unpacked || die "another text"
+  done
+}
+
+# --print-config, --config, --set and the options for single members.
+configuration() {
+  make_text
+  expect 0 train --data text --steps 5 --print-config
+  grep -q '"dim": 256' out || die "no configuration"
+  [ -e qllk-out ] && die "a folder was made"
+  expect 0 train --data text --steps 5 --dim 32 --set layers=1 --set seed=7 --print-config
+  cp out picked
+  grep -q '"dim": 32' picked && grep -q '"layers": 1' picked && grep -q '"seed": 7' picked || die "not as set"
+  expect 0 train --data text --steps 5 --config picked --print-config
+  cmp out picked || die "--config is not what --print-config printed"
+  refuse 1 "no such member" train --arch classic --data text --steps 5 --set nothing=1
+  refuse 1 "KEY=VALUE" train --arch classic --data text --steps 5 --set dim
+  refuse 1 "'config.dim' is" train --arch classic --data text --steps 5 --dim x
+  echo '{"settings": {"batch": 0}}' > bad
+  refuse 1 "batch is 0" train --arch classic --context 16 --data text --steps 5 --config bad
+  echo '{"sets": {}}' > bad
+  refuse 1 "'sets'" train --arch classic --data text --steps 5 --config bad
+  refuse 1 "'gone'" train --arch classic --data text --steps 5 --config gone
+}
+
 generate() {
   make_model
   local model=run/model.safetensors
