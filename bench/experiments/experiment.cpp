@@ -19,8 +19,8 @@
 #include "qllk/io/architectures.hpp"
 #include "qllk/train/checkpoint.hpp"
 #include "qllk/train/evaluate.hpp"
+#include "qllk/train/recipe.hpp"
 #include "qllk/train/trainer.hpp"
-#include "recipe.hpp"
 #include "results.hpp"
 #include "run_files.hpp"
 #include "tool.hpp"
@@ -46,8 +46,8 @@ class Experiment {
   explicit Experiment(const Options& options) : options_(options), texts_(tool::Texts::open(sources(options))) {
     if (options.val_bytes > 0 && options.val_bytes < texts_.validation.size())
       texts_.validation = texts_.validation.slice(0, options.val_bytes);
-    tool::Recipe<Model> start{};
-    if (!options.plain) start = tool::recipe(std::type_identity<Model>{}, texts_.training.size(), options.expected());
+    train::Recipe<Model> start{};
+    if (!options.plain) start = train::recipe(std::type_identity<Model>{}, texts_.training.size(), options.expected());
     start.settings.seed = options.seed;
     config_ = start.config;
     settings_ = start.settings;

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "command_line.hpp"
+#include "qllk/train/recipe.hpp"
 #include "qllk/train/trainer.hpp"
-#include "recipe.hpp"
 
 namespace experiments {
 
@@ -74,12 +74,13 @@ struct Options {
     if (!bytes && !seconds) throw CLI::RequiredError("--bytes or --seconds");
   }
 
-  /// For tool::recipe, which tells the bytes to expect from seconds or steps: seconds that are as good as --bytes.
+  /// For train::recipe, which tells the bytes to expect from seconds or steps: seconds that are as good as --bytes.
   qllk::train::Budget expected() const {
     qllk::train::Budget budget;
     if (seconds) budget.seconds = *seconds;
     if (bytes)
-      budget.seconds = std::min(budget.seconds, static_cast<double>(*bytes) / tool::expected_bytes({.seconds = 1}, {}));
+      budget.seconds =
+          std::min(budget.seconds, static_cast<double>(*bytes) / qllk::train::expected_bytes({.seconds = 1}, {}));
     return budget;
   }
 

@@ -27,8 +27,8 @@
 #include "qllk/io/model_file.hpp"
 #include "qllk/train/checkpoint.hpp"
 #include "qllk/train/evaluate.hpp"
+#include "qllk/train/recipe.hpp"
 #include "qllk/train/trainer.hpp"
-#include "recipe.hpp"
 #include "run_files.hpp"
 #include "tool.hpp"
 #include "train/options.hpp"
@@ -163,8 +163,8 @@ class Run {
     validation_print_ = tool::fingerprint(texts_.validation);
     budget_ = budget_of(options);
     if (checkpoint == nullptr) {
-      auto [config, settings] = tool::recipe(std::type_identity<Model>{}, texts_.training.size(), budget_,
-                                             {.batch = options.batch, .context = options.context});
+      auto [config, settings] = train::recipe(std::type_identity<Model>{}, texts_.training.size(), budget_,
+                                              {.batch = options.batch, .context = options.context});
       settings.seed = options.seed.value_or(settings.seed);
       if (options.mixer) set_mixers(config, *options.mixer);
       tool::override_picks(options.config, options.set, config, settings);

@@ -1,4 +1,4 @@
-// What qllk-train picks where the command line leaves it open.
+// The settings of a run where nobody says otherwise, by the size of the text and the budget.
 #pragma once
 
 #include <unistd.h>
@@ -10,22 +10,22 @@
 
 #include "qllk/model/classic.hpp"
 #include "qllk/model/transformer.hpp"
-#include "qllk/train/trainer.hpp"
+#include "qllk/train/settings.hpp"
 
-namespace tool {
+namespace qllk::train {
 
 template <class Model>
 struct Recipe {
   typename Model::Config config;
-  qllk::train::TrainerSettings settings;
+  TrainerSettings settings;
 };
 
 /// What is decided already: the sizes of a batch.
 struct Wanted {
-  std::optional<qllk::Index> batch, context;
+  std::optional<Index> batch, context;
 
-  qllk::train::TrainerSettings settings(qllk::Index usual_batch) const {
-    qllk::train::TrainerSettings settings;
+  TrainerSettings settings(Index usual_batch) const {
+    TrainerSettings settings;
     settings.batch = batch.value_or(usual_batch);
     settings.context = context.value_or(settings.context);
     return settings;
@@ -33,13 +33,13 @@ struct Wanted {
 };
 
 /// One overload for each architecture, given the bytes of the training text and the budget.
-inline Recipe<qllk::QLLKClassic<float>> recipe(std::type_identity<qllk::QLLKClassic<float>>, std::uint64_t,
-                                               const qllk::train::Budget&, const Wanted& wanted = {}) {
+inline Recipe<QLLKClassic<float>> recipe(std::type_identity<QLLKClassic<float>>, std::uint64_t, const Budget&,
+                                         const Wanted& wanted = {}) {
   return {{}, wanted.settings(16)};
 }
 
 /// How many bytes a run of this budget is going to train on, roughly: enough to choose sizes by.
-inline double expected_bytes(const qllk::train::Budget& budget, const qllk::train::TrainerSettings& settings) {
+inline double expected_bytes(const Budget& budget, const TrainerSettings& settings) {
   constexpr double kBytesPerSecond = 45'000;  // of two cores; only the order of magnitude matters
   return std::min(
       budget.seconds * kBytesPerSecond,
@@ -49,10 +49,9 @@ inline double expected_bytes(const qllk::train::Budget& budget, const qllk::trai
 /// Little to see: small steps and few blocks. Much: more rows for n-grams, within an eighth of this machine's memory. The more
 /// often text comes again, the more is left out at random and the slower rows follow, or what was seen before is trusted more
 /// than it deserves. Chosen with bench/experiments, but for dropout beyond 25 passes, which is extrapolated.
-inline Recipe<qllk::QLLKTransformer<float>> recipe(std::type_identity<qllk::QLLKTransformer<float>>,
-                                                   std::uint64_t corpus, const qllk::train::Budget& budget,
-                                                   const Wanted& wanted = {}) {
-  Recipe<qllk::QLLKTransformer<float>> r;
+inline Recipe<QLLKTransformer<float>> recipe(std::type_identity<QLLKTransformer<float>>, std::uint64_t corpus,
+                                             const Budget& budget, const Wanted& wanted = {}) {
+  Recipe<QLLKTransformer<float>> r;
   auto& config = r.config;
   auto& settings = r.settings;
   settings = wanted.settings(8);
@@ -91,4 +90,4 @@ inline Recipe<qllk::QLLKTransformer<float>> recipe(std::type_identity<qllk::QLLK
   return r;
 }
 
-}  // namespace tool
+}  // namespace qllk::train

@@ -1,0 +1,83 @@
+#include "qllk/language_model.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "io/temporary_folder.hpp"
+
+namespace qllk {
+namespace {
+
+std::string text_of(std::size_t size) {
+  std::string text;
+  for (int i = 0; text.size() < size; ++i)
+    text += "Line " + std::to_string(i) + " of a text that is " + std::to_string(i * 7 % 10) + " parts noise.\n";
+  return text;
+}
+Corpus corpus_of(const std::string& text) { return Corpus::from_memory({text.begin(), text.end()}); }
+
+TEST(LanguageModel, TrainsScoresWritesAndPacks) {
+  const std::string text = text_of(20000);
+  double done = 0;
+  const auto model = LanguageModel::train(corpus_of(text), {.steps = 40, .on_progress = [&](const auto& progress) {
+                                                              EXPECT_GT(progress.done, done);
+                                                              done = progress.done;
+                                                              return true;
+                                                            }});
+  EXPECT_EQ(done, 1);
+  const Score score = model.score(corpus_of(text_of(5000)));
+  EXPECT_EQ(score.bytes, corpus_of(text_of(5000)).size());
+  EXPECT_TRUE(score.bits_per_byte() < 2) << score.bits_per_byte();
+  const std::string written = model.generate("Line 7", 50, {.seed = 3});
+  EXPECT_EQ(written.size(), 50U);
+  EXPECT_EQ(written, model.generate("Line 7", 50, {.seed = 3}));
+  const std::string part = text_of(2000);
+  const auto packed = model.compress(part);
+  EXPECT_LT(packed.size(), part.size() / 2);
+  EXPECT_EQ(model.decompress(packed), part);
+
+  const testing::TemporaryFolder folder;
+  model.save(folder / "model.safetensors");
+  const auto again = LanguageModel::load(folder / "model.safetensors");
+  EXPECT_EQ(again.score(corpus_of(part)).nats, model.score(corpus_of(part)).nats);
+}
+
+TEST(LanguageModel, IsTheToolsModelBitForBit) {
+  const testing::TemporaryFolder folder;
+  const std::string text = text_of(5000), quote = "'";
+  testing::write_text(folder / "text", text);
+  testing::write_text(folder / "other", text_of(600));
+  const std::string command = std::string(QLLK_TEST_EMULATOR) + " " + QLLK_TEST_BIN +
+                              "/qllk-train --arch classic --data " + quote + (folder / "text") + quote + " --val " +
+                              quote + (folder / "other") + quote + " --steps 3 --seed 5 --out " + quote +
+                              (folder / "run") + quote + " > /dev/null 2>&1";
+  if (std::system((std::string("test -x ") + QLLK_TEST_BIN + "/qllk-train").c_str()) != 0)
+    GTEST_SKIP() << "the tools are not built";
+  ASSERT_EQ(std::system(command.c_str()), 0) << command;
+  LanguageModel::train(corpus_of(text), {.steps = 3, .seed = 5, .threads = 1, .arch = "classic"})
+      .save(folder / "mine.safetensors");
+  EXPECT_TRUE(testing::read_text(folder / "mine.safetensors") == testing::read_text(folder / "run/model.safetensors"));
+}
+
+TEST(LanguageModel, StopsWhenItIsTold) {
+  int calls = 0;
+  LanguageModel::train(corpus_of(text_of(5000)),
+                       {.steps = 1000, .arch = "classic", .on_progress = [&](const auto&) { return ++calls < 3; }});
+  EXPECT_EQ(calls, 3);
+}
+
+TEST(LanguageModel, BadOptionsAreErrors) {
+  const auto text = corpus_of(text_of(5000));
+  EXPECT_THROW(LanguageModel::train(text, {.steps = -1}), std::invalid_argument);
+  EXPECT_THROW(LanguageModel::train(text, {.seconds = -1}), std::invalid_argument);
+  EXPECT_THROW(LanguageModel::train(text, {.steps = 1, .arch = "clossic"}), std::invalid_argument);
+  EXPECT_THROW(LanguageModel::train(corpus_of("short"), {.steps = 1, .arch = "classic"}), std::invalid_argument);
+  EXPECT_THROW(LanguageModel::load("/nowhere/model.safetensors"), std::runtime_error);
+}
+
+}  // namespace
+}  // namespace qllk
