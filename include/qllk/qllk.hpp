@@ -29,6 +29,7 @@
 #include "qllk/optim/average.hpp"
 #include "qllk/optim/row_update.hpp"
 #include "qllk/optim/schedule.hpp"
+#include "qllk/optim/step.hpp"
 #include "qllk/train/evaluate.hpp"
 #include "qllk/train/settings.hpp"
 #include "qllk/train/trainer.hpp"
