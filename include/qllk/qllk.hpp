@@ -27,6 +27,7 @@
 #include "qllk/nn/stack.hpp"
 #include "qllk/optim/adam.hpp"
 #include "qllk/optim/average.hpp"
+#include "qllk/optim/lion.hpp"
 #include "qllk/optim/row_update.hpp"
 #include "qllk/optim/schedule.hpp"
 #include "qllk/optim/step.hpp"
