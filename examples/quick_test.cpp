@@ -96,7 +96,7 @@ class QuickTest {
     train::TrainerSettings settings;
     settings.batch = 8;
     settings.context = 64;
-    settings.adam.learning_rate = 5e-3;
+    settings.optimizer.learning_rate = 5e-3;
     settings.schedule.warmup = 1;
     return {model_, settings, text_.slice(0, 18'000), threads};
   }

@@ -113,7 +113,7 @@ TEST(Compressor, MakesTheSizeThatTheScoreSays) {
   qllk::train::TrainerSettings settings;
   settings.batch = 8;
   settings.context = 128;
-  settings.adam.learning_rate = 1e-2;
+  settings.optimizer.learning_rate = 1e-2;
   qllk::train::Trainer<Classic> trainer(Classic({.dim = 32, .layers = 1, .patch = 4}), settings, corpus, 1);
   const Classic model({.dim = 32, .layers = 1, .patch = 4});
   for (int round = 0; round < 2; ++round) {  // untrained, then trained

@@ -26,12 +26,14 @@ data::Corpus text() {
 /// here until it is, and then fails below until a checkpoint holds it.
 TrainerSettings unusual_settings() {
   TrainerSettings s;
-  auto& [batch, context, shards, piece, adam, rows, schedule, average, dropout, order_dropout, clip, seed] = s;
+  auto& [batch, context, shards, piece, adam, rows, schedule, average, dropout, order_dropout, match_dropout, clip,
+         seed] = s;
   auto& [learning_rate, beta1, beta2, epsilon, weight_decay] = adam;
   auto& [rate, row_beta2, row_epsilon] = rows;
   auto& [warmup, floor] = schedule;
   auto& [every, degree] = average;
-  batch = 3, context = 17, shards = 2, piece = 100, dropout = 0.125, order_dropout = 0.3, clip = 0.7;
+  batch = 3, context = 17, shards = 2, piece = 100, dropout = 0.125, order_dropout = 0.3, match_dropout = 0.4,
+  clip = 0.7;
   seed = std::numeric_limits<std::uint64_t>::max();
   learning_rate = 1e-3 / 3, beta1 = 0.85, beta2 = 0.95, epsilon = 1e-7, weight_decay = 0.03;
   rate = 3, row_beta2 = 0.9, row_epsilon = 1e-6;
@@ -41,17 +43,18 @@ TrainerSettings unusual_settings() {
 }
 
 void expect_same(const TrainerSettings& a, const TrainerSettings& b) {
-  const auto& [batch, context, shards, piece, adam, rows, schedule, average, dropout, order_dropout, clip, seed] = a;
+  const auto& [batch, context, shards, piece, adam, rows, schedule, average, dropout, order_dropout, match_dropout,
+               clip, seed] = a;
   EXPECT_EQ(batch, b.batch);
   EXPECT_EQ(context, b.context);
   EXPECT_EQ(shards, b.shards);
   EXPECT_EQ(piece, b.piece);
   const auto& [learning_rate, beta1, beta2, epsilon, weight_decay] = adam;
-  EXPECT_EQ(learning_rate, b.adam.learning_rate);
-  EXPECT_EQ(beta1, b.adam.beta1);
-  EXPECT_EQ(beta2, b.adam.beta2);
-  EXPECT_EQ(epsilon, b.adam.epsilon);
-  EXPECT_EQ(weight_decay, b.adam.weight_decay);
+  EXPECT_EQ(learning_rate, b.optimizer.learning_rate);
+  EXPECT_EQ(beta1, b.optimizer.beta1);
+  EXPECT_EQ(beta2, b.optimizer.beta2);
+  EXPECT_EQ(epsilon, b.optimizer.epsilon);
+  EXPECT_EQ(weight_decay, b.optimizer.weight_decay);
   const auto& [rate, row_beta2, row_epsilon] = rows;
   EXPECT_EQ(rate, b.rows.rate);
   EXPECT_EQ(row_beta2, b.rows.beta2);
@@ -64,6 +67,7 @@ void expect_same(const TrainerSettings& a, const TrainerSettings& b) {
   EXPECT_EQ(degree, b.average.degree);
   EXPECT_EQ(dropout, b.dropout);
   EXPECT_EQ(order_dropout, b.order_dropout);
+  EXPECT_EQ(match_dropout, b.match_dropout);
   EXPECT_EQ(clip, b.clip);
   EXPECT_EQ(seed, b.seed);
 }
@@ -119,6 +123,18 @@ TEST_F(CheckpointFile, ABudgetWithoutBoundsComesBackWithout) {
   const Checkpoint checkpoint(file);
   EXPECT_EQ(checkpoint.budget().steps, Budget().steps);
   EXPECT_EQ(checkpoint.budget().seconds, Budget().seconds);
+}
+
+/// As when AdamW was the only optimiser.
+TEST_F(CheckpointFile, WithoutTheNameOfAnOptimizerItIsOfAdamW) {
+  EXPECT_EQ(Checkpoint(file).optimizer(), "adamw");
+  replace(R"("optimizer":"adamw")", R"("ptimizero":"other")");
+  const Checkpoint checkpoint(file);
+  EXPECT_EQ(checkpoint.optimizer(), "adamw");
+  expect_same(unusual_settings(), checkpoint.settings());
+  Trainer<Model> resumed(checkpoint.model<Model>(), checkpoint.settings(), text(), 1);
+  checkpoint.restore(resumed);
+  EXPECT_EQ(resumed.optimizer().first.hash_proj.weight, trainer.optimizer().first.hash_proj.weight);
 }
 
 TEST_F(CheckpointFile, DamageIsAnError) {

@@ -3,12 +3,16 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cmath>
+#include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "qllk/core/random.hpp"
 #include "qllk/model/classic.hpp"
 #include "qllk/model/transformer.hpp"
 #include "qllk/nn/loss.hpp"
+#include "qllk/optim/adam.hpp"
 #include "qllk/testing/gradient_check.hpp"
 
 namespace qllk::train {
@@ -98,6 +102,85 @@ void expect_dense(const Model& model, double dropout) {
 TYPED_TEST(Reduce, DeferredGradientsOfManyShardsAreTheDenseOnes) {
   for (const auto& model : small<TypeParam>())
     for (const double dropout : {0.0, 0.3}) expect_dense(model, dropout);
+}
+
+/// A matrix and a hashed table.
+struct Values {
+  Mat<double> weight;
+  HashTable<double> table;
+
+  template <class Visit, class... T>
+  static void fields(Visit&& visit, T&... t) {
+    visit("weight", t.weight...);
+    visit("table", t.table...);
+  }
+};
+struct ValueGrads {
+  Mat<double> weight;
+  SparseGrads<double> table;
+
+  template <class Visit, class... T>
+  static void fields(Visit&& visit, T&... t) {
+    visit("weight", t.weight...);
+    visit("table", t.table...);
+  }
+};
+struct ValueShard {
+  ValueGrads grads{Mat<double>::Zero(3, 200), SparseGrads<double>(4, 50)};
+};
+
+/// Gradients of a machine's shards, in which each row of the table occurs that is listed.
+std::vector<ValueShard> machine(std::uint64_t seed, const std::vector<std::vector<std::uint32_t>>& rows) {
+  Random random(seed);
+  std::vector<ValueShard> shards(rows.size());
+  for (std::size_t s = 0; s < rows.size(); ++s) {
+    auto& [weight, table] = shards[s].grads;
+    for (double& value : weight.reshaped()) value = random.uniform() - 0.5;
+    for (const std::uint32_t row : rows[s]) {
+      const Mat<double> gradient = Mat<double>::NullaryExpr(4, 1, [&] { return random.uniform() - 0.5; });
+      table.add(row, table.append(gradient), false);
+    }
+  }
+  return shards;
+}
+
+/// Two machines that exchange their gradients end where one machine does that has the shards of both.
+TEST(ReduceHook, ExchangedGradientsAreThoseOfOneMachineWithAllShards) {
+  const std::vector<std::vector<std::uint32_t>> left{{3, 7, 3}, {9}}, right{{7}, {3, 20}};
+  const Values start{Mat<double>::Constant(3, 200, 0.5), HashTable<double>(Mat<double>::Constant(4, 50, 0.25))};
+  ThreadPool pool(2);
+  Reducer<double> reducer(start);
+  const optim::AdamW settings{.weight_decay = 0.1};
+  const auto finish = [&](auto& shards, auto&& hook) {
+    Values params = start;
+    auto state = optim::zero_state<optim::AdamW>(params);
+    ValueGrads total{Mat<double>(3, 200), SparseGrads<double>(4, 50)};
+    const double norm = reducer.sum(shards, total, pool, hook);
+    EXPECT_NEAR(norm, total.weight.norm(), 1e-12 * norm);
+    reducer.apply(optim::AdamUpdate<double>(settings, 1, 1e-2), optim::RowUpdate<double>({}, 1e-2), params, total,
+                  state, pool);
+    reducer.clear_sparse();
+    return std::pair(params, state);
+  };
+  auto all = machine(1, left);
+  for (auto& shard : machine(2, right)) all.push_back(shard);
+  const auto [expected, expected_state] = finish(all, NoHook{});
+
+  auto here = machine(1, left), there = machine(2, right);
+  const auto [params, state] = finish(here, [&](auto& gradients) {
+    EXPECT_EQ(gradients.tables.size(), 1u);
+    EXPECT_EQ(gradients.tables[0].size(), 2u);
+    for (auto& shard : there) {
+      gradients.dense.weight += shard.grads.weight;
+      gradients.tables[0].push_back(&shard.grads.table);
+    }
+  });
+  EXPECT_TRUE((expected.weight - params.weight).cwiseAbs().maxCoeff() <= 1e-12);
+  EXPECT_EQ(expected.table, params.table);
+  EXPECT_EQ(expected_state.second.table, state.second.table);
+  EXPECT_NE(params.table.col(20), start.table.col(20));
+  EXPECT_EQ(params.table.col(21), start.table.col(21));
+  for (const auto& shard : there) EXPECT_TRUE(shard.grads.table.entries().empty());
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ TEST(TrainerSettings, WhatMakesSenseIsKept) {
   s.order_dropout = 1;
   s.average.every = 0;
   s.schedule = {.warmup = 0, .floor = 1};
-  s.adam.weight_decay = 0;
+  s.optimizer.weight_decay = 0;
   EXPECT_EQ(&checked(s), &s);
 }
 
@@ -44,15 +44,15 @@ TEST(TrainerSettings, WhatMakesNoSenseIsAnErrorThatNamesIt) {
   refused(
       "clip", [](auto& s) -> auto& { return s.clip; }, 0.0, kNan);
   refused(
-      "learning rate", [](auto& s) -> auto& { return s.adam.learning_rate; }, 0.0, -1.0, kNan);
+      "learning rate", [](auto& s) -> auto& { return s.optimizer.learning_rate; }, 0.0, -1.0, kNan);
   refused(
-      "beta1", [](auto& s) -> auto& { return s.adam.beta1; }, -0.1, 1.0, kNan);
+      "beta1", [](auto& s) -> auto& { return s.optimizer.beta1; }, -0.1, 1.0, kNan);
   refused(
-      "beta2", [](auto& s) -> auto& { return s.adam.beta2; }, -0.1, 1.0, kNan);
+      "beta2", [](auto& s) -> auto& { return s.optimizer.beta2; }, -0.1, 1.0, kNan);
   refused(
-      "epsilon", [](auto& s) -> auto& { return s.adam.epsilon; }, 0.0, kNan);
+      "epsilon", [](auto& s) -> auto& { return s.optimizer.epsilon; }, 0.0, kNan);
   refused(
-      "weight decay", [](auto& s) -> auto& { return s.adam.weight_decay; }, -1.0, kNan);
+      "weight decay", [](auto& s) -> auto& { return s.optimizer.weight_decay; }, -1.0, kNan);
   refused(
       "rate of rows", [](auto& s) -> auto& { return s.rows.rate; }, -1.0, kNan);
   refused(

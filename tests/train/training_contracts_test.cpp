@@ -44,7 +44,7 @@ TrainerSettings settings() {
   s.context = 40;
   s.dropout = 0.1;
   s.order_dropout = 0.3;
-  s.adam.learning_rate = 4e-3;
+  s.optimizer.learning_rate = 4e-3;
   s.schedule.warmup = 5;
   s.average.every = 3;
   return s;

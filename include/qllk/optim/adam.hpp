@@ -5,35 +5,83 @@
 #include <cmath>
 #include <cstdint>
 #include <span>
-#include <stdexcept>
-#include <string>
+#include <tuple>
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/types.hpp"
-#include "qllk/optim/row_update.hpp"
+#include "qllk/optim/step.hpp"
 
 namespace qllk::optim {
 
+template <HasFields Params>
+struct AdamState;
+template <Real Scalar>
+class AdamUpdate;
+
+namespace detail {
+/// All settings but the learning rate.
+template <class Settings>
+void check_adam(const Settings& s) {
+  expect_setting(s.beta1 >= 0 && s.beta1 < 1, "beta1", s.beta1, ">= 0 and < 1");
+  expect_setting(s.beta2 >= 0 && s.beta2 < 1, "beta2", s.beta2, ">= 0 and < 1");
+  expect_setting(s.epsilon > 0, "epsilon", s.epsilon, "> 0");
+  expect_setting(s.weight_decay >= 0, "weight decay", s.weight_decay, ">= 0");
+}
+}  // namespace detail
+
 /// Adam's settings. Source: Kingma and Ba 2015, algorithm 1, with the bias corrections as torch.optim.Adam applies them.
 struct Adam {
+  static constexpr const char* kName = "adam";
+  template <HasFields Params>
+  using State = AdamState<Params>;
+  template <Real Scalar>
+  using Update = AdamUpdate<Scalar>;
+
   double learning_rate = 1e-3;
   double beta1 = 0.9;
   double beta2 = 0.999;
   double epsilon = 1e-8;
   static constexpr double weight_decay = 0;
+
+  /// Throws std::invalid_argument that names a setting outside its range.
+  void check() const {
+    expect_setting(learning_rate > 0, "learning rate", learning_rate, "> 0");
+    detail::check_adam(*this);
+  }
+  template <class Settings, class F>
+  static void members(Settings& s, F&& f) {
+    f("learning_rate", s.learning_rate), f("beta1", s.beta1), f("beta2", s.beta2), f("epsilon", s.epsilon);
+  }
 };
 
 /// Adam's settings with decoupled weight decay: matrices shrink by learning_rate · weight_decay at every step; vectors
-/// (biases, norms) do not. Source: Loshchilov and Hutter 2019, algorithm 2.
+/// (biases, norms) do not. The defaults are those of train::Trainer. Source: Loshchilov and Hutter 2019, algorithm 2.
 struct AdamW {
-  double learning_rate = 1e-3;
+  static constexpr const char* kName = "adamw";
+  template <HasFields Params>
+  using State = AdamState<Params>;
+  template <Real Scalar>
+  using Update = AdamUpdate<Scalar>;
+
+  double learning_rate = 2e-3;
   double beta1 = 0.9;
-  double beta2 = 0.999;
+  double beta2 = 0.99;
   double epsilon = 1e-8;
   double weight_decay = 0.01;
+
+  /// Throws std::invalid_argument that names a setting outside its range.
+  void check() const {
+    expect_setting(learning_rate > 0, "learning rate", learning_rate, "> 0");
+    detail::check_adam(*this);
+  }
+  template <class Settings, class F>
+  static void members(Settings& s, F&& f) {
+    f("learning_rate", s.learning_rate), f("beta1", s.beta1), f("beta2", s.beta2), f("epsilon", s.epsilon);
+    f("weight_decay", s.weight_decay);
+  }
 };
 
-/// What a run of Adam remembers: two moments for every parameter, and the number of updates made.
+/// What a run of Adam or AdamW remembers: two moments for every parameter, and the number of updates made.
 template <HasFields Params>
 struct AdamState {
   Params first, second;
@@ -44,19 +92,10 @@ struct AdamState {
     visit("first", t.first...);
     visit("second", t.second...);
   }
+  auto moments() { return std::tie(first, second); }
 
   /// Zero moments for parameters of these shapes.
-  static AdamState of(const Params& params) {
-    const auto moment = [&](Index rows_of_table) {
-      return build_like<Params>(params, [rows_of_table](const auto& p, auto& m) {
-        if constexpr (!is_hash_table_v<std::remove_cvref_t<decltype(p)>>)
-          m.setZero(p.rows(), p.cols());
-        else if (rows_of_table > 0)
-          m.setZero(rows_of_table, p.cols());
-      });
-    };
-    return {moment(0), moment(RowUpdate<float>::kMoments)};
-  }
+  static AdamState of(const Params& params) { return zero_state<AdamW>(params); }
 };
 
 /// One update's constants, the same for every value.
@@ -78,16 +117,8 @@ class AdamUpdate {
         root_(static_cast<Scalar>(1 / std::sqrt(1 - std::pow(s.beta2, static_cast<double>(update))))),
         epsilon_(static_cast<Scalar>(s.epsilon)),
         keep_(static_cast<Scalar>(1 - learning_rate * s.weight_decay)) {
-    const auto check = [](const char* name, double value, bool good, const char* expected) {
-      if (!good)
-        throw std::invalid_argument(std::string("Adam: ") + name + " is " + std::to_string(value) + ", expected " +
-                                    expected);
-    };
-    check("learning_rate", learning_rate, learning_rate >= 0, ">= 0");
-    check("beta1", s.beta1, s.beta1 >= 0 && s.beta1 < 1, "in [0, 1)");
-    check("beta2", s.beta2, s.beta2 >= 0 && s.beta2 < 1, "in [0, 1)");
-    check("epsilon", s.epsilon, s.epsilon > 0, "> 0");
-    check("weight_decay", s.weight_decay, s.weight_decay >= 0, ">= 0");
+    expect_setting(learning_rate >= 0, "learning rate", learning_rate, ">= 0");
+    detail::check_adam(s);
   }
 
   /// Updates values that lie side by side; all spans have p's size. Pieces may be updated in any order, by any thread.
@@ -115,31 +146,5 @@ class AdamUpdate {
  private:
   Scalar beta1_, beta2_, rest1_, rest2_, rate_, root_, epsilon_, keep_;
 };
-
-/// Whether a leaf is a matrix, and so subject to weight decay.
-template <class Leaf>
-inline constexpr bool decays_v = Leaf::ColsAtCompileTime != 1;
-
-/// One update of every parameter, by one thread, at settings.learning_rate. Hashed tables are updated as `rows` says.
-template <class Settings, HasFields Params, HasFields Grads>
-void step(const Settings& settings, Params& params, Grads& grads, AdamState<Params>& state, const RowWise& rows = {}) {
-  ++state.updates;
-  for_each_parameter(
-      [&](const Path&, auto& p, auto& g, auto& m, auto& v) {
-        using Leaf = std::remove_cvref_t<decltype(p)>;
-        using Scalar = typename Leaf::Scalar;
-        if constexpr (is_hash_table_v<Leaf>) {
-          g.sort_by_bucket(RowUpdate<Scalar>::kShift);
-          const RowUpdate<Scalar> update(rows, settings.learning_rate);
-          const SparseGrads<Scalar>* const all[] = {&g};
-          for (Index b = 0; b < update.buckets(p.cols()); ++b) update.apply(p, all, v, b);
-        } else {
-          const auto size = static_cast<std::size_t>(p.size());
-          AdamUpdate<Scalar>(settings, state.updates, settings.learning_rate)
-              .apply({p.data(), size}, {g.data(), size}, {m.data(), size}, {v.data(), size}, decays_v<Leaf>);
-        }
-      },
-      params, grads, state.first, state.second);
-}
 
 }  // namespace qllk::optim

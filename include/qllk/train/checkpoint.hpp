@@ -1,7 +1,11 @@
 // Training checkpoints: all that a run needs to go on as if it had never stopped.
 //
-// A safetensors file with the tensors "params.…", "average.…", "adam.first.…" and "adam.second.…", and the metadata of a model
-// file with format "qllk-training" and besides, as JSON: settings, budget, progress, and notes of the program that trains.
+// A safetensors file. Its tensors are "params.…", "average.…" and the optimiser's state: "adam.first.…" and
+// "adam.second.…" of AdamW, "lion.momentum.…" of Lion. Its metadata are those of a model file, with format
+// "qllk-training", and besides
+//   optimizer                             the name of the optimiser; AdamW if it is missing, as in files of old
+//   settings, budget, progress, updates   JSON
+//   notes                                 JSON, of the program that trains
 #pragma once
 
 #include <cmath>
@@ -12,18 +16,20 @@
 #include <string>
 #include <utility>
 
+#include "qllk/core/optimizer.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/io/json_members.hpp"
 #include "qllk/io/model_file.hpp"
 #include "qllk/io/safetensors.hpp"
+#include "qllk/optim/adam.hpp"
+#include "qllk/optim/step.hpp"
 #include "qllk/train/trainer.hpp"
 
-template <>
-struct qllk::io::Members<qllk::optim::AdamW> {
+template <qllk::Optimizer Optim>
+struct qllk::io::Members<Optim> {
   template <class Settings, class F>
   static void visit(Settings& s, F&& f) {
-    f("learning_rate", s.learning_rate), f("beta1", s.beta1), f("beta2", s.beta2), f("epsilon", s.epsilon);
-    f("weight_decay", s.weight_decay);
+    Optim::members(s, f);
   }
 };
 template <>
@@ -47,12 +53,21 @@ struct qllk::io::Members<qllk::optim::WeightAverage> {
     f("every", s.every), f("degree", s.degree);
   }
 };
+
+namespace qllk::train::detail {
+/// What an optimiser's settings and tensors are called in a checkpoint.
+template <Optimizer Optim>
+inline constexpr const char* key_v = Optim::kName;
 template <>
-struct qllk::io::Members<qllk::train::TrainerSettings> {
+inline constexpr const char* key_v<optim::AdamW> = "adam";  // as when there was no other optimiser
+}  // namespace qllk::train::detail
+
+template <qllk::Optimizer Optim>
+struct qllk::io::Members<qllk::train::BasicTrainerSettings<Optim>> {
   template <class Settings, class F>
   static void visit(Settings& s, F&& f) {
     f("batch", s.batch), f("context", s.context), f("shards", s.shards), f("piece", s.piece);
-    f("adam", s.adam), f("rows", s.rows);
+    f(qllk::train::detail::key_v<Optim>, s.optimizer), f("rows", s.rows);
     f("schedule", s.schedule), f("average", s.average), f("dropout", s.dropout), f("clip", s.clip), f("seed", s.seed);
     f("order_dropout", s.order_dropout), f("match_dropout", s.match_dropout, 0.0);
   }
@@ -87,11 +102,12 @@ inline Budget budget_from_json(const io::Json& json) {
 
 /// Writes a checkpoint, whole or not at all (see io::AtomicFile, also for the errors). `notes` are for the caller to read
 /// back, as Checkpoint::notes; what is not UTF-8 in them is replaced by U+FFFD.
-template <class Model>
-void save_checkpoint(const std::filesystem::path& path, const Trainer<Model>& trainer, const Budget& budget,
+template <class Model, Optimizer Optim>
+void save_checkpoint(const std::filesystem::path& path, const Trainer<Model, Optim>& trainer, const Budget& budget,
                      const io::Json& notes = io::Json::object()) {
   io::SafetensorsWriter writer;
   io::detail::describe(writer, "qllk-training", trainer.model());
+  writer.set_metadata("optimizer", Optim::kName);
   writer.set_metadata("settings", io::to_json(trainer.settings()).dump());
   writer.set_metadata("budget", detail::budget_to_json(budget).dump());
   writer.set_metadata("progress", io::to_json(trainer.progress()).dump());
@@ -99,7 +115,7 @@ void save_checkpoint(const std::filesystem::path& path, const Trainer<Model>& tr
   writer.set_metadata("notes", notes.dump(-1, ' ', false, io::Json::error_handler_t::replace));
   io::save_parameters(writer, "params", trainer.params());
   io::save_parameters(writer, "average", trainer.average());
-  io::save_parameters(writer, "adam", trainer.optimizer());
+  io::save_parameters(writer, detail::key_v<Optim>, trainer.optimizer());
   writer.write(path);
 }
 
@@ -109,6 +125,8 @@ void save_checkpoint(const std::filesystem::path& path, const Trainer<Model>& tr
 ///   Trainer<Model> trainer(checkpoint.model<Model>(), checkpoint.settings(), corpus, threads);
 ///   checkpoint.restore(trainer);
 ///   trainer.run(checkpoint.budget(), …);
+///
+/// With another optimiser: Trainer<Model, optim::Lion> trainer(…, checkpoint.settings<optim::Lion>(), …).
 ///
 /// Errors   every member throws std::runtime_error that names the file and what is wrong with it
 class Checkpoint {
@@ -121,7 +139,7 @@ class Checkpoint {
     io::detail::check_version(reader_);
     io::detail::naming(reader_, [&] {
       const auto json = [&](const char* key) { return io::parse_json(io::detail::metadata(reader_, key), key); };
-      io::from_json(json("settings"), settings_, "settings");
+      settings_ = json("settings");
       io::from_json(json("progress"), progress_, "progress");
       io::from_json(json("updates"), updates_, "updates");
       budget_ = detail::budget_from_json(json("budget"));
@@ -134,10 +152,23 @@ class Checkpoint {
 
   /// The name of the model's io::Architecture.
   const std::string& arch() const { return io::detail::metadata(reader_, "arch"); }
-  const TrainerSettings& settings() const { return settings_; }
+  /// The name of the optimiser.
+  std::string optimizer() const {
+    const auto name = reader_.metadata().find("optimizer");
+    return name == reader_.metadata().end() ? optim::AdamW::kName : name->second;
+  }
   const Budget& budget() const { return budget_; }
   const Progress& progress() const { return progress_; }
   const io::Json& notes() const { return notes_; }
+
+  /// Throws also if another optimiser made the checkpoint.
+  template <Optimizer Optim = optim::AdamW>
+  BasicTrainerSettings<Optim> settings() const {
+    expect_optimizer<Optim>();
+    BasicTrainerSettings<Optim> settings;
+    io::detail::naming(reader_, [&] { io::from_json(settings_, settings, "settings"); });
+    return settings;
+  }
 
   template <class Model>
   Model model() const {
@@ -148,14 +179,15 @@ class Checkpoint {
   }
 
   /// Puts weights, moments and progress into a trainer that was made with this model and these settings.
-  template <class Model>
-  void restore(Trainer<Model>& trainer) const {
+  template <class Model, Optimizer Optim>
+  void restore(Trainer<Model, Optim>& trainer) const {
+    expect_optimizer<Optim>();
     auto params = trainer.model().zeros();
-    auto optimizer = Trainer<Model>::Optimizer::of(params);
+    auto optimizer = optim::zero_state<Optim>(params);
     auto average = trainer.average();
     io::load_parameters(reader_, "params", params);
     io::load_parameters(reader_, "average", average);
-    io::load_parameters(reader_, "adam", optimizer);
+    io::load_parameters(reader_, detail::key_v<Optim>, optimizer);
     io::detail::check_finite(reader_, params);
     io::detail::check_finite(reader_, average);
     io::detail::check_finite(reader_, optimizer);
@@ -164,8 +196,14 @@ class Checkpoint {
   }
 
  private:
+  template <Optimizer Optim>
+  void expect_optimizer() const {
+    if (optimizer() != Optim::kName)
+      reader_.fail("was trained with the optimiser '" + optimizer() + "', expected '" + Optim::kName + "'");
+  }
+
   io::SafetensorsReader reader_;
-  TrainerSettings settings_;
+  io::Json settings_;
   Budget budget_;
   Progress progress_;
   std::int64_t updates_ = 0;

@@ -63,11 +63,11 @@ inline Recipe<QLLKTransformer<float>> recipe(std::type_identity<QLLKTransformer<
   const double bytes = expected_bytes(budget, settings);
   const double passes = bytes / static_cast<double>(std::max<std::uint64_t>(corpus, 1));
   if (passes < 2) {
-    settings.adam = {.learning_rate = 4e-3, .beta1 = 0.8, .beta2 = 0.95, .weight_decay = 0.1};
+    settings.optimizer = {.learning_rate = 4e-3, .beta1 = 0.8, .beta2 = 0.95, .weight_decay = 0.1};
     settings.rows.rate = 20;
     settings.schedule.floor = 0.15;
   } else {
-    settings.adam = {.learning_rate = 4e-3, .beta1 = 0.9, .beta2 = 0.99, .weight_decay = 0.1};
+    settings.optimizer = {.learning_rate = 4e-3, .beta1 = 0.9, .beta2 = 0.99, .weight_decay = 0.1};
     settings.dropout = passes < 12 ? 0.1 : passes < 25 ? 0.2 : 0.3;
     if (passes >= 4) settings.rows.rate = 5;
     settings.schedule.floor = 0.3;

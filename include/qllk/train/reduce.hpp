@@ -1,11 +1,13 @@
-// Adding shards' gradients and applying an update, in parallel and in a fixed order.
+// Adding shards' gradients, exchanging them, and applying an update, in parallel and in a fixed order.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <functional>
 #include <span>
+#include <tuple>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "qllk/core/parameters.hpp"
@@ -13,8 +15,8 @@
 #include "qllk/core/sparse_table.hpp"
 #include "qllk/core/threads.hpp"
 #include "qllk/core/types.hpp"
-#include "qllk/optim/adam.hpp"
 #include "qllk/optim/row_update.hpp"
+#include "qllk/optim/step.hpp"
 
 namespace qllk::train {
 
@@ -30,6 +32,21 @@ Grads zero_grads_like(const Params& params) {
   });
 }
 
+/// What a hook is given between the sum of a step's gradients and their norm, and may change.
+template <HasFields Grads, Real Scalar>
+struct StepGradients {
+  /// The sum over all shards, to be changed in place. Its hashed tables are empty.
+  Grads& dense;
+  /// For each hashed table, in the order of fields(), the lists whose entries RowUpdate adds, in this order. A hook may
+  /// add lists of its own, such as other machines'. They must stay alive until the step is over, which clears them.
+  std::span<std::vector<SparseGrads<Scalar>*>> tables;
+};
+
+/// The hook of one machine: gradients are as they are.
+struct NoHook {
+  void operator()(const auto& /*gradients*/) const {}
+};
+
 /// Cuts all parameters into tiles of whole columns, whatever the number of threads. A tile is one task, and tiles' norms are
 /// added in order: the result does not depend on who did what when. Hashed tables go by buckets of rows instead.
 template <Real Scalar>
@@ -44,7 +61,7 @@ class Reducer {
         [&](const Path&, const auto& leaf) {
           using Leaf = std::remove_cvref_t<decltype(leaf)>;
           if constexpr (is_hash_table_v<Leaf>) {
-            ++tables_;
+            sparse_.emplace_back();
           } else {
             const Index width = std::max(kColumns, kValues / std::max<Index>(leaf.rows(), 1));
             for (Index at = 0; at < leaf.cols(); at += width)
@@ -58,89 +75,59 @@ class Reducer {
     squares_.resize(tiles_.size());
   }
 
-  /// Writes the sum of all shards' dense gradients to `total` and returns its norm. Dense gradients of the shards are zero
-  /// then and listed products forgotten; sparse ones are in the order that `apply` needs.
-  template <class Shards, HasFields Grads>
-  double sum(Shards& shards, Grads& total, ThreadPool& pool) {
-    totals_.clear();
-    parts_.clear();
-    sparse_.clear();
-    ignored_.clear();
-    collect(total, totals_, ignored_);
-    for (auto& shard : shards)
-      for_each_parameter(
-          [&](const Path&, auto& leaf) {
-            using Leaf = std::remove_cvref_t<decltype(leaf)>;
-            if constexpr (std::is_same_v<Leaf, SparseGrads<Scalar>>)
-              sparse_.push_back(&leaf);
-            else if constexpr (std::is_same_v<Leaf, ProductSum<Scalar>>)
-              parts_.push_back({nullptr, &leaf});
-            else
-              parts_.push_back({leaf.data(), nullptr});
-          },
-          shard.grads);
-    pool.run(std::ssize(sparse_),
-             [&](Index i) { sparse_[static_cast<std::size_t>(i)]->sort_by_bucket(optim::RowUpdate<Scalar>::kShift); });
-    pool.run(std::ssize(tiles_), [&](Index i) {
-      const Tile& tile = tiles_[static_cast<std::size_t>(i)];
-      auto sum = values(totals_[tile.leaf], tile);
-      bool fresh = true;
-      for (std::size_t at = tile.leaf; at < parts_.size(); at += leaves_) {
-        if (parts_[at].products != nullptr) {
-          parts_[at].products->add_to(sum.data(), tile.column, tile.columns, fresh);
-          continue;
-        }
-        auto part = values(parts_[at].dense, tile);
-        if (fresh)
-          sum = part;
-        else
-          sum += part;
-        fresh = false;
-        part.setZero();
-      }
-      if (fresh) sum.setZero();
-      double square = 0;
-      for (Index j = 0; j < tile.columns; ++j)
-        square += static_cast<double>(qllk::values(sum.data() + j * tile.rows, tile.rows).square().sum());
-      squares_[static_cast<std::size_t>(i)] = square;
-    });
+  /// Sum → hook → norm. Writes the sum of all shards' dense gradients to `total`, calls hook(StepGradients&), which may
+  /// change it, and returns its norm. Dense gradients of the shards are zero then and listed products forgotten; sparse ones
+  /// are in the order that `apply` needs. When the hook throws, call clear_sparse() before the next sum.
+  template <class Shards, HasFields Grads, class Hook = NoHook>
+  double sum(Shards& shards, Grads& total, ThreadPool& pool, Hook&& hook = {}) {
+    collect_shards(shards, total);
+    pool.run(std::ssize(tiles_), [&](Index i) { add_up(tiles_[static_cast<std::size_t>(i)]); });
     for (const Part& part : parts_)
       if (part.products != nullptr) part.products->setZero();
-    double square = 0;
-    for (const double part : squares_) square += part;
-    return std::sqrt(square);
+    StepGradients<Grads, Scalar> gradients{total, sparse_};
+    hook(gradients);
+    lists_.clear();
+    for (const auto& lists : sparse_) lists_.insert(lists_.end(), lists.begin(), lists.end());
+    pool.run(std::ssize(lists_),
+             [&](Index i) { lists_[static_cast<std::size_t>(i)]->sort_by_bucket(optim::RowUpdate<Scalar>::kShift); });
+    return norm(pool);
   }
 
-  /// Applies an optimiser's update with gradients `total` to every tile, and `rows` to every row of a hashed table that occurred.
-  template <class Update, HasFields Params, HasFields Grads, class State>
+  /// Applies an optimiser's update with gradients `total` to every tile, and `rows` to every row of a hashed table that
+  /// occurred.
+  template <class Update, HasFields Params, HasFields Grads, OptimizerState<Params> State>
   void apply(const Update& update, const optim::RowUpdate<Scalar>& rows, Params& params, Grads& total, State& state,
              ThreadPool& pool) {
+    constexpr std::size_t kMoments = qllk::detail::moments_v<State>;
     dense_.clear();
     table_.clear();
     ignored_.clear();
     collect(params, dense_, table_);
     collect(total, dense_, ignored_);
-    collect(state.first, dense_, table_);
-    collect(state.second, dense_, table_);
+    std::apply([&](auto&... moments) { (collect(moments, dense_, table_), ...); }, state.moments());
     pool.run(std::ssize(tiles_), [&](Index i) {
       const Tile& tile = tiles_[static_cast<std::size_t>(i)];
       const auto part = [&](std::size_t which) {
         auto block = values(dense_[which * leaves_ + tile.leaf], tile);
         return std::span(block.data(), static_cast<std::size_t>(block.size()));
       };
-      update.apply(part(0), part(1), part(2), part(3), tile.decays);
+      const auto apply_tile = [&]<std::size_t... moment>(std::index_sequence<moment...>) {
+        update.apply(part(0), part(1), part(2 + moment)..., tile.decays);
+      };
+      apply_tile(std::make_index_sequence<kMoments>{});
     });
-    for (std::size_t t = 0; t < tables_; ++t) {
-      of_table_.clear();
-      for (std::size_t s = t; s < sparse_.size(); s += tables_) of_table_.push_back(sparse_[s]);
+    for (std::size_t t = 0; t < sparse_.size(); ++t) {
+      of_table_.assign(sparse_[t].begin(), sparse_[t].end());
+      HashTable<Scalar>& moments = *table_[kMoments * sparse_.size() + t];
       pool.run(rows.buckets(table_[t]->cols()),
-               [&](Index bucket) { rows.apply(*table_[t], of_table_, *table_[2 * tables_ + t], bucket); });
+               [&](Index bucket) { rows.apply(*table_[t], of_table_, moments, bucket); });
     }
   }
 
   /// Forgets the sparse gradients of the last sum.
   void clear_sparse() {
-    for (auto* grads : sparse_) grads->setZero();
+    for (const auto& lists : sparse_)
+      for (auto* grads : lists) grads->setZero();
   }
 
  private:
@@ -156,6 +143,64 @@ class Reducer {
     Scalar* dense;
     ProductSum<Scalar>* products;
   };
+
+  template <class Shards, HasFields Grads>
+  void collect_shards(Shards& shards, Grads& total) {
+    totals_.clear();
+    parts_.clear();
+    ignored_.clear();
+    for (auto& lists : sparse_) lists.clear();
+    collect(total, totals_, ignored_);
+    for (auto& shard : shards) {
+      std::size_t table = 0;
+      for_each_parameter(
+          [&](const Path&, auto& leaf) {
+            using Leaf = std::remove_cvref_t<decltype(leaf)>;
+            if constexpr (std::is_same_v<Leaf, SparseGrads<Scalar>>)
+              sparse_[table++].push_back(&leaf);
+            else if constexpr (std::is_same_v<Leaf, ProductSum<Scalar>>)
+              parts_.push_back({nullptr, &leaf});
+            else
+              parts_.push_back({leaf.data(), nullptr});
+          },
+          shard.grads);
+    }
+  }
+
+  /// Writes one tile of the sum of all shards, and leaves zeros there.
+  void add_up(const Tile& tile) {
+    auto sum = values(totals_[tile.leaf], tile);
+    bool fresh = true;
+    for (std::size_t at = tile.leaf; at < parts_.size(); at += leaves_) {
+      if (parts_[at].products != nullptr) {
+        parts_[at].products->add_to(sum.data(), tile.column, tile.columns, fresh);
+        continue;
+      }
+      auto part = values(parts_[at].dense, tile);
+      if (fresh)
+        sum = part;
+      else
+        sum += part;
+      fresh = false;
+      part.setZero();
+    }
+    if (fresh) sum.setZero();
+  }
+
+  /// The norm of all dense gradients of `total`.
+  double norm(ThreadPool& pool) {
+    pool.run(std::ssize(tiles_), [&](Index i) {
+      const Tile& tile = tiles_[static_cast<std::size_t>(i)];
+      const auto sum = values(totals_[tile.leaf], tile);
+      double square = 0;
+      for (Index j = 0; j < tile.columns; ++j)
+        square += static_cast<double>(qllk::values(sum.data() + j * tile.rows, tile.rows).square().sum());
+      squares_[static_cast<std::size_t>(i)] = square;
+    });
+    double square = 0;
+    for (const double part : squares_) square += part;
+    return std::sqrt(square);
+  }
 
   template <class Tree, class Sparse>
   static void collect(Tree& tree, std::vector<Scalar*>& dense, std::vector<Sparse*>& sparse) {
@@ -177,10 +222,11 @@ class Reducer {
   std::vector<double> squares_;
   std::vector<Scalar*> dense_, totals_;
   std::vector<Part> parts_;
-  std::vector<SparseGrads<Scalar>*> sparse_, ignored_;
+  std::vector<std::vector<SparseGrads<Scalar>*>> sparse_;  // of each table: of shard 0, 1, …, and what a hook added
+  std::vector<SparseGrads<Scalar>*> lists_, ignored_;
   std::vector<const SparseGrads<Scalar>*> of_table_;
   std::vector<HashTable<Scalar>*> table_;
-  std::size_t leaves_ = 0, tables_ = 0;
+  std::size_t leaves_ = 0;
 };
 
 }  // namespace qllk::train

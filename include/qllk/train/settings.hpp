@@ -4,23 +4,25 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
-#include <stdexcept>
-#include <string>
 
+#include "qllk/core/optimizer.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/optim/adam.hpp"
 #include "qllk/optim/average.hpp"
 #include "qllk/optim/row_update.hpp"
 #include "qllk/optim/schedule.hpp"
+#include "qllk/optim/step.hpp"
 
 namespace qllk::train {
 
-struct TrainerSettings {
+/// Settings of a run with any optimiser.
+template <Optimizer Optim>
+struct BasicTrainerSettings {
   Index batch = 16;     // sequences an update
   Index context = 512;  // bytes a sequence
   Index shards = 4;     // parts of a batch that are computed apart; part of the result, unlike the number of threads
   Index piece = 4096;   // most bytes of a shard that are computed at a time; longer ones are cut, as are all if too few
-  optim::AdamW adam{.learning_rate = 2e-3, .beta2 = 0.99};
+  Optim optimizer{};    // of all but hashed tables
   optim::RowWise rows{};  // hashed tables, for models that have them
   optim::WarmupCosine schedule{};
   optim::WeightAverage average{};
@@ -30,32 +32,27 @@ struct TrainerSettings {
   double clip = 1;              // largest norm of the gradient of all but hashed tables, whose update has no scale
   std::uint64_t seed = 1;
 };
+using TrainerSettings = BasicTrainerSettings<optim::AdamW>;
 
 /// Returns s. Throws std::invalid_argument when a setting makes no sense.
-[[gnu::cold]] inline const TrainerSettings& checked(const TrainerSettings& s) {
-  const auto expect = [](bool good, const char* name, auto value, const char* expected) {
-    if (!good)
-      throw std::invalid_argument(std::string(name) + " is " + std::to_string(value) + ", expected " + expected);
+template <Optimizer Optim>
+[[gnu::cold]] const BasicTrainerSettings<Optim>& checked(const BasicTrainerSettings<Optim>& s) {
+  using optim::expect_setting;
+  const auto positive = [](const char* name, auto value) { expect_setting(value > 0, name, value, "> 0"); };
+  const auto not_negative = [](const char* name, auto value) { expect_setting(value >= 0, name, value, ">= 0"); };
+  const auto below_one = [](const char* name, double value) {
+    expect_setting(value >= 0 && value < 1, name, value, ">= 0 and < 1");
   };
-  const auto positive = [&](const char* name, auto value) { expect(value > 0, name, value, "> 0"); };
-  const auto not_negative = [&](const char* name, auto value) { expect(value >= 0, name, value, ">= 0"); };
-  const auto below_one = [&](const char* name, double value) {
-    expect(value >= 0 && value < 1, name, value, ">= 0 and < 1");
-  };
-  const auto at_most_one = [&](const char* name, double value) {
-    expect(value >= 0 && value <= 1, name, value, "0 to 1");
+  const auto at_most_one = [](const char* name, double value) {
+    expect_setting(value >= 0 && value <= 1, name, value, "0 to 1");
   };
   constexpr Index kMostBytes = Index{1} << 40;  // of a batch, so that no product of sizes overflows
   positive("batch", s.batch);
   positive("context", s.context);
-  expect(s.batch <= kMostBytes / s.context, "batch", s.batch, "at most 2^40 bytes in all its sequences");
+  expect_setting(s.batch <= kMostBytes / s.context, "batch", s.batch, "at most 2^40 bytes in all its sequences");
   positive("shards", s.shards);
   positive("piece", s.piece);
-  positive("learning rate", s.adam.learning_rate);
-  below_one("beta1", s.adam.beta1);
-  below_one("beta2", s.adam.beta2);
-  positive("epsilon", s.adam.epsilon);
-  not_negative("weight decay", s.adam.weight_decay);
+  s.optimizer.check();
   not_negative("rate of rows", s.rows.rate);
   below_one("beta2 of rows", s.rows.beta2);
   positive("epsilon of rows", s.rows.epsilon);

@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <concepts>
 #include <cstdint>
 #include <memory>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "qllk/core/optimizer.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/sparse_table.hpp"
@@ -20,6 +22,8 @@
 #include "qllk/data/corpus.hpp"
 #include "qllk/nn/loss.hpp"
 #include "qllk/optim/adam.hpp"
+#include "qllk/optim/row_update.hpp"
+#include "qllk/optim/step.hpp"
 #include "qllk/train/memory.hpp"
 #include "qllk/train/progress.hpp"
 #include "qllk/train/reduce.hpp"
@@ -27,30 +31,35 @@
 
 namespace qllk::train {
 
-/// Trains a model on random crops of a corpus with AdamW.
+/// Trains a model on random crops of a corpus, its hashed tables with optim::RowUpdate and all else with an optimiser.
 ///
 /// A batch's sequences are divided into `shards` groups, and where these are long, or fewer than shards, each group along
 /// its length into pieces, which hand the state on (Turns). Every piece has gradients and activations of its own, and they
 /// are added in a fixed order: one seed gives bit-identical weights for any number of threads. The batch of step i
 /// depends on the seed and i only, so that a run restored from `params()`, `optimizer()`, `average()` and `progress()` goes on
 /// as if it had never stopped. After the first few no step allocates.
-template <class Model>
+template <class Model, Optimizer Optim = optim::AdamW>
 class Trainer {
  public:
   using Scalar = typename Model::Scalar;
   using Params = typename Model::Params;
-  using Optimizer = optim::AdamState<Params>;
+  using Grads = typename Model::Grads;
+  using Settings = BasicTrainerSettings<Optim>;
+  using State = typename Optim::template State<Params>;
+  static_assert(OptimizerState<State, Params> &&
+                    OptimizerRule<typename Optim::template Update<Scalar>, Optim, Scalar, State>,
+                "the optimiser has no state or no update for this model's parameters");
 
   /// Weights drawn from settings.seed. Throws std::invalid_argument when a setting makes no sense or the corpus is shorter
   /// than one context.
-  [[gnu::cold]] Trainer(Model model, TrainerSettings settings, data::Corpus corpus, int threads)
+  [[gnu::cold]] Trainer(Model model, BasicTrainerSettings<Optim> settings, data::Corpus corpus, int threads)
       : model_(std::move(model)),
         settings_(checked(settings)),
         crops_(std::move(corpus), settings.seed),
         pool_(std::make_unique<ThreadPool>(threads)) {
     Random random = Random::of(settings.seed, 0x57E16475);
     params_ = model_.init(random);
-    optimizer_ = Optimizer::of(params_);
+    optimizer_ = optim::zero_state<Optim>(params_);
     average_ = build_like<Params>(params_, [](const auto& p, auto& mean) {
       if constexpr (!is_hash_table_v<std::remove_cvref_t<decltype(p)>>) mean = p;
     });
@@ -72,7 +81,12 @@ class Trainer {
   }
 
   /// One update; `progress` in [0, 1] is the share of the budget used so far, for the learning-rate schedule.
-  StepReport step(double progress) {
+  ///
+  /// `hook(gradients, nats)` is called with StepGradients and the sum of the batch's losses, and may change both, as an
+  /// all-reduce over machines does. The norm, clipping and the update follow from what it leaves. When it throws, this
+  /// step has not happened.
+  template <class Hook = NoHook>
+  StepReport step(double progress, Hook&& hook = {}) {
     const auto start = std::chrono::steady_clock::now();
     const auto count = static_cast<std::size_t>(settings_.batch * settings_.context);
     crops_.batch(static_cast<std::uint64_t>(progress_.steps), settings_.batch, settings_.context, inputs_, targets_);
@@ -82,20 +96,24 @@ class Trainer {
     double nats = 0;
     for (const auto& piece : pieces_) nats += piece.nats;
 
+    const ClearSparse clear{reducer_};
     StepReport report{};
+    if constexpr (std::same_as<std::remove_cvref_t<Hook>, NoHook>)
+      report.gradient_norm = reducer_.sum(pieces_, total_, *pool_);
+    else
+      report.gradient_norm = reducer_.sum(pieces_, total_, *pool_, [&](auto& gradients) { hook(gradients, nats); });
     report.bits_per_byte = nats / static_cast<double>(count) * nn::kBitsPerNat;
-    report.gradient_norm = reducer_.sum(pieces_, total_, *pool_);
-    report.learning_rate = settings_.adam.learning_rate * settings_.schedule.factor(progress_.steps, progress);
+    report.learning_rate = settings_.optimizer.learning_rate * settings_.schedule.factor(progress_.steps, progress);
     report.skipped = !std::isfinite(nats) || !std::isfinite(report.gradient_norm);
     if (report.skipped) {
       ++progress_.skipped;
     } else {
       const double clip = report.gradient_norm > settings_.clip ? settings_.clip / report.gradient_norm : 1.0;
-      const optim::AdamUpdate<Scalar> update(settings_.adam, ++optimizer_.updates, report.learning_rate, clip);
+      const typename Optim::template Update<Scalar> update(settings_.optimizer, ++optimizer_.updates,
+                                                           report.learning_rate, clip);
       reducer_.apply(update, optim::RowUpdate<Scalar>(settings_.rows, report.learning_rate), params_, total_,
                      optimizer_, *pool_);
     }
-    reducer_.clear_sparse();
     ++progress_.steps;
     if (settings_.average.takes(progress_.steps)) add_to_average();
     progress_.bytes += count;
@@ -104,14 +122,14 @@ class Trainer {
   }
 
   /// Steps until the budget is used up or on_step(report) returns false. What on_step takes is not counted as training.
-  template <class OnStep>
-  void run(const Budget& budget, OnStep&& on_step) {
+  template <class OnStep, class Hook = NoHook>
+  void run(const Budget& budget, OnStep&& on_step, Hook&& hook = {}) {
     for (double used; (used = budget.used(progress_.steps, progress_.seconds)) < 1;)
-      if (!on_step(step(used))) return;
+      if (!on_step(step(used, hook))) return;
   }
 
   /// Goes on from a checkpoint. Throws std::invalid_argument when the shapes are not this model's.
-  void restore(Params params, Optimizer optimizer, Params average, Progress progress) {
+  void restore(Params params, State optimizer, Params average, Progress progress) {
     expect_shapes("cannot resume", params_, params);
     expect_shapes("cannot resume", optimizer_, optimizer);  // hashed tables have moments of other shapes than their own
     expect_shapes("cannot resume", average_, average);
@@ -124,7 +142,7 @@ class Trainer {
 
   /// Returns use(params) with the averaged weights for params: those to score, to keep and to write with, where the last
   /// ones, params(), are those to train on. Hashed tables are the last ones, and are not copied; so is everything until there
-  /// is an average.
+  /// is an average. Until `use` returns, params() and average() are exchanged: it must not read them, save or step.
   template <class Use>
   decltype(auto) with_average(Use&& use) {
     struct Back {
@@ -138,15 +156,20 @@ class Trainer {
   }
 
   const Model& model() const { return model_; }
-  const TrainerSettings& settings() const { return settings_; }
+  const Settings& settings() const { return settings_; }
   const Params& params() const { return params_; }
   const Params& average() const { return average_; }  // without hashed tables
-  const Optimizer& optimizer() const { return optimizer_; }
+  const State& optimizer() const { return optimizer_; }
   const Progress& progress() const { return progress_; }
   const Memory& memory() const { return memory_; }
   int threads() const { return pool_->size(); }
 
  private:
+  struct ClearSparse {
+    Reducer<Scalar>& reducer;
+    ~ClearSparse() { reducer.clear_sparse(); }
+  };
+
   /// Sequences that are computed together, and what their pieces hand on.
   struct Group {
     Index first, sequences;  // of the batch
@@ -263,18 +286,18 @@ class Trainer {
   }
 
   Model model_;
-  TrainerSettings settings_;
+  Settings settings_;
   data::RandomCrops crops_;
   std::unique_ptr<ThreadPool> pool_;
   Params params_;
-  Optimizer optimizer_;
+  State optimizer_;
   Params average_;
   Progress progress_;
   std::vector<Byte> inputs_, targets_;
   std::vector<std::uint64_t> starts_;  // of each sequence in the corpus
   std::vector<Group> groups_;
   std::vector<Piece> pieces_;
-  typename Model::Grads total_;
+  Grads total_;
   Reducer<Scalar> reducer_;
   Memory memory_{};
 };
