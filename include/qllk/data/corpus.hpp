@@ -1,13 +1,15 @@
 // Text to learn from or to score, wherever it lies.
 #pragma once
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -24,36 +26,47 @@ namespace detail {
 
 struct Piece {
   std::uint64_t start;
-  io::SharedBytes data;
+  io::StoredBytes data;
 };
 
 /// Pieces in order, without gaps, none of them empty.
 struct Pieces {
   std::vector<Piece> list;
-  std::vector<std::string> sources;
+  std::vector<std::string> sources, skipped;
   std::uint64_t size = 0;
 
-  void append(io::SharedBytes data) {
+  void append(io::StoredBytes data) {
     const std::uint64_t start = size;
-    size += data.bytes.size();
+    size += data.size();
     if (size != start) list.push_back({start, std::move(data)});
   }
 };
 
-/// Adds sources one after the other. Large files are mapped. Streams and small files are packed into blocks: a system
-/// allows some 65,000 mappings, and each takes whole pages.
+/// Adds sources one after the other. Large files stay open and are read where they lie, so long as this process may open more;
+/// all else is packed into blocks of memory.
 class PiecesBuilder {
  public:
-  void add_file(const io::InputFile& file, bool one_of_many) {
-    if (file.is_regular() && !(one_of_many && (file.size() < kSmallFile || mappings_ == kMostMappings))) {
+  /// Nothing is added if this throws, unless it is a stream that fails on the way.
+  void add_file(io::InputFile file) {
+    const std::string name = file.name();
+    const std::uint64_t before = size();
+    if (io::StoredBytes::is_large(file) && open_files_ < most_open_files()) {
+      Byte first[1];
+      file.read_at(0, first);  // some files can be opened, but not read
       seal();
-      pieces_.append(file.map());
-      ++mappings_;
+      pieces_.append(io::StoredBytes(std::move(file)));
+      ++open_files_;
+    } else if (file.is_regular()) {
+      const io::SharedBytes all = file.contents();
+      if (block_.size() >= kBlock) seal();
+      block_.insert(block_.end(), all.bytes.begin(), all.bytes.end());
     } else {
       pack(file);
     }
-    pieces_.sources.push_back(file.name());
+    if (size() > before) pieces_.sources.push_back(name);
   }
+
+  void skip(std::string why) { pieces_.skipped.push_back(std::move(why)); }
 
   std::uint64_t size() const { return pieces_.size + block_.size(); }
 
@@ -65,15 +78,25 @@ class PiecesBuilder {
  private:
   static constexpr std::size_t kBlock = std::size_t{1} << 22;
   static constexpr std::size_t kStep = std::size_t{1} << 16;
-  static constexpr std::uint64_t kSmallFile = std::uint64_t{1} << 16;
-  static constexpr int kMostMappings = 1 << 15;
+
+  /// Half of what the system allows: the program opens other files too.
+  static std::uint64_t most_open_files() {
+    rlimit limit{};
+    return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur / 2 : 256;
+  }
 
   void pack(const io::InputFile& file) {
     for (;;) {
       if (block_.size() >= kBlock) seal();
       const std::size_t begin = block_.size();
       block_.resize(begin + kStep);
-      const std::size_t count = file.read(std::span(block_).subspan(begin));
+      std::size_t count = 0;
+      try {
+        count = file.read(std::span(block_).subspan(begin));
+      } catch (...) {
+        block_.resize(begin);
+        throw;
+      }
       block_.resize(begin + count);
       if (count < kStep) return;
     }
@@ -81,23 +104,43 @@ class PiecesBuilder {
 
   void seal() {
     block_.shrink_to_fit();
-    pieces_.append(io::SharedBytes::of(std::exchange(block_, {})));
+    pieces_.append(io::StoredBytes(io::SharedBytes::of(std::exchange(block_, {}))));
   }
 
   Pieces pieces_;
   std::vector<Byte> block_;
-  int mappings_ = 0;
+  std::uint64_t open_files_ = 0;
 };
 
-inline void list_regular_files(const std::filesystem::path& folder, std::vector<std::string>& files) {
+/// Appends the regular files in a folder and in its folders. Calls unreadable(why) for each of these that cannot be listed.
+template <class Unreadable>
+void list_regular_files(const std::filesystem::path& folder, std::vector<std::string>& files, Unreadable&& unreadable) {
   std::error_code error, ignored;
   for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     if (entry->is_regular_file(ignored))
       files.push_back(entry->path().string());
     else if (entry->is_directory(ignored) && !entry->is_symlink(ignored))
-      list_regular_files(entry->path(), files);
+      list_regular_files(entry->path(), files, unreadable);
   }
-  if (error) throw std::runtime_error("cannot read the folder '" + folder.string() + "': " + error.message());
+  if (error) unreadable("cannot read the folder '" + folder.string() + "': " + error.message());
+}
+
+/// Adds the files of a folder that can be read. Throws std::runtime_error if none of them has any bytes.
+inline void add_folder(PiecesBuilder& builder, const std::string& path) {
+  const std::uint64_t before = builder.size();
+  std::vector<std::string> files, skipped;
+  const auto skip = [&](std::string why) { skipped.push_back(std::move(why)); };
+  list_regular_files(path, files, skip);
+  std::sort(files.begin(), files.end());  // std::string compares bytes as unsigned
+  for (const std::string& file : files) try {
+      builder.add_file(io::InputFile(file));
+    } catch (const std::runtime_error& error) {
+      skip(error.what());
+    }
+  if (builder.size() == before && !skipped.empty()) throw std::runtime_error(skipped.front());
+  if (builder.size() == before)
+    throw std::runtime_error("the folder '" + path + "' is empty: no regular file in it has any bytes");
+  for (std::string& why : skipped) builder.skip(std::move(why));
 }
 
 }  // namespace detail
@@ -105,8 +148,8 @@ inline void list_regular_files(const std::filesystem::path& folder, std::vector<
 /// A read-only sequence of bytes: files, memory, or a part of another corpus.
 ///
 /// Several files are one text, joined without a separator. A value: copies and slices share the bytes, and any number
-/// of threads may read. Large regular files are mapped, so they need no memory of their own, but must not be shortened
-/// while they are in use (see io::InputFile::map).
+/// of threads may read. Large regular files are read where they lie and need no memory of their own. They keep the size that
+/// they had when they were opened; to read what was cut off since then is an error, and `change` tells of other edits.
 class Corpus {
  public:
   /// No bytes.
@@ -114,7 +157,7 @@ class Corpus {
 
   /// A file, a folder, or "-" for standard input, which is read to its end, as are pipes. Of a folder: the regular
   /// files in it and in its folders, sorted by the bytes of their paths, the same on every machine; empty files and
-  /// links to folders are passed over.
+  /// links to folders are passed over, and so is what cannot be read in it: see `skipped`.
   ///
   /// Throws std::runtime_error that names the path if it is missing, unreadable, not a thing to read, or has no bytes.
   static Corpus open(const std::string& path) { return open_all({path}); }
@@ -124,20 +167,13 @@ class Corpus {
     if (paths.empty()) throw std::invalid_argument("Corpus: no paths, expected at least one");
     detail::PiecesBuilder builder;
     for (const std::string& path : paths) {
-      const std::uint64_t before = builder.size();
       std::error_code ignored;
-      const bool folder = path != "-" && std::filesystem::is_directory(path, ignored);
-      if (folder) {
-        std::vector<std::string> files;
-        detail::list_regular_files(path, files);
-        std::sort(files.begin(), files.end());  // std::string compares bytes as unsigned
-        for (const std::string& file : files)
-          if (const io::InputFile input(file); input.size() > 0) builder.add_file(input, files.size() > 1);
-      } else {
-        builder.add_file(path == "-" ? io::InputFile::standard_input() : io::InputFile(path), paths.size() > 1);
+      if (path != "-" && std::filesystem::is_directory(path, ignored)) {
+        detail::add_folder(builder, path);
+        continue;
       }
-      if (builder.size() == before && folder)
-        throw std::runtime_error("the folder '" + path + "' is empty: no regular file in it has any bytes");
+      const std::uint64_t before = builder.size();
+      builder.add_file(path == "-" ? io::InputFile::standard_input() : io::InputFile(path));
       if (builder.size() == before)
         throw std::runtime_error(path == "-" ? "standard input is empty" : "the file '" + path + "' is empty");
     }
@@ -146,7 +182,7 @@ class Corpus {
 
   static Corpus from_memory(std::vector<Byte> bytes, std::string name = "memory") {
     detail::Pieces pieces;
-    pieces.append(io::SharedBytes::of(std::move(bytes)));
+    pieces.append(io::StoredBytes(io::SharedBytes::of(std::move(bytes))));
     pieces.sources.push_back(std::move(name));
     return Corpus(std::move(pieces));
   }
@@ -156,16 +192,29 @@ class Corpus {
   /// Paths of the files, in order. A slice names those of the whole.
   const std::vector<std::string>& sources() const { return pieces_->sources; }
 
-  /// Fills `out` with the bytes from `offset` on. Cost: a binary search among the pieces, then plain copies.
-  /// Throws std::out_of_range if they are not all there.
+  /// Why files of folders were left out, a message for each: they could not be read.
+  const std::vector<std::string>& skipped() const { return pieces_->skipped; }
+
+  /// What another program did to the first file that is not as it was when it was opened, slices or not; nothing if there is
+  /// none. See io::InputFile::change. Cost: a system call for each large file.
+  std::optional<std::string> change() const {
+    for (const detail::Piece& piece : pieces_->list)
+      if (auto what = piece.data.change()) return what;
+    return std::nullopt;
+  }
+
+  /// Fills `out` with the bytes from `offset` on. Cost: a binary search among the pieces, then a copy or a system call for each
+  /// piece that it touches. Throws std::out_of_range if they are not all there, and std::runtime_error if a file was
+  /// shortened or cannot be read.
   void copy(std::uint64_t offset, std::span<Byte> out) const {
     if (offset > size() || out.size() > size() - offset)
       throw std::out_of_range("Corpus: bytes " + std::to_string(offset) + " + " + std::to_string(out.size()) +
                               " of a corpus of " + std::to_string(size()));
-    for_each_span(begin_ + offset, begin_ + offset + out.size(), [&](Bytes bytes) {
-      std::memcpy(out.data(), bytes.data(), bytes.size());
-      out = out.subspan(bytes.size());
-    });
+    for_each_part(begin_ + offset, begin_ + offset + out.size(),
+                  [&](const io::StoredBytes& data, std::uint64_t from, std::uint64_t count) {
+                    data.read(from, out.first(static_cast<std::size_t>(count)));
+                    out = out.subspan(static_cast<std::size_t>(count));
+                  });
   }
 
   /// The bytes [begin, end) as a corpus, without a copy. Throws std::out_of_range unless begin <= end <= size().
@@ -179,27 +228,39 @@ class Corpus {
     return part;
   }
 
-  /// Calls f(Bytes) for each contiguous run of bytes, in order: everything, without a copy.
+  /// Calls f(Bytes) for one run of bytes after the other: everything, in order. They are gone when f returns. Throws
+  /// std::runtime_error as `copy`.
   template <class F>
   void for_each_span(F&& f) const {
-    for_each_span(begin_, end_, f);
+    constexpr std::uint64_t kBuffer = std::uint64_t{1} << 20;
+    std::vector<Byte> buffer;
+    for_each_part(begin_, end_, [&](const io::StoredBytes& data, std::uint64_t from, std::uint64_t count) {
+      if (const Bytes memory = data.in_memory(); !memory.empty()) {
+        f(memory.subspan(static_cast<std::size_t>(from), static_cast<std::size_t>(count)));
+        return;
+      }
+      for (const std::uint64_t end = from + count; from < end; from += buffer.size()) {
+        buffer.resize(static_cast<std::size_t>(std::min(kBuffer, end - from)));
+        data.read(from, buffer);
+        f(Bytes(buffer));
+      }
+    });
   }
 
  private:
   explicit Corpus(detail::Pieces pieces)
       : pieces_(std::make_shared<const detail::Pieces>(std::move(pieces))), end_(pieces_->size) {}
 
-  /// Positions in the whole, begin <= end.
+  /// Calls f(bytes of a piece, first, count) for positions of the whole, begin <= end.
   template <class F>
-  void for_each_span(std::uint64_t begin, std::uint64_t end, F&& f) const {
+  void for_each_part(std::uint64_t begin, std::uint64_t end, F&& f) const {
     if (begin == end) return;
     const auto after = [](std::uint64_t position, const detail::Piece& piece) { return position < piece.start; };
     auto piece = std::upper_bound(pieces_->list.begin(), pieces_->list.end(), begin, after) - 1;
     for (; begin < end; ++piece) {
-      const auto first = static_cast<std::size_t>(begin - piece->start);
-      const Bytes rest = piece->data.bytes.subspan(first);
-      const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(rest.size(), end - begin));
-      f(rest.first(count));
+      const std::uint64_t first = begin - piece->start;
+      const std::uint64_t count = std::min(piece->data.size() - first, end - begin);
+      f(piece->data, first, count);
       begin += count;
     }
   }
