@@ -30,8 +30,8 @@ namespace qllk::io {
 /// next AtomicFile for the same target removes it (a living writer holds a lock on its own).
 ///
 /// A symbolic link is followed: the file that it names is replaced, the link stays. A replaced file keeps its
-/// permissions, and its owner and group where the system allows that; a new one has 0666 less the umask. Where a file system
-/// cannot sync a folder, or the folder may not be opened, the file is there all the same: that is no error.
+/// permissions, and its owner and group where the system allows that; a new one has 0666 less the umask. A folder that
+/// the file system cannot sync, or that may not be opened, is no error: the file is there all the same.
 ///
 /// Errors   std::runtime_error with the path and the system's reason, for every failure up to a full disk at the last
 ///          byte; then the temporary is gone already, and further calls throw std::logic_error
@@ -110,8 +110,8 @@ class AtomicFile {
     }
   }
 
-  /// Owner and permissions of the file to replace. May fail where only root can give files away, or where they have neither
-  /// (FAT), and then there is nothing to keep.
+  /// Owner and permissions of the file to replace. May fail where only root can give files away, or where files have
+  /// neither (FAT), and then there is nothing to keep.
   void take_over(const struct stat& old) {
     struct stat own;
     if (::fstat(file_.get(), &own) != 0) return;
@@ -121,8 +121,8 @@ class AtomicFile {
     static_cast<void>(::fchmod(file_.get(), old.st_mode & 0777));
   }
 
-  /// The name of the target, so that people see whose temporary it is; a hash in place of one so long that nothing can be
-  /// added to it.
+  /// The name of the target, so that people see whose temporary it is. A long one is replaced by its hash: a folder
+  /// would not take anything longer.
   std::string temporary_prefix() const {
     constexpr std::size_t kLongName = 96;
     const std::string file = target_.filename().string();

@@ -1,7 +1,7 @@
 // Files to read: opened with clear errors, and read where they lie.
 //
-// No file is mapped. The system ends a process that touches a mapped byte which another program has cut off (SIGBUS), and
-// some file systems cannot map at all; to read such a byte is an error like any other.
+// No file is mapped. The system ends a process that touches a mapped byte which another program has cut off (SIGBUS),
+// and some file systems cannot map at all. To read such a byte is an error like any other.
 #pragma once
 
 #include <fcntl.h>
@@ -82,8 +82,8 @@ class InputFile {
 
   const std::string& name() const { return name_; }
 
-  /// A regular file has a size and can be read at any place; anything else can be read once, to its end. So can files that
-  /// say they have no bytes: those of /proc have some all the same.
+  /// A regular file has a size and can be read at any place; anything else can be read once, to its end. Files of no
+  /// bytes count as the latter: those of /proc have some all the same.
   bool is_regular() const { return regular_; }
   std::uint64_t size() const { return size_; }
 
@@ -121,8 +121,8 @@ class InputFile {
     }
   }
 
-  /// What another program did to the regular file since it was opened, by its size and time of modification; nothing if they
-  /// are as they were. A file that is removed or replaced by a rename stays as it was for whoever has it open.
+  /// What another program did to the regular file since it was opened, by its size and time of modification; nothing if
+  /// these are as they were. A file that is removed, or replaced by a rename, stays as it was for whoever has it open.
   std::optional<std::string> change() const {
     if (!regular_) return std::nullopt;
     struct stat now;
@@ -180,7 +180,8 @@ class InputFile {
   bool regular_ = false;
 };
 
-/// Bytes at any offset, for any number of threads: in memory, or in a file that is read where it lies. Copies share them.
+/// Bytes at any offset, for any number of threads: in memory, or in a file that is read where it lies. Copies share
+/// them.
 class StoredBytes {
  public:
   StoredBytes() = default;
@@ -203,8 +204,7 @@ class StoredBytes {
   /// The bytes themselves where they are in memory; of a file, none.
   Bytes in_memory() const { return memory_.bytes; }
 
-  /// Fills `out` from `offset` on; offset + out.size() <= size(). Throws std::runtime_error that names the file, if it was
-  /// shortened too.
+  /// Fills `out` from `offset` on; offset + out.size() <= size(). Throws std::runtime_error as InputFile::read_at.
   void read(std::uint64_t offset, std::span<Byte> out) const {
     if (file_)
       file_->read_at(offset, out);
@@ -212,8 +212,11 @@ class StoredBytes {
       std::copy_n(memory_.bytes.begin() + static_cast<std::ptrdiff_t>(offset), out.size(), out.begin());
   }
 
-  /// As of InputFile; of bytes in memory, nothing.
+  /// As those of InputFile; bytes in memory do not change.
   std::optional<std::string> change() const { return file_ ? file_->change() : std::nullopt; }
+  void check_unchanged() const {
+    if (file_) file_->check_unchanged();
+  }
 
  private:
   static constexpr std::uint64_t kLargeFile = std::uint64_t{1} << 16;

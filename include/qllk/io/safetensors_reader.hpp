@@ -23,8 +23,8 @@ namespace qllk::io {
 
 /// A file of tensors: its header is checked as a whole when it is opened, its numbers are read where they lie.
 ///
-/// Errors   every member throws std::runtime_error that names the file and what is wrong with it, also when another program
-///          changes it meanwhile
+/// Errors   every member throws std::runtime_error that names the file and what is wrong with it; that another program
+///          changes it meanwhile is an error too
 class SafetensorsReader {
  public:
   struct Entry {
@@ -72,7 +72,7 @@ class SafetensorsReader {
     const Entry& found = checked(name, form.shape);
     found.dtype == Dtype::F32 ? transpose<float>(found, tensor.data(), form)
                               : transpose<double>(found, tensor.data(), form);
-    check_unchanged();
+    data_.check_unchanged();
   }
 
   /// Fills numbers of exactly that dtype from a tensor of shape [n]. Throws if it is another, or not there.
@@ -84,7 +84,7 @@ class SafetensorsReader {
            std::string(dtype_name(dtype_of<T>())));
     check_shape(name, found, {values.size()});
     data_.read(found.begin, bytes_of(values.data(), found.size));
-    check_unchanged();
+    data_.check_unchanged();
   }
 
   /// Throws std::runtime_error: "'a.safetensors' <what>".
@@ -167,7 +167,7 @@ class SafetensorsReader {
     }
     if (end != bytes)
       fail("has " + std::to_string(bytes) + " bytes of data, its header tells of " + std::to_string(end));
-    check_unchanged();
+    data_.check_unchanged();
   }
 
   void parse_metadata(const Json& value) {
@@ -224,10 +224,6 @@ class SafetensorsReader {
   void check_shape(const std::string& name, const Entry& found, const Shape& expected) const {
     if (found.shape != expected)
       fail("tensor '" + name + "' has shape " + shape_string(found.shape) + ", expected " + shape_string(expected));
-  }
-
-  void check_unchanged() const {
-    if (const auto what = data_.change()) throw std::runtime_error(*what);
   }
 
   static std::span<Byte> bytes_of(void* data, std::uint64_t size) {
