@@ -1,27 +1,50 @@
 // The frame of a command-line tool: one clear line for an error. Only what parses includes it: CLI11 takes long to compile.
 #pragma once
 
+#include <signal.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstdio>
 #include <exception>
 #include <new>
+#include <stdexcept>
 #include <string>
+
+#include "display.hpp"
+#include "number.hpp"
+#include "qllk/core/types.hpp"
+#include "tool.hpp"
 
 namespace tool {
 
-/// For options of whole numbers from 0 on: CLI11 takes "-1" for 2^64 - 1.
-inline std::string not_negative(const std::string& text) {
-  return text.starts_with('-') ? "is " + text + ", expected 0 or more" : "";
+/// An option that takes a number; `value` is a T or a std::optional<T>.
+template <class T, class Value>
+CLI::Option* add_number(CLI::App& app, const std::string& name, Value& value, const Range<T>& range,
+                        const std::string& description) {
+  const auto assign = [&value, name, range](const std::string& text) {
+    try {
+      value = parse_number(name, text, range);
+    } catch (const std::invalid_argument& error) {
+      throw CLI::ValidationError(error.what());
+    }
+  };
+  return app.add_option_function<std::string>(name, assign, description)->type_name("N");
 }
+
+/// Of --threads.
+inline constexpr Range<int> kThreads{1, 1024};
 
 /// The program: parses the command line, then calls body(), which returns the exit status.
 /// A wrong command line ends with status 2, any other error with 1; either is one line on standard error.
 template <class Body>
 int run(CLI::App& app, int argc, char** argv, Body&& body) {
+  open_standard_streams();
+  allow_open_files();
+  signal(SIGXFSZ, SIG_IGN);  // a file-size limit is an error of a write like others
   const auto complain = [&](std::string text) {
     std::replace(text.begin(), text.end(), '\n', ' ');
-    std::fprintf(stderr, "%s: %s\n", app.get_name().c_str(), text.c_str());
+    text = visible(qllk::Bytes(reinterpret_cast<const qllk::Byte*>(text.data()), text.size()), "");
+    write_all(STDERR_FILENO, app.get_name() + ": " + text + "\n");  // nobody is left to tell of a failure
   };
   try {
     app.parse(argc, argv);

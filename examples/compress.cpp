@@ -17,6 +17,7 @@ int main(int argc, char** argv) {
     const auto sizes = std::visit(
         [&](const auto& stored) { return qllk::compress::compress(stored.model, stored.params, in, out, progress); },
         loaded);
+    in.check_unchanged();
     out.commit();
     return sizes;
   };

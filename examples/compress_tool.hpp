@@ -3,7 +3,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <cstdio>
 #include <filesystem>
 #include <stdexcept>
 #include <string>
@@ -85,7 +84,7 @@ int run_compress(const std::string& name, const std::string& description, int ar
                   {"bits_per_byte", sizes.bits_per_byte()}});
       return 0;
     } catch (const Interrupted&) {
-      std::fprintf(stderr, "%s: interrupted: '%s' is not written\n", name.c_str(), arguments.out.c_str());
+      Display().line(name + ": interrupted: '" + arguments.out + "' is not written");
       return Interrupt::exit_status();
     }
   });

@@ -8,10 +8,12 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <string_view>
 
 #include "qllk/core/types.hpp"
+#include "tool.hpp"
 
 namespace tool {
 
@@ -57,10 +59,10 @@ inline std::string visible(qllk::Bytes bytes, std::string_view indent) {
 
 class Display {
  public:
-  /// A line that stays.
+  /// A line that stays. Names of files may have bytes that do harm to a terminal: `visible` is what gets there.
   void line(const std::string& text) {
     clear();
-    std::fprintf(stderr, "%s\n", text.c_str());
+    put(visible(qllk::Bytes(reinterpret_cast<const qllk::Byte*>(text.data()), text.size()), "") + "\n");
   }
 
   /// A new task begins.
@@ -86,12 +88,12 @@ class Display {
     if (terminal_)
       draw(share, text);
     else
-      std::fprintf(stderr, "%3.0f %%  %s\n", 100 * std::clamp(share, 0.0, 1.0), text.c_str());
+      put(percent(share) + " " + text + "\n");
   }
 
   /// Removes the bar.
   void clear() {
-    if (drawn_) std::fputs("\r\x1b[K", stderr);
+    if (drawn_) put("\r\x1b[K");
     drawn_ = false;
   }
 
@@ -104,9 +106,7 @@ class Display {
     winsize window{};
     const int columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 0 ? window.ws_col : 80;
     const auto room = static_cast<std::size_t>(columns - 1);
-    char percent[16];
-    std::snprintf(percent, sizeof percent, "%3.0f %% ", 100 * std::clamp(share, 0.0, 1.0));
-    std::string out = percent;
+    std::string out = percent(share);
     const std::size_t wanted = out.size() + text.size() + 4;
     if (room >= wanted + 8) {
       const std::size_t width = std::min<std::size_t>(room - wanted, 40);
@@ -115,12 +115,26 @@ class Display {
     }
     out += text;
     if (out.size() > room) out.resize(room);  // the text is ASCII
-    std::fprintf(stderr, "\r%s\x1b[K", out.c_str());
-    std::fflush(stderr);
+    put("\r" + out + "\x1b[K");
     drawn_ = true;
   }
 
-  bool terminal_ = isatty(STDERR_FILENO) != 0;
+  /// Nobody is left to tell if it fails.
+  static void put(const std::string& text) { write_all(STDERR_FILENO, text); }
+
+  static std::string percent(double share) {
+    char text[16];
+    std::snprintf(text, sizeof text, "%3.0f %% ", 100 * std::clamp(share, 0.0, 1.0));
+    return text;
+  }
+
+  /// A terminal that can draw: TERM tells of those that cannot.
+  static bool draws() {
+    const char* const term = std::getenv("TERM");
+    return isatty(STDERR_FILENO) != 0 && term != nullptr && *term != 0 && std::string_view(term) != "dumb";
+  }
+
+  bool terminal_ = draws();
   bool drawn_ = false;
   Clock::time_point last_ = Clock::now();
   double last_share_ = 0;

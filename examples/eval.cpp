@@ -14,6 +14,7 @@
 #include "qllk/data/corpus.hpp"
 #include "qllk/io/model_file.hpp"
 #include "qllk/train/evaluate.hpp"
+#include "text.hpp"
 #include "tool.hpp"
 
 int main(int argc, char** argv) {
@@ -26,9 +27,8 @@ int main(int argc, char** argv) {
       ->required()
       ->type_name("PATH");
   int threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  app.add_option("--threads", threads, "Threads; the score does not depend on it. Default: all processors")
-      ->check(CLI::Range(1, 1024))
-      ->type_name("N");
+  tool::add_number(app, "--threads", threads, tool::kThreads,
+                   "Threads; the score does not depend on it. Default: all processors");
   bool int8 = false;
   app.add_flag("--int8", int8, "Score with weights rounded to 8 bits, as qllk-generate --int8 uses them");
   return tool::run(app, argc, argv, [&] {
@@ -37,6 +37,8 @@ int main(int argc, char** argv) {
     tool::Interrupt::watch();
     tool::Display display;
     for (const auto& warning : tool::build_warnings()) display.line("warning: " + warning);
+    tool::warn_of_skipped(display, text);
+    const tool::UnchangedText unchanged(text);
 
     const auto start = std::chrono::steady_clock::now();
     const auto elapsed = [&] {
@@ -62,6 +64,7 @@ int main(int argc, char** argv) {
         any);
     display.clear();
     if (score.bytes < text.size()) return tool::Interrupt::exit_status();
+    unchanged.check();
     nlohmann::ordered_json out;
     out["bits_per_byte"] = score.bits_per_byte();
     out["nats_per_byte"] = score.nats_per_byte();

@@ -2,7 +2,7 @@
 #include <unistd.h>
 
 #include <cstdint>
-#include <cstdio>
+#include <limits>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -28,23 +28,24 @@ int main(int argc, char** argv) {
   app.add_option("--prompt", prompt,
                  "Text to continue, of any bytes and any length; - reads it from standard input. Default: empty")
       ->type_name("TEXT");
-  app.add_option("--bytes", bytes, "How many bytes to make")
-      ->capture_default_str()
-      ->check(tool::not_negative)
-      ->type_name("N");
-  app.add_option("--temperature", config.temperature, "Below 1 the likely gets likelier; 0 always takes the likeliest")
-      ->capture_default_str()
+  using tool::add_number, tool::Range;
+  constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
+  add_number(app, "--bytes", bytes, Range<std::uint64_t>{0, 1'000'000'000'000'000}, "How many bytes to make")
+      ->default_str("512");
+  add_number(app, "--temperature", config.temperature, Range<double>{0, 1e6},
+             "Below 1 the likely gets likelier; 0 always takes the likeliest")
+      ->default_str("1")
       ->type_name("T");
-  app.add_option("--top-k", config.top_k, "Draw from the K likeliest bytes only; 0: from all")
-      ->capture_default_str()
+  add_number(app, "--top-k", config.top_k, Range<Index>{0, kByteValues},
+             "Draw from the K likeliest bytes only; 0: from all")
+      ->default_str("0")
       ->type_name("K");
-  app.add_option("--top-p", config.top_p, "Draw from the likeliest bytes that have probability P together")
-      ->capture_default_str()
+  add_number(app, "--top-p", config.top_p, Range<double>{0, 1, true},
+             "Draw from the likeliest bytes that have probability P together")
+      ->default_str("1")
       ->type_name("P");
-  app.add_option("--seed", seed, "The same seed gives the same bytes")
-      ->capture_default_str()
-      ->check(tool::not_negative)
-      ->type_name("N");
+  add_number(app, "--seed", seed, Range<std::uint64_t>{0, kMost}, "The same seed gives the same bytes")
+      ->default_str("1");
   bool int8 = false;
   app.add_flag("--int8", int8, "Round weights to 8 bits: faster, in a quarter of the memory, a little less exact");
   return tool::run(app, argc, argv, [&] {
@@ -71,7 +72,8 @@ int main(int argc, char** argv) {
             write(stored.params);
         },
         any);
-    if (isatty(STDOUT_FILENO) != 0 && bytes > 0) std::fputc('\n', stderr);  // so that a shell's prompt begins a line
+    if (isatty(STDOUT_FILENO) != 0 && bytes > 0)
+      tool::write_all(STDERR_FILENO, "\n");  // so that a shell's prompt begins a line
     return 0;
   });
 }

@@ -3,6 +3,8 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -62,8 +64,9 @@ struct Texts {
   }
 };
 
-/// Tells a text from another: its size, and up to 4 MB of it in 1,024 places.
-inline std::uint64_t fingerprint(const qllk::data::Corpus& text) {
+/// What checkpoints of older versions know a text by: its size, and up to 4 MB of it in 1,024 places. Misses some
+/// edits.
+inline std::uint64_t sampled_fingerprint(const qllk::data::Corpus& text) {
   constexpr std::uint64_t kBlock = 4096, kBlocks = 1024;
   std::vector<qllk::Byte> block(kBlock);
   const std::uint64_t step = std::max(kBlock, text.size() / kBlocks);
@@ -103,6 +106,7 @@ class RunFolder {
       folder.lock();
     }
     folder.check_writable();
+    folder.absolute_ = std::filesystem::absolute(folder.path);
     return folder;
   }
 
@@ -115,7 +119,37 @@ class RunFolder {
       throw std::runtime_error("cannot resume: there is no '" + folder.training().string() + "'");
     folder.lock();
     folder.check_writable();
+    folder.absolute_ = std::filesystem::absolute(folder.path);
     return folder;
+  }
+
+  bool exists() const {
+    std::error_code error;
+    return std::filesystem::is_directory(path, error);
+  }
+
+  /// Makes the folder again if it was removed, and locks the one that is there now. Returns whether it was gone. Hours
+  /// of training must not be lost for want of a folder.
+  bool restore() {
+    const bool gone = !exists();
+    if (gone) {
+      std::error_code error;
+      std::filesystem::create_directories(path, error);
+      if (!exists()) path = absolute_;  // the folder that the tool was started in is gone too
+      make(path);
+    }
+    struct stat locked, there;
+    const bool ours = lock_.is_open() && ::fstat(lock_.get(), &locked) == 0 && ::stat(path.c_str(), &there) == 0 &&
+                      locked.st_dev == there.st_dev && locked.st_ino == there.st_ino;
+    if (!ours) lock();
+    return gone;
+  }
+
+  /// Bytes that the file system has left for this user, if it tells.
+  std::optional<std::uint64_t> free_bytes() const {
+    struct statvfs status;
+    if (::statvfs(path.c_str(), &status) != 0 || status.f_blocks == 0) return std::nullopt;
+    return static_cast<std::uint64_t>(status.f_bavail) * status.f_frsize;
   }
 
   /// Throws if a run is there: it was expensive to make, and is never overwritten.
@@ -132,6 +166,7 @@ class RunFolder {
  private:
   /// Two runs in one folder would replace each other's files. Some network file systems know no locks: there is none then.
   void lock() {
+    lock_.close();
     lock_ = qllk::io::FileDescriptor(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (lock_.is_open() && ::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
       throw std::runtime_error("another run is at work in '" + path.string() +
@@ -153,6 +188,7 @@ class RunFolder {
     throw std::runtime_error("cannot make the folder '" + folder.string() + "': " + error.message());
   }
 
+  std::filesystem::path absolute_;
   qllk::io::FileDescriptor lock_;
 };
 

@@ -1,7 +1,10 @@
 // What the command-line tools share: standard output, numbers for people, signals.
 #pragma once
 
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -19,20 +22,48 @@
 
 namespace tool {
 
-/// Writes all of it now. Throws std::runtime_error if standard output is closed or full.
-inline void write_stdout(qllk::Bytes bytes) {
-  while (!bytes.empty()) {
-    const auto count = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) {
-      const int error = count < 0 ? errno : EIO;
-      throw std::runtime_error("cannot write to standard output: " + std::generic_category().message(error));
-    }
-    bytes = bytes.subspan(static_cast<std::size_t>(count));
+/// Opens standard descriptors that are closed on /dev/null. Call it before anything else: the next file to be opened
+/// would get the free number, and messages would be written into it. Input is opened for writing and output for
+/// reading, so that to use them is an error still; messages vanish.
+inline void open_standard_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(stream, F_GETFD) != -1 || errno != EBADF) continue;
+    const int opened = ::open("/dev/null", stream == STDOUT_FILENO ? O_RDONLY : O_WRONLY);  // the lowest that is free
+    if (opened < 0 && ::open("/", O_RDONLY | O_DIRECTORY) < 0) ::_exit(1);
   }
 }
+
+/// A folder of many large files keeps each of them open: as many as this process may.
+inline void allow_open_files() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/// Writes all of it now, also to a pipe that whoever opened it made non-blocking. Returns 0 or the errno.
+inline int write_all(int descriptor, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const auto count = ::write(descriptor, bytes.data(), bytes.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+      pollfd wait{descriptor, POLLOUT, 0};
+      ::poll(&wait, 1, -1);
+      continue;
+    }
+    if (count <= 0) return count < 0 ? errno : EIO;
+    bytes.remove_prefix(static_cast<std::size_t>(count));
+  }
+  return 0;
+}
+
+/// Throws std::runtime_error if standard output is closed or full.
 inline void write_stdout(std::string_view text) {
-  write_stdout(qllk::Bytes(reinterpret_cast<const qllk::Byte*>(text.data()), text.size()));
+  if (const int error = write_all(STDOUT_FILENO, text))
+    throw std::runtime_error("cannot write to standard output: " + std::generic_category().message(error));
+}
+inline void write_stdout(qllk::Bytes bytes) {
+  write_stdout(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
 }
 
 /// One object on a line of its own.

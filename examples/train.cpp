@@ -1,6 +1,9 @@
 // qllk-train: trains a model on text, shows how it gets on, and scores it on text that it has not seen.
 #include <signal.h>
 
+#include <cstdint>
+#include <limits>
+
 #include "command_line.hpp"
 #include "tool.hpp"
 #include "train/options.hpp"
@@ -16,8 +19,9 @@ void add_options(CLI::App& app, train_tool::Options& options) {
       ->type_name("PATH");
   auto* const path =
       app.add_option("--val", options.val, "Text to score on; all of --data is for training then")->type_name("PATH");
-  app.add_option("--val-fraction", options.val_fraction,
-                 "Share of --data, at its end, to score on and not to train on. Default: 0.1")
+  using tool::add_number, tool::Range;
+  add_number(app, "--val-fraction", options.val_fraction, Range<double>{0, 1, true, true},
+             "Share of --data, at its end, to score on and not to train on. Default: 0.1")
       ->type_name("F")
       ->excludes(path);
   app.add_option("--arch", options.arch, "Model: default or classic. Default: default")->type_name("NAME");
@@ -48,19 +52,18 @@ void add_options(CLI::App& app, train_tool::Options& options) {
       ->allow_extra_args(false)
       ->type_name("KEY=VALUE");
   app.add_flag("--print-config", options.print_config, "Print what the run would be made with as JSON, and stop");
-  app.add_option("--steps", options.steps, "Train for N updates (with --resume: N in all)")->type_name("N");
-  app.add_option(
-         "--seconds", options.seconds,
-         "Train for T seconds, scoring not counted (with --resume: T in all). With --steps: until the first of the "
-         "two. Default, without both: 90")
+  add_number(app, "--steps", options.steps, Range<std::int64_t>{1, 1'000'000'000'000},
+             "Train for N updates (with --resume: N in all)");
+  add_number(app, "--seconds", options.seconds, Range<double>{0, 1e9, true},
+             "Train for T seconds, scoring not counted (with --resume: T in all). With --steps: until the first of the "
+             "two. Default, without both: 90")
       ->type_name("T");
-  app.add_option("--batch", options.batch, "Sequences in an update")->type_name("N");
-  app.add_option("--context", options.context, "Bytes in a sequence")->type_name("N");
-  app.add_option("--threads", options.threads, "Threads; weights do not depend on it. Default: all processors")
-      ->type_name("N");
-  app.add_option("--seed", options.seed, "Of weights and batches: the same seed gives the same model. Default: 1")
-      ->check(tool::not_negative)
-      ->type_name("N");
+  add_number(app, "--batch", options.batch, Range<qllk::Index>{1, 1'000'000}, "Sequences in an update");
+  add_number(app, "--context", options.context, Range<qllk::Index>{1, 1'000'000'000}, "Bytes in a sequence");
+  add_number(app, "--threads", options.threads, tool::kThreads,
+             "Threads; weights do not depend on it. Default: all processors");
+  add_number(app, "--seed", options.seed, Range<std::uint64_t>{0, std::numeric_limits<std::uint64_t>::max()},
+             "Of weights and batches: the same seed gives the same model. Default: 1");
   app.add_option("--out", options.out,
                  "Folder for model.safetensors and training.safetensors. Default: qllk-out/1, or the next "
                  "number that is free. A run that is there already is never overwritten")
@@ -83,7 +86,6 @@ int main(int argc, char** argv) {
   return tool::run(app, argc, argv, [&] {
     tool::Interrupt::watch();
     signal(SIGPIPE, SIG_IGN);  // whoever reads the progress may leave; training goes on
-    signal(SIGXFSZ, SIG_IGN);  // a file-size limit is an error of a write like others
     return train_tool::train(options);
   });
 }

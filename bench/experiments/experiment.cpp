@@ -23,6 +23,7 @@
 #include "qllk/train/trainer.hpp"
 #include "results.hpp"
 #include "run_files.hpp"
+#include "text.hpp"
 #include "tool.hpp"
 
 namespace {
@@ -44,6 +45,9 @@ template <class Model>
 class Experiment {
  public:
   explicit Experiment(const Options& options) : options_(options), texts_(tool::Texts::open(sources(options))) {
+    tool::Display display;
+    tool::warn_of_skipped(display, texts_.training);
+    if (options.val) tool::warn_of_skipped(display, texts_.validation);
     if (options.val_bytes > 0 && options.val_bytes < texts_.validation.size())
       texts_.validation = texts_.validation.slice(0, options.val_bytes);
     train::Recipe<Model> start{};

@@ -2,9 +2,8 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
-#include <cstdlib>
+#include <limits>
 #include <optional>
 #include <string>
 #include <thread>
@@ -15,13 +14,6 @@
 #include "qllk/train/trainer.hpp"
 
 namespace experiments {
-
-/// CLI::PositiveNumber lets nan pass, with which training would never end.
-inline std::string positive(const std::string& text) {
-  char* end = nullptr;
-  const double value = std::strtod(text.c_str(), &end);
-  return *end == 0 && value > 0 && std::isfinite(value) ? "" : "is " + text + ", expected a number above 0";
-}
 
 struct Options {
   std::string data, arch = "default", label;
@@ -36,21 +28,21 @@ struct Options {
   void add_to(CLI::App& app) {
     app.add_option("--data", data, "Text to train on: a file or a folder")->type_name("PATH");
     app.add_option("--val", val, "Text to score on. Default: the last 10 % of --data")->type_name("PATH");
-    app.add_option("--val-bytes", val_bytes, "Score the first N bytes of it; 0: all. Default: 0")
-        ->check(tool::not_negative)
-        ->type_name("N");
+    using tool::add_number, tool::Range;
+    constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
+    constexpr Range<double> kSeconds{0, 1e9, true};
+    add_number(app, "--val-bytes", val_bytes, Range<std::uint64_t>{0, kMost},
+               "Score the first N bytes of it; 0: all. Default: 0");
     app.add_option("--arch", arch, "Model: default or classic. Default: default")->type_name("NAME");
     app.add_option("--label", label, "What the results call this run. Default: --arch and --set")->type_name("TEXT");
-    app.add_option("--bytes", bytes, "Train on N bytes, rounded up to whole updates: the same weights on every run")
-        ->check(positive)
-        ->type_name("N");
-    app.add_option("--seconds", seconds, "Train for T seconds. With --bytes: until the first of the two")
-        ->check(positive)
+    add_number(app, "--bytes", bytes, Range<std::uint64_t>{1, 1'000'000'000'000'000},
+               "Train on N bytes, rounded up to whole updates: the same weights on every run");
+    add_number(app, "--seconds", seconds, kSeconds, "Train for T seconds. With --bytes: until the first of the two")
         ->type_name("T");
-    app.add_option("--threads", threads, "Default: all processors")->check(positive)->type_name("N");
-    app.add_option("--seed", seed, "Of weights and batches. Default: 1")->check(tool::not_negative)->type_name("N");
-    app.add_option("--eval-every", eval_every, "Score after every T seconds of training too, each a line of its own")
-        ->check(positive)
+    add_number(app, "--threads", threads, tool::kThreads, "Default: all processors");
+    add_number(app, "--seed", seed, Range<std::uint64_t>{0, kMost}, "Of weights and batches. Default: 1");
+    add_number(app, "--eval-every", eval_every, kSeconds,
+               "Score after every T seconds of training too, each a line of its own")
         ->type_name("T");
     app.add_option("--set", set,
                    "Change a member of the model's Config or of the TrainerSettings, as mixer.decay=none or batch=8. "

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
@@ -14,7 +13,7 @@
 
 namespace train_tool {
 
-/// As the command line gives them: what is not there is picked, or comes from the checkpoint.
+/// As the command line gives them, numbers within their ranges. What is not there is picked, or is the checkpoint's.
 struct Options {
   std::vector<std::string> data;
   std::optional<std::string> val, arch, mixer, out;
@@ -29,17 +28,6 @@ struct Options {
   bool resume = false;
 
   void check() const {
-    const auto positive = [](const char* name, auto value) {
-      if (!(value > 0) || !std::isfinite(static_cast<double>(value)))
-        throw std::invalid_argument(std::string(name) + " is " + std::to_string(value) + ", expected a number above 0");
-    };
-    if (steps) positive("--steps", *steps);
-    if (seconds) positive("--seconds", *seconds);
-    if (batch) positive("--batch", *batch);
-    if (context) positive("--context", *context);
-    positive("--threads", threads);
-    if (val_fraction && !(*val_fraction > 0 && *val_fraction < 1))
-      throw std::invalid_argument("--val-fraction is " + std::to_string(*val_fraction) + ", expected between 0 and 1");
     if (resume && (!config.empty() || !set.empty()))
       throw std::invalid_argument(
           "a run that is continued keeps its settings: leave out --resume, or what changes them");

@@ -10,11 +10,13 @@
 #include <cstdint>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -30,6 +32,7 @@
 #include "qllk/train/recipe.hpp"
 #include "qllk/train/trainer.hpp"
 #include "run_files.hpp"
+#include "text.hpp"
 #include "tool.hpp"
 #include "train/options.hpp"
 
@@ -119,12 +122,20 @@ class Run {
     folder_ = std::move(folder);
     introduce();
     last_save_ = Clock::now();
-    if (share() < 1) {
-      sample();
-      quick_score();
-      train_now();
-    } else {
-      display_.line("nothing left to train: the budget is used up; --steps or --seconds can raise it");
+    const std::uint64_t before = steps();
+    try {
+      if (share() < 1) {
+        sample();
+        quick_score();
+        train_now();
+      } else {
+        display_.line("nothing left to train: the budget is used up; --steps or --seconds can raise it");
+      }
+      check_texts();
+    } catch (const std::exception&) {  // as when the text is gone: what was learned from it is not lost
+      if (steps() > before && try_to_save())
+        display_.line("saved " + folder_.path.string() + ": what was trained up to step " + grouped(steps()));
+      throw;
     }
     save();
     if (Interrupt::requested()) {
@@ -139,6 +150,7 @@ class Run {
       display_.line("interrupted while scoring; the model is trained and saved");
       return Interrupt::exit_status();
     }
+    check_texts();
     display_.line("validation: " + number(score->bits_per_byte(), 4) + " bits per byte over all " +
                   grouped(score->bytes) + " bytes (order 0: " + number(order0_, 4) + ")");
     report(*score);
@@ -158,9 +170,12 @@ class Run {
     sources_ =
         checkpoint != nullptr ? tool::TextSources::of_json(checkpoint->notes().at("sources")) : sources_of(options);
     if (checkpoint != nullptr) resume_sources(options);
+    sources_note_ = sources_.to_json();
     texts_ = tool::Texts::open(sources_);
-    training_print_ = tool::fingerprint(texts_.training);
-    validation_print_ = tool::fingerprint(texts_.validation);
+    tool::warn_of_skipped(display_, texts_.training);
+    if (sources_.val) tool::warn_of_skipped(display_, texts_.validation);
+    unchanged_training_ = tool::UnchangedText(texts_.training);
+    unchanged_validation_ = tool::UnchangedText(texts_.validation);
     budget_ = budget_of(options);
     if (checkpoint == nullptr) {
       auto [config, settings] = train::recipe(std::type_identity<Model>{}, texts_.training.size(), budget_,
@@ -178,7 +193,7 @@ class Run {
     agree("--context", options.context, settings.context);
     agree("--seed", options.seed, settings.seed);
     if (options.mixer) agree("--mixer", options.mixer, mixers_of(checkpoint->model<Model>().config()));
-    if (notes.at("training") != training_print_ || notes.at("validation") != validation_print_)
+    if (!made_of_these_texts(notes))
       throw std::invalid_argument("the text differs from that of the run to continue, which was " +
                                   notes.at("sources").dump() + "; give the same --data, or begin a new run");
     if (!options.steps && !options.seconds) budget_ = checkpoint->budget();
@@ -186,6 +201,23 @@ class Run {
     trainer_.emplace(checkpoint->model<Model>(), settings, texts_.training, options.threads);
     checkpoint->restore(*trainer_);
     smooth_ = {notes.at("smooth_sum").get<double>(), notes.at("smooth_weight").get<double>()};
+  }
+
+  /// Whether the run to continue had these texts.
+  bool made_of_these_texts(const io::Json& notes) {
+    if (notes.contains("training_checksum"))
+      return notes.at("training_checksum") == unchanged_training_.fingerprint() &&
+             notes.at("validation_checksum") == unchanged_validation_.fingerprint();
+    display_.line(
+        "note: this checkpoint is of an older version and knows samples of its text only: an edit may go unseen");
+    return notes.at("training") == tool::sampled_fingerprint(texts_.training) &&
+           notes.at("validation") == tool::sampled_fingerprint(texts_.validation);
+  }
+
+  /// Throws if a file was edited since the run began, but for what was added at its end.
+  void check_texts() const {
+    unchanged_training_.check();
+    unchanged_validation_.check();
   }
 
   struct Smooth {
@@ -248,6 +280,27 @@ class Run {
     display_.line("settings    " + io::to_json(settings).dump());
     display_.line("saves to    " + folder_.path.string() +
                   (steps() > 0 ? ", going on from step " + grouped(steps()) : std::string()));
+    warn_of_little_room();
+  }
+
+  /// Before the work, not after.
+  void warn_of_little_room() {
+    const auto available = folder_.free_bytes();
+    if (!available) return;
+    const train::Memory& memory = trainer_->memory();
+    const auto free = static_cast<double>(*available), model = static_cast<double>(memory.parameters),
+               checkpoint = model + static_cast<double>(memory.optimizer);
+    std::error_code error;
+    const bool replaces = std::filesystem::exists(folder_.training(), error);
+    const double once = replaces ? checkpoint : model + checkpoint, again = once + (replaces ? 0 : checkpoint);
+    const bool saves_once = budget_.seconds < kSecondsBetweenSaves;
+    if (free >= (saves_once ? once : again)) return;
+    const auto text = [](double bytes) { return tool::readable_bytes(bytes); };
+    display_.line("warning: little room: the file system of '" + folder_.path.string() + "' has " + text(free) +
+                  " left, but to save takes " + text(once) + " (the model has " + text(model) + ", the checkpoint " +
+                  text(checkpoint) + ")" +
+                  (saves_once || replaces ? "" : ", and to replace the checkpoint later " + text(again) + " in all") +
+                  "; the model is saved first");
   }
 
   void train_now() {
@@ -357,24 +410,65 @@ class Run {
     display_.line("---");
   }
 
+  /// Throws std::runtime_error that says what is not saved, and what is.
   void save() {
-    io::Json notes{{"sources", sources_.to_json()},
-                   {"training", training_print_},
-                   {"validation", validation_print_},
-                   {"smooth_sum", smooth_.sum},
-                   {"smooth_weight", smooth_.weight}};
-    train::save_checkpoint(folder_.training(), *trainer_, budget_, notes);
-    trainer_->with_average([&](const auto& params) { io::save_model(folder_.model(), trainer_->model(), params); });
+    for (bool first = true;; first = false) {
+      if (folder_.restore())
+        display_.line("warning: the folder '" + folder_.path.string() + "' was gone, and is made again");
+      try {
+        save_files();
+        break;
+      } catch (const std::exception&) {
+        if (!first || folder_.exists()) throw;  // else it went while it was written to
+      }
+    }
     last_save_ = Clock::now();
   }
 
-  /// A full disk may be emptied before the end: no reason to give up the training.
+  /// The model first: it is the smaller one, and can be used without the other.
+  void save_files() {
+    std::string failure;
+    try {
+      trainer_->with_average([&](const auto& params) { io::save_model(folder_.model(), trainer_->model(), params); });
+    } catch (const std::exception& error) {
+      failure = error.what();
+    }
+    try {
+      save_checkpoint();
+    } catch (const std::exception& error) {
+      if (!failure.empty()) throw std::runtime_error(failure);
+      std::error_code ignored;
+      throw std::runtime_error(std::string(error.what()) + "; the model is saved in '" + folder_.model().string() +
+                               (std::filesystem::exists(folder_.training(), ignored)
+                                    ? "', and the checkpoint is the one of before"
+                                    : "', but there is no checkpoint to continue from"));
+    }
+    if (!failure.empty()) throw std::runtime_error(failure + "; the checkpoint is saved");
+  }
+
+  void save_checkpoint() const {
+    const io::Json notes{{"sources", sources_note_},
+                         {"training_checksum", unchanged_training_.fingerprint()},
+                         {"validation_checksum", unchanged_validation_.fingerprint()},
+                         {"smooth_sum", smooth_.sum},
+                         {"smooth_weight", smooth_.weight}};
+    train::save_checkpoint(folder_.training(), *trainer_, budget_, notes);
+  }
+
   void save_on_the_way() {
+    check_texts();
+    try_to_save();
+  }
+
+  /// Returns whether it is saved. A full disk may be emptied before the end: no reason to give up the training.
+  bool try_to_save() {
     try {
       save();
+      return true;
     } catch (const std::exception& error) {
       display_.line(std::string("warning: not saved: ") + error.what());
       last_save_ = Clock::now();
+      return false;
     }
   }
 
@@ -400,8 +494,9 @@ class Run {
 
   tool::RunFolder folder_;
   tool::TextSources sources_;
+  io::Json sources_note_;  // made at the start: later the folder that the tool was started in may be gone
   tool::Texts texts_;
-  std::uint64_t training_print_ = 0, validation_print_ = 0;
+  tool::UnchangedText unchanged_training_, unchanged_validation_;
   train::Budget budget_;
   std::optional<train::Trainer<Model>> trainer_;
   tool::Display display_;

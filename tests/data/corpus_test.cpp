@@ -1,13 +1,17 @@
 #include "qllk/data/corpus.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <limits>
 #include <numeric>
+#include <optional>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -132,6 +136,85 @@ TEST(Corpus, OutlivesTheRemovalOfItsFile) {
   const Corpus corpus = Corpus::open(folder / "a");
   fs::remove(folder / "a");
   EXPECT_EQ(text_of(corpus), noise(100'000));
+}
+
+TEST(Corpus, IsAnErrorWhereItsFileWasShortened) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "a";
+  write_text(path, noise(400'000));
+  const Corpus corpus = Corpus::open(path);
+  EXPECT_EQ(corpus.change(), std::nullopt);
+  ASSERT_EQ(::truncate(path.c_str(), 100'000), 0);
+  const std::string shortened =
+      "'" + path + "' was shortened while it was in use: it had 400000 bytes and now has 100000";
+  std::vector<Byte> out(512);
+  EXPECT_NO_THROW(corpus.copy(99'488, out));
+  EXPECT_EQ(message_of<std::runtime_error>([&] { corpus.copy(99'489, out); }), shortened);
+  EXPECT_EQ(message_of<std::runtime_error>([&] { corpus.for_each_span([](qllk::Bytes) {}); }), shortened);
+  EXPECT_EQ(corpus.slice(0, 10).change(), shortened);
+  ASSERT_EQ(::truncate(path.c_str(), 0), 0);
+  EXPECT_THROW(corpus.copy(0, out), std::runtime_error);
+}
+
+TEST(Corpus, KeepsItsSizeWhenItsFileGrows) {
+  const TemporaryFolder folder;
+  write_text(folder / "a", noise(100'000));
+  const Corpus corpus = Corpus::open(folder / "a");
+  std::ofstream(folder / "a", std::ios::app) << "more";
+  EXPECT_EQ(text_of(corpus), noise(100'000));
+  EXPECT_TRUE(corpus.change().has_value());
+}
+
+TEST(Corpus, ReadsFilesWhoseSizeIsNotTold) {
+  EXPECT_NE(text_of(Corpus::open("/proc/self/status")).find("corpus"), std::string::npos);
+}
+
+TEST(Corpus, OpensNoMoreFilesThanItMay) {
+  const TemporaryFolder folder;
+  std::string all;
+  for (int i = 0; i < 30; ++i) {
+    const std::string text = noise(70'000, static_cast<unsigned>(i));
+    write_text(folder / std::to_string(100 + i), text);
+    all += text;
+  }
+  rlimit saved{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &saved), 0);
+  const rlimit few{24, saved.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  const Corpus corpus = Corpus::open(folder.path());
+  ::setrlimit(RLIMIT_NOFILE, &saved);
+  EXPECT_EQ(text_of(corpus), all);
+  EXPECT_TRUE(corpus.skipped().empty());
+}
+
+/// Root may read everything, but nobody may read the memory of this process at its address 0: "mem" can be opened only.
+TEST(Corpus, PassesOverWhatCannotBeReadInAFolder) {
+  const TemporaryFolder folder;
+  write_text(folder / "a", "one");
+  write_text(folder / "c", "two");
+  const std::string closed = folder / "b";
+  write_text(closed, "secret");
+  fs::create_directory(folder / "d");
+  fs::create_symlink("/proc/self/mem", folder / "mem");
+  std::vector<std::string> expected{"cannot read '" + (folder / "mem") + "': Input/output error"};
+  if (::geteuid() != 0) {
+    fs::permissions(closed, fs::perms::none);
+    fs::permissions(folder / "d", fs::perms::none);
+    expected = {"cannot read the folder '" + (folder / "d") + "': Permission denied",
+                "cannot open '" + closed + "': Permission denied", expected[0]};
+  } else {
+    fs::remove(closed);
+  }
+  const Corpus corpus = Corpus::open(folder.path());
+  EXPECT_EQ(text_of(corpus), "onetwo");
+  EXPECT_EQ(corpus.skipped(), expected);
+  EXPECT_EQ(corpus.slice(1, 2).skipped(), expected);
+  EXPECT_EQ(corpus.sources(), (std::vector{folder / "a", folder / "c"}));
+  EXPECT_EQ(error_of_opening(folder / "mem"), expected.back());  // named, it is an error
+  fs::remove(folder / "a");
+  fs::remove(folder / "c");
+  EXPECT_EQ(error_of_opening(folder.path()), expected[0]);
+  fs::permissions(folder / "d", fs::perms::owner_all);
 }
 
 TEST(Corpus, ErrorsNameThePath) {

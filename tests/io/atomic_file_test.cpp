@@ -113,6 +113,67 @@ TEST(AtomicFile, KeepsPermissionsAndGivesNewFilesTheUsualOnes) {
   EXPECT_EQ(mode_of(folder / "new"), 0640u);
 }
 
+TEST(AtomicFile, KeepsTheOwnerWhereItMay) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root may give files away";
+  const TemporaryFolder folder;
+  write_text(folder / "a", "old");
+  ASSERT_EQ(::chown((folder / "a").c_str(), 1234, 5678), 0);
+  fs::permissions(folder / "a", fs::perms(0640));
+  AtomicFile file(folder / "a");
+  file.write("new");
+  file.commit();
+  struct stat status;
+  ASSERT_EQ(::stat((folder / "a").c_str(), &status), 0);
+  EXPECT_EQ(status.st_uid, 1234u);
+  EXPECT_EQ(status.st_gid, 5678u);
+  EXPECT_EQ(mode_of(folder / "a"), 0640u);
+}
+
+TEST(AtomicFile, TakesEveryNameThatAFolderTakes) {
+  const TemporaryFolder folder;
+  for (const std::size_t size : {96u, 97u, 240u, 255u}) {
+    const std::string path = folder / std::string(size, 'n');
+    for (const char* text : {"old", "new"}) {
+      AtomicFile file(path);
+      file.write(text);
+      file.commit();
+      EXPECT_EQ(read_text(path), text);
+    }
+  }
+  EXPECT_EQ(folder.entries(), 4);
+  const std::string too_long = folder / std::string(256, 'n');
+  EXPECT_EQ(message_of<std::runtime_error>([&] { AtomicFile file(too_long); }),
+            "cannot write '" + too_long + "': File name too long");
+}
+
+TEST(AtomicFile, NeedsNoLookIntoItsFolder) {
+  const TemporaryFolder folder;
+  fs::create_directory(folder / "blind");
+  fs::permissions(folder / "blind", fs::perms::owner_write | fs::perms::owner_exec);
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {  // as somebody whom permissions bind
+    bool bound = ::geteuid() != 0;
+    if (!bound)
+      bound = ::chown((folder / "blind").c_str(), 1234, 1234) == 0 && ::chmod(folder.path().c_str(), 0711) == 0 &&
+              ::setgid(1234) == 0 && ::setuid(1234) == 0;
+    if (!bound) ::_exit(2);
+    try {
+      AtomicFile file(folder / "blind/a");
+      file.write("new");
+      file.commit();
+      ::_exit(0);
+    } catch (...) {
+      ::_exit(1);
+    }
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  fs::permissions(folder / "blind", fs::perms::owner_all);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(read_text(folder / "blind/a"), "new");
+}
+
 TEST(AtomicFile, FollowsLinksToTheirTarget) {
   const TemporaryFolder folder;
   fs::create_directory(folder / "far");

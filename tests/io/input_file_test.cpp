@@ -1,11 +1,19 @@
 #include "qllk/io/input_file.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <chrono>
+#include <cstdio>
+#include <optional>
+#include <span>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "temporary_folder.hpp"
 
@@ -15,13 +23,14 @@ using qllk::Bytes;
 using qllk::io::FileDescriptor;
 using qllk::io::InputFile;
 using qllk::io::SharedBytes;
+using qllk::io::StoredBytes;
 using qllk::testing::message_of;
 using qllk::testing::TemporaryFolder;
 using qllk::testing::write_text;
 
 std::string text_of(const SharedBytes& shared) { return {shared.bytes.begin(), shared.bytes.end()}; }
 
-TEST(InputFile, MapsARegularFile) {
+TEST(InputFile, ReadsARegularFile) {
   const TemporaryFolder folder;
   write_text(folder / "a", "hello");
   SharedBytes bytes;
@@ -51,6 +60,88 @@ TEST(InputFile, ReadsAFifoIntoMemory) {
     EXPECT_FALSE(file.is_regular());
     EXPECT_EQ(text_of(file.contents()), std::string(size, 'x'));
     writer.join();
+  }
+}
+
+TEST(InputFile, ReadsFilesWhoseSizeIsNotTold) {
+  const InputFile file("/proc/self/status");
+  EXPECT_FALSE(file.is_regular());
+  EXPECT_NE(text_of(file.contents()).find("input_file"), std::string::npos);
+}
+
+TEST(InputFile, WaitsForAPipeThatDoesNotBlock) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_NONBLOCK), 0);
+  std::thread writer([&] {
+    for (int i = 0; i < 3; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      EXPECT_EQ(::write(ends[1], "hello", 5), 5);
+    }
+    ::close(ends[1]);
+  });
+  const int saved = ::dup(STDIN_FILENO);
+  ::dup2(ends[0], STDIN_FILENO);
+  ::close(ends[0]);
+  const SharedBytes bytes = InputFile::standard_input().contents();
+  writer.join();
+  ::dup2(saved, STDIN_FILENO);
+  ::close(saved);
+  EXPECT_EQ(text_of(bytes), "hellohellohello");
+}
+
+TEST(InputFile, TellsOfEveryChange) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "a";
+  write_text(path, "hello");
+  const InputFile file(path);
+  EXPECT_EQ(file.change(), std::nullopt);
+  EXPECT_NO_THROW(file.check_unchanged());
+
+  ASSERT_EQ(::truncate(path.c_str(), 3), 0);
+  const std::string shortened = "'" + path + "' was shortened while it was in use: it had 5 bytes and now has 3";
+  EXPECT_EQ(file.change(), shortened);
+  EXPECT_EQ(message_of<std::runtime_error>([&] { file.check_unchanged(); }), shortened);
+  std::vector<qllk::Byte> out(5);
+  EXPECT_EQ(message_of<std::runtime_error>([&] { file.read_at(0, out); }), shortened);
+  EXPECT_EQ(message_of<std::runtime_error>([&] { file.contents(); }), shortened);
+  EXPECT_NO_THROW(file.read_at(0, std::span(out).first(3)));
+
+  ASSERT_EQ(::truncate(path.c_str(), 6), 0);
+  EXPECT_EQ(file.change(), "'" + path + "' grew while it was in use: it had 5 bytes and now has 6");
+  ASSERT_EQ(::truncate(path.c_str(), 5), 0);
+  const timespec long_ago[2] = {{1, 0}, {1, 0}};
+  ASSERT_EQ(::utimensat(AT_FDCWD, path.c_str(), long_ago, 0), 0);
+  EXPECT_EQ(file.change(), "'" + path + "' was changed by another program while it was in use");
+}
+
+TEST(InputFile, IsAsItWasWhenTheNameIsGivenToAnother) {
+  const TemporaryFolder folder;
+  write_text(folder / "a", "hello");
+  write_text(folder / "b", "other");
+  const InputFile file(folder / "a");
+  ASSERT_EQ(::rename((folder / "b").c_str(), (folder / "a").c_str()), 0);
+  EXPECT_EQ(text_of(file.contents()), "hello");
+}
+
+TEST(StoredBytes, LeavesLargeFilesWhereTheyLie) {
+  const TemporaryFolder folder;
+  for (const std::size_t size : {std::size_t{0}, std::size_t{65'535}, std::size_t{65'536}}) {
+    const std::string path = folder / std::to_string(size);
+    write_text(path, std::string(size, 'x'));
+    const StoredBytes bytes{InputFile(path)};
+    EXPECT_EQ(bytes.size(), size);
+    EXPECT_EQ(bytes.in_memory().size(), size < 65'536 ? size : 0u);
+    std::vector<qllk::Byte> out(size / 2);
+    bytes.read(size - out.size(), out);
+    EXPECT_EQ(std::string(out.begin(), out.end()), std::string(out.size(), 'x'));
+    if (size == 0) continue;
+    ASSERT_EQ(::truncate(path.c_str(), 1), 0);
+    EXPECT_EQ(bytes.change().has_value(), size == 65'536);
+    if (size == 65'536)
+      EXPECT_EQ(message_of<std::runtime_error>([&] { bytes.read(0, out); }),
+                "'" + path + "' was shortened while it was in use: it had 65536 bytes and now has 1");
+    else
+      EXPECT_NO_THROW(bytes.read(0, out));
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
@@ -433,6 +434,23 @@ TEST(Safetensors, KeepsTheOldFileWhenTheDiskIsFull) {
   EXPECT_EQ(message, "cannot write '" + (folder / "sample") + "': File too large");
   EXPECT_EQ(read_text(folder / "sample"), old);
   EXPECT_EQ(folder.entries(), 1);
+}
+
+TEST(Safetensors, AFileThatChangesWhileItIsReadIsAnError) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "a";
+  const Mat<float> large = Mat<float>::Constant(300, 300, 1.5f);
+  SafetensorsWriter writer;
+  writer.add("large", large);
+  writer.write(path);
+  const SafetensorsReader reader(path);
+  Mat<float> back(300, 300);
+  reader.read_into("large", back);
+  EXPECT_EQ(back, large);
+  ASSERT_EQ(::truncate(path.c_str(), 1000), 0);
+  EXPECT_TRUE(message_of<std::runtime_error>([&] {
+                reader.read_into("large", back);
+              }).starts_with("'" + path + "' was shortened while it was in use"));
 }
 
 TEST(Parameters, ComeBackAsTheyWereAndEmptyOnesAreSkipped) {

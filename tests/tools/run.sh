@@ -26,6 +26,12 @@ tool() {
 # Of little cost: the smallest batches of the classic model.
 train() { tool train --arch classic --batch 1 --context 16 --threads 1 "$@"; }
 
+# A text of 400 kB, to be at work on for a while.
+make_long_text() {
+  make_text
+  for _ in $(seq 1 110); do cat text; done > long
+}
+
 make_text() { for i in $(seq 1 60); do echo "Line $i of a text that is $((i * 7 % 10)) parts noise."; done > text; }
 
 # expect STATUS COMMAND…: standard output in out, standard error in err
@@ -63,13 +69,6 @@ bad_command_lines() {
   refuse 2 "--bogus" train --bogus
   refuse 2 "extra" train extra
   refuse 2 "abc" train --steps abc
-  refuse 1 "--steps is 0" train --steps 0
-  refuse 1 "--seconds is nan" train --seconds nan
-  refuse 1 "--seconds" train --seconds inf
-  refuse 1 "--batch is -1" train --batch -1
-  refuse 1 "--context is 0" train --context 0
-  refuse 1 "--threads is 0" train --threads 0
-  refuse 1 "--val-fraction is 1" train --val-fraction 1
   refuse 2 "--val-fraction" train --val a --val-fraction 0.5
   refuse 1 "'gpt'" train --arch gpt
   refuse 1 "'softmax'" train --mixer softmax
@@ -77,17 +76,43 @@ bad_command_lines() {
   refuse 2 "--model" eval --data x
   refuse 2 "--data" eval --model x
   refuse 2 "--model" generate --prompt x
-  refuse 1 "temperature is -1" generate --model x --temperature -1
-  refuse 1 "temperature is nan" generate --model x --temperature nan
-  refuse 1 "top-k is 257" generate --model x --top-k 257
-  refuse 1 "top-p is 0" generate --model x --top-p 0
-  refuse 2 "--bytes" generate --model x --bytes -5
-  refuse 2 "--seed" train --seed -1
   only_files . "err out"
   for name in train eval generate quick-test; do
     expect 0 tool $name --help
     [ -s out ] || die "$name has no help"
   done
+}
+
+# Whatever is not a decimal number, complete and within the range, is refused with the range, before anything is done.
+numbers() {
+  local whole=("" " 1" "1 " "+1" "0x10" "1e3" "1.0" "1_000" "abc" "nan" "inf" "--" "99999999999999999999" "-1")
+  local value option
+  for value in "${whole[@]}"; do
+    for option in steps batch context threads seed; do
+      refuse 2 "--$option is " train --$option "$value"
+      grep -q "expected a whole number from [01] to [1-9][0-9]*" err || die "no range: --$option '$value'"
+    done
+    for option in bytes seed top-k; do refuse 2 "--$option is " generate --model x --$option "$value"; done
+    refuse 2 "--threads is " eval --model x --data x --threads "$value"
+  done
+  for value in "" " 1" "1 " "+1" "0x10" "1,5" "abc" "nan" "inf" "1e999" "-1"; do
+    refuse 2 "--seconds is " train --seconds "$value"
+    refuse 2 "--val-fraction is " train --val-fraction "$value"
+    refuse 2 "--temperature is " generate --model x --temperature "$value"
+    refuse 2 "--top-p is " generate --model x --top-p "$value"
+  done
+  refuse 2 "--steps is 0, expected a whole number from 1 to" train --steps 0
+  refuse 2 "--steps is '9223372036854775808'" train --steps 9223372036854775808
+  refuse 2 "--steps is 9223372036854775807" train --steps 9223372036854775807 # would mean: without end
+  refuse 2 "--seconds is 0, expected a number above 0" train --seconds 0
+  refuse 2 "--val-fraction is 1, expected a number above 0 and below 1" train --val-fraction 1
+  refuse 2 "--threads is 1025, expected a whole number from 1 to 1024" train --threads 1025
+  refuse 2 "--top-k is 257, expected a whole number from 0 to 256" generate --model x --top-k 257
+  refuse 2 "--top-p is 0, expected a number above 0 and at most 1" generate --model x --top-p 0
+  make_text
+  expect 0 train --data text --steps 010 --out run
+  grep -q '"steps":10[,}]' out || die "010 is not ten"
+  only_files . "err out run text"
 }
 
 bad_texts() {
@@ -156,6 +181,75 @@ bad_checkpoints() {
   only_files run "model.safetensors training.safetensors"
 }
 
+# The model is small and saved first; the checkpoint (44 MB) does not fit.
+little_room() {
+  make_text
+  (
+    ulimit -f 20000 # kB
+    train --data text --steps 2 --out run > out 2> err
+  )
+  [ $? -eq 1 ] || die "not status 1"
+  tail -n 1 err | grep -q "^qllk-train: cannot write 'run/training.safetensors'.*the model is saved" ||
+    die "no clear line"
+  only_files run "model.safetensors"
+  expect 0 tool eval --model run/model.safetensors --data text
+  rm -r run
+  make_model
+  cp run/training.safetensors before
+  (
+    ulimit -f 20000
+    tool train --resume --out run --steps 4 > out 2> err
+  )
+  [ $? -eq 1 ] || die "not status 1"
+  tail -n 1 err | grep -q "the checkpoint is the one of before" || die "no word of the old checkpoint"
+  cmp run/training.safetensors before || die "the old checkpoint is lost"
+
+  (
+    ulimit -f 1
+    tool compress --model run/model.safetensors before packed > out 2> err
+  )
+  [ $? -eq 1 ] || die "compress: not status 1"
+  tail -n 1 err | grep -q "^qllk-compress: cannot write 'packed'" || die "no clear line"
+  ls -A | grep -q '\.tmp$' && die "a temporary file is left"
+
+  # A file system of 30 MB, where one can be made.
+  mkdir small
+  unshare -rm bash -c 'mount -t tmpfs -o size=30m none small' 2> err || return 0
+  tool_path="$bin/qllk-train" unshare -rm bash -c '
+    mount -t tmpfs -o size=30m none small
+    "$@" --data text --arch classic --batch 1 --context 16 --steps 2 --out small/run > out 2> err
+    echo $? > status
+    ls -A small/run > left' - ${emulator[@]+"${emulator[@]}"} "$bin/qllk-train"
+  [ "$(cat status)" -eq 1 ] || die "status $(cat status)"
+  grep -q "^warning: little room: .* has 3[01].* MB left, but to save takes" err || die "no warning before the work"
+  grep -q "No space left on device; the model is saved" err || die "no clear line"
+  [ "$(cat left)" = "model.safetensors" ] || die "left: $(cat left)"
+}
+
+# Errors of system calls, where strace may inject them: a file system that cannot sync, and one that fails.
+failing_calls() {
+  make_model
+  command -v strace > which && [ ${#emulator[@]} -eq 0 ] || return 0
+  strace -f -o trace true 2> err || return 0
+  local call error
+  with_fault() {
+    strace -f -o trace -e "inject=$1" "$bin/qllk-train" --resume --out run --steps "$2" > out 2> err < /dev/null
+  }
+  for error in EOPNOTSUPP EINVAL; do
+    with_fault "fsync:error=$error" 3 || die "fails where folders cannot be synced ($error)"
+  done
+  with_fault "write:error=EINTR:when=4..9" 4 || die "fails after EINTR"
+  cp -r run before
+  for call in fsync write /^rename; do
+    for error in EIO EDQUOT ENOSPC; do
+      with_fault "$call:error=$error:when=$([ $call = write ] && echo 60+ || echo 1+)" 5
+      [ $? -eq 1 ] || die "$call $error: not status 1"
+      diff -r run before || die "$call $error: a file was lost"
+      only_files run "model.safetensors training.safetensors"
+    done
+  done
+}
+
 full_disk() {
   make_model
   cp -r run before
@@ -211,6 +305,167 @@ interrupted() {
   seen=$(tail -n 1 out | sed 's/.*"steps":\([0-9]*\).*/\1/')
   [ "$seen" -ge 1 ] || die "$seen steps"
 }
+# at_work SIGN TOOL ARGUMENTS…: starts the tool and returns when it is in the middle of its work, a second after the sign:
+# words on standard error, or a file that it has open. Its number is in $process.
+at_work() {
+  local sign=$1 name=$2
+  shift 2
+  rm -f out err
+  # Not through a function: the process must be the tool itself.
+  ${emulator[@]+"${emulator[@]}"} "$bin/qllk-$name" "$@" > out 2> err < /dev/null &
+  process=$!
+  for _ in $(seq 1 600); do
+    grep -qs "$sign" err && break
+    ls -l /proc/$process/fd 2> fds | grep -q "/$sign$" && break
+    sleep 0.1
+  done
+  sleep 1
+}
+
+# ends STATUS WORDS: the tool of at_work ends by itself, with one last line that has the words.
+ends() {
+  wait $process
+  local got=$?
+  [ $got -eq "$1" ] || die "status $got instead of $1"
+  tail -n 1 err | grep -qF -- "$2" || die "the last line lacks '$2'"
+}
+
+# An edit, or the loss, of a text during the work is an error that names it, and what was trained is kept.
+text_changes() {
+  make_long_text
+  local way
+  for way in shortened emptied changed; do
+    cp long it
+    at_work '^val below' train --data it --arch classic --batch 1 --context 16 --seconds 4 --out $way
+    case $way in
+      shortened) truncate -s 1000 it ;;
+      emptied) : > it ;;
+      changed) printf X | dd of=it bs=1 seek=1234 conv=notrunc status=none ;;
+    esac
+    ends 1 "'it' was "
+    [ -s out ] && die "a result was printed"
+    grep -q '^saved .*: what was trained up to step' err || die "no word of what is kept"
+    only_files $way "model.safetensors training.safetensors"
+    expect 0 tool eval --model $way/model.safetensors --data text
+    refuse 1 "the text differs" train --resume --out $way --data long --data long
+    cp long it
+    expect 0 tool train --resume --out $way --steps 1
+  done
+  # What is added at the end is not part of the text.
+  at_work '^val below' train --data it --arch classic --batch 1 --context 16 --seconds 4 --out grown
+  echo more >> it
+  wait $process || die "a text that grew ends the training"
+
+  cat long long > it
+  cp it whole
+  local model=shortened/model.safetensors
+  for way in shorter same; do
+    at_work it eval --model $model --data it --threads 1
+    if [ $way = shorter ]; then truncate -s 100000 it; else printf X | dd of=it bs=1 seek=9 conv=notrunc status=none; fi
+    ends 1 "'it' was "
+    [ -s out ] && die "a score was printed"
+    cp whole it
+  done
+  for way in shorter longer; do
+    at_work it compress --model $model it packed
+    if [ $way = shorter ]; then truncate -s 100000 it; else echo more >> it; fi
+    ends 1 "'it' "
+    [ -e packed ] && die "there is an archive of a text that changed"
+    [ -s out ] && die "a result was printed"
+    cp whole it
+  done
+  ls -A | grep -q '\.tmp$' && die "a temporary file is left"
+  return 0
+}
+
+# --resume knows every byte of its text; a checkpoint of before, which knows samples, is continued with a note.
+text_edited() {
+  make_text
+  for _ in $(seq 1 2800); do cat text; done > long # 10 MB
+  expect 0 train --data long --val text --steps 1 --out run
+  cp long it
+  printf '%050d' 0 | dd of=it bs=1 seek=5005000 conv=notrunc status=none
+  refuse 1 "the text differs" train --resume --out run --data it
+  expect 0 tool train --resume --out run --data long
+  grep -q "older version" err && die "a note without need"
+
+  head -c 500 text > short
+  expect 0 train --data short --val short --steps 1 --out old
+  local hash=500 byte
+  mix64() { # hash = mix64(hash)
+    hash=$((hash + 0x9E3779B97F4A7C15))
+    hash=$(((hash ^ ((hash >> 30) & 0x3FFFFFFFF)) * 0xBF58476D1CE4E5B9))
+    hash=$(((hash ^ ((hash >> 27) & 0x1FFFFFFFFF)) * 0x94D049BB133111EB))
+    hash=$((hash ^ ((hash >> 31) & 0x1FFFFFFFF)))
+  }
+  mix64
+  for byte in $(od -An -v -tu1 short); do hash=$(((hash ^ byte) * 0x100000001B3)); done
+  mix64
+  local key was new
+  for key in training validation; do
+    was=$(grep -ao "\\\\\"${key}_checksum\\\\\":[0-9]*" old/training.safetensors | head -n 1)
+    new=$(printf '\\"%s\\":%u' $key $hash)
+    [ -n "$was" ] || die "no $key in the checkpoint"
+    while [ ${#new} -lt ${#was} ]; do new="$new "; done # the header's length holds
+    sed -i "s/${was//\\/\\\\}/${new//\\/\\\\}/" old/training.safetensors
+  done
+  expect 0 tool train --resume --out old --steps 2
+  grep -q "^note: this checkpoint is of an older version" err || die "no note"
+  expect 0 tool train --resume --out old --steps 3
+  grep -q "older version" err && die "the new checkpoint is of an older version still"
+  return 0
+}
+
+# Files whose size is not told, or that cannot be read.
+odd_files() {
+  make_model
+  local model=run/model.safetensors file
+  for file in /proc/version /sys/kernel/mm/transparent_hugepage/enabled; do
+    [ -r $file ] || continue
+    cat $file > copy
+    expect 0 tool eval --model $model --data $file
+    grep -q "\"bytes\":$(wc -c < copy)[,}]" out || die "$file is not read to its end"
+    expect 0 tool compress --model $model $file packed
+    expect 0 tool decompress --model $model packed unpacked
+    cmp copy unpacked || die "$file does not come back"
+  done
+  mkdir mixed
+  cp text mixed/a
+  ln -s /proc/self/mem mixed/b # can be opened, but not read
+  cp text mixed/c
+  expect 0 train --data mixed --steps 1 --out mixed_run
+  grep -q "^warning: left out: cannot read 'mixed/b'" err || die "no warning"
+  cat text text > both
+  expect 0 train --data both --steps 1 --out both_run
+  cmp mixed_run/model.safetensors both_run/model.safetensors || die "the rest is not what is trained on"
+  refuse 1 "cannot read 'mixed/b'" train --data mixed/b --out none
+}
+
+vanished_folder() {
+  make_text
+  at_work '^val below' train --data text --arch classic --batch 1 --context 16 --steps 1000000000 --out deep/run
+  rm -r deep
+  kill -INT $process
+  ends 130 "--resume --out deep/run"
+  grep -q "^warning: the folder 'deep/run' was gone, and is made again" err || die "no word of it"
+  only_files deep/run "model.safetensors training.safetensors"
+  expect 0 tool train --resume --out deep/run --steps 1
+
+  # The folder that it was started in.
+  mkdir inner
+  cp text inner
+  cd inner || exit 1
+  at_work '^val below' train --data text --arch classic --batch 1 --context 16 --steps 1000000000 --out run
+  cd ..
+  rm -r inner
+  kill -INT $process
+  wait $process
+  [ $? -eq 130 ] || die "not interrupted as told"
+  only_files inner/run "model.safetensors training.safetensors"
+  cp text inner
+  expect 0 tool train --resume --out inner/run --steps 1
+}
+
 interrupt() { interrupted INT 130; }
 terminate() { interrupted TERM 143; }
 
@@ -384,6 +639,70 @@ generate() {
 # The bits per byte that a tool prints.
 bits() {
   tool "$@" 2> err | sed -n 's/.*"bits_per_byte":\([0-9.]*\).*/\1/p'
+}
+
+# What is closed is not given to a file that is opened: no message gets into it.
+closed_descriptors() {
+  make_model
+  make_long_text
+  local model=run/model.safetensors
+  head -c 150000 long > it
+  tool compress --model $model it packed <&- 2>&- > out || die "compress with closed descriptors"
+  expect 0 tool compress --model $model it usual
+  cmp packed usual || die "messages are in the compressed file"
+  tool decompress --model $model packed again <&- 2>&- > out || die "decompress with closed descriptors"
+  cmp it again || die "messages are in the file"
+  train --data text --steps 2 --out closed <&- 2>&- > out || die "train with closed descriptors"
+  cmp closed/model.safetensors $model || die "messages are in the model"
+  tool train --resume --steps 3 --out closed <&- >&- 2>&- && die "no error for a result that nobody can get"
+  expect 0 tool eval --model closed/model.safetensors --data text
+  tool eval --model $model --data - 2> err <&- && die "closed standard input is an empty text"
+  tool compress --model $model it third <&- >&- 2>&- && die "no error for sizes that nobody can get"
+  cmp packed third || die "messages are in the compressed file"
+}
+
+# Whoever opened a pipe may have made it non-blocking: dd does.
+pipes_that_do_not_block() {
+  make_model
+  local model=run/model.safetensors
+  {
+    dd if=/dev/null oflag=nonblock status=none
+    tool generate --model $model --bytes 100000 2> err || echo failed > failed
+  } | {
+    sleep 2
+    wc -c > out
+  }
+  [ -e failed ] && die "standard output"
+  [ "$(cat out)" -eq 100000 ] || die "bytes are lost"
+  expect 0 tool generate --model $model --prompt Line --bytes 20
+  cp out usual
+  {
+    sleep 1
+    printf Line
+  } | {
+    dd of=/dev/null count=0 iflag=nonblock status=none
+    tool generate --model $model --prompt - --bytes 20 > out 2> err || echo failed > failed
+  }
+  [ -e failed ] && die "standard input"
+  cmp out usual || die "another prompt"
+}
+
+# A terminal that cannot draw gets plain lines.
+dumb_terminal() {
+  make_model
+  command -v script > which || return 0
+  local term
+  for term in dumb "" xterm; do
+    TERM=$term script -qec "'$bin/qllk-train' --resume --out run --seconds 1.5" seen > out < /dev/null || return 0
+    grep -q '^validation' seen || die "no result (TERM=$term)"
+    case $term in
+      xterm) grep -q $'\x1b' seen || die "no bar on a terminal" ;;
+      *) grep -q $'\x1b' seen && die "escape codes (TERM=$term)" ;;
+    esac
+    rm -r run
+    make_model
+  done
+  return 0
 }
 
 closed_output() {

@@ -5,9 +5,9 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -16,97 +16,16 @@
 #include <vector>
 
 #include "qllk/core/types.hpp"
+#include "qllk/data/pieces.hpp"
 #include "qllk/io/input_file.hpp"
 
 namespace qllk::data {
 
-namespace detail {
-
-struct Piece {
-  std::uint64_t start;
-  io::SharedBytes data;
-};
-
-/// Pieces in order, without gaps, none of them empty.
-struct Pieces {
-  std::vector<Piece> list;
-  std::vector<std::string> sources;
-  std::uint64_t size = 0;
-
-  void append(io::SharedBytes data) {
-    const std::uint64_t start = size;
-    size += data.bytes.size();
-    if (size != start) list.push_back({start, std::move(data)});
-  }
-};
-
-/// Adds sources one after the other. Large files are mapped. Streams and small files are packed into blocks: a system
-/// allows some 65,000 mappings, and each takes whole pages.
-class PiecesBuilder {
- public:
-  void add_file(const io::InputFile& file, bool one_of_many) {
-    if (file.is_regular() && !(one_of_many && (file.size() < kSmallFile || mappings_ == kMostMappings))) {
-      seal();
-      pieces_.append(file.map());
-      ++mappings_;
-    } else {
-      pack(file);
-    }
-    pieces_.sources.push_back(file.name());
-  }
-
-  std::uint64_t size() const { return pieces_.size + block_.size(); }
-
-  Pieces finish() {
-    seal();
-    return std::move(pieces_);
-  }
-
- private:
-  static constexpr std::size_t kBlock = std::size_t{1} << 22;
-  static constexpr std::size_t kStep = std::size_t{1} << 16;
-  static constexpr std::uint64_t kSmallFile = std::uint64_t{1} << 16;
-  static constexpr int kMostMappings = 1 << 15;
-
-  void pack(const io::InputFile& file) {
-    for (;;) {
-      if (block_.size() >= kBlock) seal();
-      const std::size_t begin = block_.size();
-      block_.resize(begin + kStep);
-      const std::size_t count = file.read(std::span(block_).subspan(begin));
-      block_.resize(begin + count);
-      if (count < kStep) return;
-    }
-  }
-
-  void seal() {
-    block_.shrink_to_fit();
-    pieces_.append(io::SharedBytes::of(std::exchange(block_, {})));
-  }
-
-  Pieces pieces_;
-  std::vector<Byte> block_;
-  int mappings_ = 0;
-};
-
-inline void list_regular_files(const std::filesystem::path& folder, std::vector<std::string>& files) {
-  std::error_code error, ignored;
-  for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
-    if (entry->is_regular_file(ignored))
-      files.push_back(entry->path().string());
-    else if (entry->is_directory(ignored) && !entry->is_symlink(ignored))
-      list_regular_files(entry->path(), files);
-  }
-  if (error) throw std::runtime_error("cannot read the folder '" + folder.string() + "': " + error.message());
-}
-
-}  // namespace detail
-
 /// A read-only sequence of bytes: files, memory, or a part of another corpus.
 ///
 /// Several files are one text, joined without a separator. A value: copies and slices share the bytes, and any number
-/// of threads may read. Large regular files are mapped, so they need no memory of their own, but must not be shortened
-/// while they are in use (see io::InputFile::map).
+/// of threads may read. Large regular files are read where they lie and need no memory of their own. They keep the size
+/// that they had when they were opened. To read what was cut off since then is an error; `change` tells of other edits.
 class Corpus {
  public:
   /// No bytes.
@@ -114,7 +33,7 @@ class Corpus {
 
   /// A file, a folder, or "-" for standard input, which is read to its end, as are pipes. Of a folder: the regular
   /// files in it and in its folders, sorted by the bytes of their paths, the same on every machine; empty files and
-  /// links to folders are passed over.
+  /// links to folders are passed over, and so is what cannot be read in it: see `skipped`.
   ///
   /// Throws std::runtime_error that names the path if it is missing, unreadable, not a thing to read, or has no bytes.
   static Corpus open(const std::string& path) { return open_all({path}); }
@@ -124,20 +43,13 @@ class Corpus {
     if (paths.empty()) throw std::invalid_argument("Corpus: no paths, expected at least one");
     detail::PiecesBuilder builder;
     for (const std::string& path : paths) {
-      const std::uint64_t before = builder.size();
       std::error_code ignored;
-      const bool folder = path != "-" && std::filesystem::is_directory(path, ignored);
-      if (folder) {
-        std::vector<std::string> files;
-        detail::list_regular_files(path, files);
-        std::sort(files.begin(), files.end());  // std::string compares bytes as unsigned
-        for (const std::string& file : files)
-          if (const io::InputFile input(file); input.size() > 0) builder.add_file(input, files.size() > 1);
-      } else {
-        builder.add_file(path == "-" ? io::InputFile::standard_input() : io::InputFile(path), paths.size() > 1);
+      if (path != "-" && std::filesystem::is_directory(path, ignored)) {
+        detail::add_folder(builder, path);
+        continue;
       }
-      if (builder.size() == before && folder)
-        throw std::runtime_error("the folder '" + path + "' is empty: no regular file in it has any bytes");
+      const std::uint64_t before = builder.size();
+      builder.add_file(path == "-" ? io::InputFile::standard_input() : io::InputFile(path));
       if (builder.size() == before)
         throw std::runtime_error(path == "-" ? "standard input is empty" : "the file '" + path + "' is empty");
     }
@@ -146,7 +58,7 @@ class Corpus {
 
   static Corpus from_memory(std::vector<Byte> bytes, std::string name = "memory") {
     detail::Pieces pieces;
-    pieces.append(io::SharedBytes::of(std::move(bytes)));
+    pieces.append(io::StoredBytes(io::SharedBytes::of(std::move(bytes))));
     pieces.sources.push_back(std::move(name));
     return Corpus(std::move(pieces));
   }
@@ -156,16 +68,29 @@ class Corpus {
   /// Paths of the files, in order. A slice names those of the whole.
   const std::vector<std::string>& sources() const { return pieces_->sources; }
 
-  /// Fills `out` with the bytes from `offset` on. Cost: a binary search among the pieces, then plain copies.
-  /// Throws std::out_of_range if they are not all there.
+  /// Why files of folders were left out, a message for each: they could not be read.
+  const std::vector<std::string>& skipped() const { return pieces_->skipped; }
+
+  /// What another program did to the first file that is not as it was when it was opened, slices or not; nothing if
+  /// there is none. See io::InputFile::change. Cost: a system call for each large file.
+  std::optional<std::string> change() const {
+    for (const detail::Piece& piece : pieces_->list)
+      if (auto what = piece.data.change()) return what;
+    return std::nullopt;
+  }
+
+  /// Fills `out` with the bytes from `offset` on. Cost: a binary search among the pieces, then a copy or a system call
+  /// for each piece that it touches. Throws std::out_of_range if they are not all there, and std::runtime_error if a
+  /// file was shortened or cannot be read.
   void copy(std::uint64_t offset, std::span<Byte> out) const {
     if (offset > size() || out.size() > size() - offset)
       throw std::out_of_range("Corpus: bytes " + std::to_string(offset) + " + " + std::to_string(out.size()) +
                               " of a corpus of " + std::to_string(size()));
-    for_each_span(begin_ + offset, begin_ + offset + out.size(), [&](Bytes bytes) {
-      std::memcpy(out.data(), bytes.data(), bytes.size());
-      out = out.subspan(bytes.size());
-    });
+    for_each_part(begin_ + offset, begin_ + offset + out.size(),
+                  [&](const io::StoredBytes& data, std::uint64_t from, std::uint64_t count) {
+                    data.read(from, out.first(static_cast<std::size_t>(count)));
+                    out = out.subspan(static_cast<std::size_t>(count));
+                  });
   }
 
   /// The bytes [begin, end) as a corpus, without a copy. Throws std::out_of_range unless begin <= end <= size().
@@ -179,27 +104,39 @@ class Corpus {
     return part;
   }
 
-  /// Calls f(Bytes) for each contiguous run of bytes, in order: everything, without a copy.
+  /// Calls f(Bytes) for one run of bytes after the other: everything, in order. They are gone when f returns. Throws
+  /// std::runtime_error as `copy`.
   template <class F>
   void for_each_span(F&& f) const {
-    for_each_span(begin_, end_, f);
+    constexpr std::uint64_t kBuffer = std::uint64_t{1} << 20;
+    std::vector<Byte> buffer;
+    for_each_part(begin_, end_, [&](const io::StoredBytes& data, std::uint64_t from, std::uint64_t count) {
+      if (const Bytes memory = data.in_memory(); !memory.empty()) {
+        f(memory.subspan(static_cast<std::size_t>(from), static_cast<std::size_t>(count)));
+        return;
+      }
+      for (const std::uint64_t end = from + count; from < end; from += buffer.size()) {
+        buffer.resize(static_cast<std::size_t>(std::min(kBuffer, end - from)));
+        data.read(from, buffer);
+        f(Bytes(buffer));
+      }
+    });
   }
 
  private:
   explicit Corpus(detail::Pieces pieces)
       : pieces_(std::make_shared<const detail::Pieces>(std::move(pieces))), end_(pieces_->size) {}
 
-  /// Positions in the whole, begin <= end.
+  /// Calls f(bytes of a piece, first, count) for positions of the whole, begin <= end.
   template <class F>
-  void for_each_span(std::uint64_t begin, std::uint64_t end, F&& f) const {
+  void for_each_part(std::uint64_t begin, std::uint64_t end, F&& f) const {
     if (begin == end) return;
     const auto after = [](std::uint64_t position, const detail::Piece& piece) { return position < piece.start; };
     auto piece = std::upper_bound(pieces_->list.begin(), pieces_->list.end(), begin, after) - 1;
     for (; begin < end; ++piece) {
-      const auto first = static_cast<std::size_t>(begin - piece->start);
-      const Bytes rest = piece->data.bytes.subspan(first);
-      const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(rest.size(), end - begin));
-      f(rest.first(count));
+      const std::uint64_t first = begin - piece->start;
+      const std::uint64_t count = std::min(piece->data.size() - first, end - begin);
+      f(piece->data, first, count);
       begin += count;
     }
   }

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <stdexcept>
@@ -29,7 +30,8 @@ namespace qllk::io {
 /// next AtomicFile for the same target removes it (a living writer holds a lock on its own).
 ///
 /// A symbolic link is followed: the file that it names is replaced, the link stays. A replaced file keeps its
-/// permissions, a new one has 0666 less the umask.
+/// permissions, and its owner and group where the system allows that; a new one has 0666 less the umask. A folder that
+/// the file system cannot sync, or that may not be opened, is no error: the file is there all the same.
 ///
 /// Errors   std::runtime_error with the path and the system's reason, for every failure up to a full disk at the last
 ///          byte; then the temporary is gone already, and further calls throw std::logic_error
@@ -41,13 +43,13 @@ class AtomicFile {
     if (!target_.has_filename()) throw std::runtime_error("cannot write '" + name_ + "': it names no file");
     struct stat old;
     const bool replaces = ::stat(target_.c_str(), &old) == 0;
+    if (!replaces && errno != ENOENT) throw_errno("cannot write", name_, errno);  // a name that is too long, for one
     if (replaces && !S_ISREG(old.st_mode))
       throw std::runtime_error("cannot write '" + name_ + "': it exists and is not a regular file");
     if (replaces && ::access(target_.c_str(), W_OK) != 0) throw_errno("cannot write", name_, errno);
     remove_abandoned();
     create();
-    // May fail where files have no permissions of their own (FAT), and then there is nothing to keep.
-    if (replaces) static_cast<void>(::fchmod(file_.get(), old.st_mode & 0777));
+    if (replaces) take_over(old);
   }
 
   ~AtomicFile() { discard(); }
@@ -74,8 +76,8 @@ class AtomicFile {
     if (const int error = file_.close()) give_up(error);
     if (::rename(temporary_.c_str(), target_.c_str()) != 0) give_up(errno);
     temporary_.clear();
-    const FileDescriptor folder(::open(folder_of(target_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (const int error = folder.is_open() ? sync(folder) : errno)
+    const FileDescriptor folder(open(folder_of(target_).string(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (const int error = folder.is_open() ? sync(folder) : 0; error == EIO || error == ENOSPC || error == EDQUOT)
       throw_errno("cannot sync the folder of", name_, error);
   }
 
@@ -94,16 +96,40 @@ class AtomicFile {
     return path;
   }
 
-  /// 0 or the errno. EINVAL: a file system that cannot sync such a thing, and need not.
+  /// 0 or the errno, unless the file system cannot sync such a thing.
   static int sync(const FileDescriptor& file) {
     while (::fsync(file.get()) != 0)
-      if (errno != EINTR) return errno == EINVAL ? 0 : errno;
+      if (errno != EINTR) return errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS ? 0 : errno;
     return 0;
   }
 
+  static FileDescriptor open(const std::string& path, int flags) {
+    for (;;) {
+      FileDescriptor file(::open(path.c_str(), flags, 0666));
+      if (file.is_open() || errno != EINTR) return file;
+    }
+  }
+
+  /// Owner and permissions of the file to replace. May fail where only root can give files away, or where files have
+  /// neither (FAT), and then there is nothing to keep.
+  void take_over(const struct stat& old) {
+    struct stat own;
+    if (::fstat(file_.get(), &own) != 0) return;
+    bool same = own.st_uid == old.st_uid && own.st_gid == old.st_gid;
+    same = same || ::fchown(file_.get(), old.st_uid, old.st_gid) == 0;
+    same = same || ::fchown(file_.get(), static_cast<uid_t>(-1), old.st_gid) == 0;
+    static_cast<void>(::fchmod(file_.get(), old.st_mode & 0777));
+  }
+
+  /// The name of the target, so that people see whose temporary it is. A long one is replaced by its hash: a folder
+  /// would not take anything longer.
   std::string temporary_prefix() const {
+    constexpr std::size_t kLongName = 96;
     const std::string file = target_.filename().string();
-    return "." + file + ".";
+    if (file.size() <= kLongName) return "." + file + ".";
+    std::uint64_t hash = 0xCBF29CE484222325u;  // FNV-1a
+    for (const char c : file) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3u;
+    return ".qllk-" + std::to_string(hash) + ".";
   }
 
   void create() {
@@ -111,7 +137,7 @@ class AtomicFile {
     for (;;) {
       const std::string unique = std::to_string(::getpid()) + "-" + std::to_string(counter++);
       const std::string path = (folder_of(target_) / (temporary_prefix() + unique + ".tmp")).string();
-      FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+      FileDescriptor file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC);
       if (!file.is_open() && errno == EEXIST) continue;
       if (!file.is_open()) throw_errno("cannot write", name_, errno);
       // Where locks are not supported nobody gets one, so nobody takes this file for abandoned either.
@@ -137,7 +163,7 @@ class AtomicFile {
         continue;
       const auto unique = std::string_view(found).substr(prefix.size(), found.size() - prefix.size() - kSuffix.size());
       if (!std::ranges::all_of(unique, [](char c) { return (c >= '0' && c <= '9') || c == '-'; })) continue;
-      const FileDescriptor file(::open(path.c_str(), O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+      const FileDescriptor file = open(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
       struct stat status;
       if (file.is_open() && ::flock(file.get(), LOCK_EX | LOCK_NB) == 0 && ::fstat(file.get(), &status) == 0 &&
           status.st_nlink == 1)

@@ -1,15 +1,19 @@
-// Files to read: opened with clear errors, mapped into memory where that is possible.
+// Files to read: opened with clear errors, and read where they lie.
+//
+// No file is mapped. The system ends a process that touches a mapped byte which another program has cut off (SIGBUS),
+// and some file systems cannot map at all. To read such a byte is an error like any other.
 #pragma once
 
 #include <fcntl.h>
-#include <sys/mman.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
-#include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -66,8 +70,7 @@ struct SharedBytes {
 class InputFile {
  public:
   /// Throws std::runtime_error that names the path if it is missing, unreadable, a folder or a block device.
-  explicit InputFile(const std::string& path)
-      : InputFile(FileDescriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), path) {}
+  explicit InputFile(const std::string& path) : InputFile(open(path), path) {}
 
   /// Read from where it stands to its end, also if it is a file. Throws std::runtime_error if it is closed.
   static InputFile standard_input() {
@@ -79,7 +82,8 @@ class InputFile {
 
   const std::string& name() const { return name_; }
 
-  /// A regular file has a size and can be mapped; anything else can be read once, to its end.
+  /// A regular file has a size and can be read at any place; anything else can be read once, to its end. Files of no
+  /// bytes count as the latter: those of /proc have some all the same.
   bool is_regular() const { return regular_; }
   std::uint64_t size() const { return size_; }
 
@@ -89,6 +93,11 @@ class InputFile {
     while (filled < out.size()) {
       const auto count = ::read(descriptor_.get(), out.data() + filled, out.size() - filled);
       if (count < 0 && errno == EINTR) continue;
+      if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {  // whoever opened a pipe may have made it so
+        pollfd wait{descriptor_.get(), POLLIN, 0};
+        ::poll(&wait, 1, -1);
+        continue;
+      }
       if (count < 0) throw_errno("cannot read", name_, errno);
       if (count == 0) break;
       filled += static_cast<std::size_t>(count);
@@ -96,32 +105,51 @@ class InputFile {
     return filled;
   }
 
-  /// The regular file itself as memory, without a copy. It must not be shortened while it is in use: the system ends
-  /// a process that touches a mapped byte that is gone (SIGBUS). Replacing it by a rename is safe.
-  SharedBytes map() const {
-    if (size_ == 0) return {};
-    if (size_ > std::numeric_limits<std::size_t>::max()) throw_errno("cannot map", name_, EFBIG);
-    const auto size = static_cast<std::size_t>(size_);
-    void* const memory = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor_.get(), 0);
-    if (memory == MAP_FAILED) throw_errno("cannot map", name_, errno);
-    // What fits in memory is fetched ahead. Of what does not, read-ahead would fetch mostly bytes that nobody wants.
-    const double physical =
-        static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
-    ::madvise(memory, size, static_cast<double>(size) < physical / 4 ? MADV_WILLNEED : MADV_RANDOM);
-    const auto unmap = [size](void* mapped) { ::munmap(mapped, size); };
-    return {std::shared_ptr<void>(memory, unmap), Bytes(static_cast<const Byte*>(memory), size)};
+  /// Fills `out` with the bytes of a regular file from `offset` on; any number of threads may call it.
+  /// Throws std::runtime_error on an error, and if the file ends before.
+  void read_at(std::uint64_t offset, std::span<Byte> out) const {
+    while (!out.empty()) {
+      const auto count = ::pread(descriptor_.get(), out.data(), out.size(), static_cast<off_t>(offset));
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) throw_errno("cannot read", name_, errno);
+      if (count == 0)
+        throw std::runtime_error(change().value_or("'" + name_ + "' has fewer bytes than its size, " +
+                                                   std::to_string(size_) + ": byte " + std::to_string(offset) +
+                                                   " cannot be read"));
+      offset += static_cast<std::uint64_t>(count);
+      out = out.subspan(static_cast<std::size_t>(count));
+    }
   }
 
-  /// All bytes in one piece: mapped if that can be done, read into memory otherwise.
+  /// What another program did to the regular file since it was opened, by its size and time of modification; nothing if
+  /// these are as they were. A file that is removed, or replaced by a rename, stays as it was for whoever has it open.
+  std::optional<std::string> change() const {
+    if (!regular_) return std::nullopt;
+    struct stat now;
+    if (::fstat(descriptor_.get(), &now) != 0) throw_errno("cannot read", name_, errno);
+    const auto size = static_cast<std::uint64_t>(now.st_size);
+    const bool touched = now.st_mtim.tv_sec != modified_.tv_sec || now.st_mtim.tv_nsec != modified_.tv_nsec;
+    if (size == size_ && !touched) return std::nullopt;
+    if (size == size_) return "'" + name_ + "' was changed by another program while it was in use";
+    return "'" + name_ + "' " + (size < size_ ? "was shortened" : "grew") + " while it was in use: it had " +
+           std::to_string(size_) + " bytes and now has " + std::to_string(size);
+  }
+
+  /// Throws std::runtime_error with the change, if there is one.
+  void check_unchanged() const {
+    if (const auto what = change()) throw std::runtime_error(*what);
+  }
+
+  /// All bytes up to its end, in memory. Throws std::runtime_error on an error, and if the file changes meanwhile.
   SharedBytes contents() const {
-    if (regular_) return map();
     constexpr std::size_t kStep = 1 << 16;
     std::vector<Byte> memory;
     for (std::size_t end = 0;;) {
-      memory.resize(end + kStep);
+      memory.resize(end + std::max<std::size_t>(kStep, end == 0 ? static_cast<std::size_t>(size_) + 1 : 0));
       end += read(std::span(memory).subspan(end));
       if (end < memory.size()) {
         memory.resize(end);
+        check_unchanged();
         return SharedBytes::of(std::move(memory));
       }
     }
@@ -133,14 +161,68 @@ class InputFile {
     if (!descriptor_.is_open() || ::fstat(descriptor_.get(), &status) != 0) throw_errno("cannot open", name_, errno);
     if (S_ISDIR(status.st_mode)) throw std::runtime_error("'" + name_ + "' is a folder, expected a file");
     if (S_ISBLK(status.st_mode)) throw std::runtime_error("'" + name_ + "' is not a regular file, but a block device");
-    regular_ = S_ISREG(status.st_mode);
+    regular_ = S_ISREG(status.st_mode) && status.st_size > 0;
     if (regular_) size_ = static_cast<std::uint64_t>(status.st_size);
+    modified_ = status.st_mtim;
+  }
+
+  static FileDescriptor open(const std::string& path) {
+    for (;;) {
+      FileDescriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+      if (descriptor.is_open() || errno != EINTR) return descriptor;
+    }
   }
 
   FileDescriptor descriptor_;
   std::string name_;
   std::uint64_t size_ = 0;
+  timespec modified_{};
   bool regular_ = false;
+};
+
+/// Bytes at any offset, for any number of threads: in memory, or in a file that is read where it lies. Copies share
+/// them.
+class StoredBytes {
+ public:
+  StoredBytes() = default;
+  explicit StoredBytes(SharedBytes memory) : memory_(std::move(memory)) {}
+
+  /// A large regular file stays where it lies and needs no memory. Anything else is read to its end now.
+  explicit StoredBytes(InputFile file) {
+    if (!is_large(file)) {
+      memory_ = file.contents();
+      return;
+    }
+    file_ = std::make_shared<const InputFile>(std::move(file));
+  }
+
+  /// Small files are not worth an open descriptor each; those of /sys are shorter than their size says.
+  static bool is_large(const InputFile& file) { return file.is_regular() && file.size() >= kLargeFile; }
+
+  std::uint64_t size() const { return file_ ? file_->size() : memory_.bytes.size(); }
+
+  /// The bytes themselves where they are in memory; of a file, none.
+  Bytes in_memory() const { return memory_.bytes; }
+
+  /// Fills `out` from `offset` on; offset + out.size() <= size(). Throws std::runtime_error as InputFile::read_at.
+  void read(std::uint64_t offset, std::span<Byte> out) const {
+    if (file_)
+      file_->read_at(offset, out);
+    else
+      std::copy_n(memory_.bytes.begin() + static_cast<std::ptrdiff_t>(offset), out.size(), out.begin());
+  }
+
+  /// As those of InputFile; bytes in memory do not change.
+  std::optional<std::string> change() const { return file_ ? file_->change() : std::nullopt; }
+  void check_unchanged() const {
+    if (file_) file_->check_unchanged();
+  }
+
+ private:
+  static constexpr std::uint64_t kLargeFile = std::uint64_t{1} << 16;
+
+  std::shared_ptr<const InputFile> file_;
+  SharedBytes memory_;
 };
 
 }  // namespace qllk::io

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <cstring>
 #include <filesystem>
 #include <limits>
 #include <map>
@@ -22,21 +21,21 @@
 
 namespace qllk::io {
 
-/// A file of tensors, checked as a whole when it is opened and read (mapped) where it lies.
+/// A file of tensors: its header is checked as a whole when it is opened, its numbers are read where they lie.
 ///
-/// Errors   every member throws std::runtime_error that names the file and what is wrong with it
+/// Errors   every member throws std::runtime_error that names the file and what is wrong with it; that another program
+///          changes it meanwhile is an error too
 class SafetensorsReader {
  public:
   struct Entry {
     Dtype dtype;
     Shape shape;
-    Bytes bytes;  // row-major; may not be aligned
+    std::uint64_t begin, size;  // bytes of the file, row-major
   };
 
   /// Throws if the file is missing, unreadable, cut short or longer than it says, not a safetensors file, or if its
   /// header is not exactly as the format demands: after this, every entry lies within the file.
-  explicit SafetensorsReader(const std::filesystem::path& path)
-      : file_(path.string()), data_(InputFile(file_).contents()) {
+  explicit SafetensorsReader(const std::filesystem::path& path) : file_(path.string()), data_(InputFile(file_)) {
     parse();
   }
 
@@ -66,13 +65,14 @@ class SafetensorsReader {
   }
 
   /// Fills a Mat, Vec or Table, whose shape must be the tensor's; converts between F32 and F64. Throws as `check`,
-  /// and then `tensor` is as it was.
+  /// and then `tensor` is as it was, or if the file cannot be read, and then it is not.
   template <Tensor T>
   void read_into(const std::string& name, T& tensor) const {
     const TensorForm form = tensor_form(tensor);
     const Entry& found = checked(name, form.shape);
     found.dtype == Dtype::F32 ? transpose<float>(found, tensor.data(), form)
                               : transpose<double>(found, tensor.data(), form);
+    data_.check_unchanged();
   }
 
   /// Fills numbers of exactly that dtype from a tensor of shape [n]. Throws if it is another, or not there.
@@ -83,7 +83,8 @@ class SafetensorsReader {
       fail("tensor '" + name + "' has dtype " + std::string(dtype_name(found.dtype)) + ", expected " +
            std::string(dtype_name(dtype_of<T>())));
     check_shape(name, found, {values.size()});
-    if (!values.empty()) std::memcpy(values.data(), found.bytes.data(), found.bytes.size());
+    data_.read(found.begin, bytes_of(values.data(), found.size));
+    data_.check_unchanged();
   }
 
   /// Throws std::runtime_error: "'a.safetensors' <what>".
@@ -131,28 +132,30 @@ class SafetensorsReader {
   };
 
   void parse() {
-    const Bytes bytes = data_.bytes;
     std::uint64_t length = 0;
-    if (bytes.size() < sizeof length)
-      fail("is not a safetensors file, or cut short: it has " + std::to_string(bytes.size()) + " bytes");
-    std::memcpy(&length, bytes.data(), sizeof length);
-    if (length > bytes.size() - sizeof length)
+    if (data_.size() < sizeof length)
+      fail("is not a safetensors file, or cut short: it has " + std::to_string(data_.size()) + " bytes");
+    data_.read(0, bytes_of(&length, sizeof length));
+    if (length > data_.size() - sizeof length)
       fail("is not a safetensors file, or cut short: a header of " + std::to_string(length) + " bytes in a file of " +
-           std::to_string(bytes.size()));
+           std::to_string(data_.size()));
     if (length > kMostHeader) fail("has a header of " + std::to_string(length) + " bytes, more than the format allows");
-    const auto* const text = reinterpret_cast<const char*>(bytes.data()) + sizeof length;
-    const std::string_view header(text, static_cast<std::size_t>(length));
-    if (!header.starts_with('{')) fail("is not a safetensors file: its header does not begin with '{'");
+    std::string header(static_cast<std::size_t>(std::min<std::uint64_t>(length, 1)), ' ');
+    data_.read(sizeof length, bytes_of(header.data(), header.size()));
+    if (header != "{") fail("is not a safetensors file: its header does not begin with '{'");
+    header.resize(static_cast<std::size_t>(length));
+    data_.read(sizeof length, bytes_of(header.data(), header.size()));
     HeaderCheck check(*this);
     Json::sax_parse(header, &check);
-    const Bytes data = bytes.subspan(sizeof length + header.size());
+    first_ = sizeof length + length;
+    const std::uint64_t bytes = data_.size() - first_;
     std::vector<std::array<std::uint64_t, 2>> ranges;
     const Json parsed = Json::parse(header);
     for (const auto& [name, value] : parsed.items()) {
       if (name == "__metadata__")
         parse_metadata(value);
       else
-        ranges.push_back(parse_entry(name, value, data));
+        ranges.push_back(parse_entry(name, value, bytes));
     }
     std::sort(ranges.begin(), ranges.end());
     std::uint64_t end = 0;
@@ -162,8 +165,9 @@ class SafetensorsReader {
              std::to_string(std::min(range[0], end)));
       end = range[1];
     }
-    if (end != data.size())
-      fail("has " + std::to_string(data.size()) + " bytes of data, its header tells of " + std::to_string(end));
+    if (end != bytes)
+      fail("has " + std::to_string(bytes) + " bytes of data, its header tells of " + std::to_string(end));
+    data_.check_unchanged();
   }
 
   void parse_metadata(const Json& value) {
@@ -174,7 +178,7 @@ class SafetensorsReader {
     }
   }
 
-  std::array<std::uint64_t, 2> parse_entry(const std::string& name, const Json& value, Bytes data) {
+  std::array<std::uint64_t, 2> parse_entry(const std::string& name, const Json& value, std::uint64_t bytes) {
     const std::string tensor = "has a tensor '" + name + "' ";
     const auto numbers = [&](const char* member) {
       if (!value.is_object() || !value.contains(member) || !value[member].is_array())
@@ -200,14 +204,13 @@ class SafetensorsReader {
       size *= extent;
     }
     if (offsets.size() != 2 || offsets[0] > offsets[1]) fail(tensor + "whose data_offsets are not [begin, end]");
-    if (offsets[1] > data.size())
+    if (offsets[1] > bytes)
       fail("is cut short: tensor '" + name + "' ends at data byte " + std::to_string(offsets[1]) + " of " +
-           std::to_string(data.size()));
+           std::to_string(bytes));
     if (offsets[1] - offsets[0] != size)
       fail(tensor + "of shape " + shape_string(shape) + " and dtype " + dtype_text + " in " +
            std::to_string(offsets[1] - offsets[0]) + " bytes, expected " + std::to_string(size));
-    const Bytes part = data.subspan(static_cast<std::size_t>(offsets[0]), static_cast<std::size_t>(size));
-    entries_.emplace(name, Entry{known->dtype, shape, part});
+    entries_.emplace(name, Entry{known->dtype, shape, first_ + offsets[0], size});
     return {offsets[0], offsets[1]};
   }
 
@@ -223,23 +226,28 @@ class SafetensorsReader {
       fail("tensor '" + name + "' has shape " + shape_string(found.shape) + ", expected " + shape_string(expected));
   }
 
+  static std::span<Byte> bytes_of(void* data, std::uint64_t size) {
+    return {static_cast<Byte*>(data), static_cast<std::size_t>(size)};
+  }
+
   template <class Stored, Real Scalar>
-  static void transpose(const Entry& entry, Scalar* tensor, const TensorForm& form) {
+  void transpose(const Entry& entry, Scalar* tensor, const TensorForm& form) const {
     Eigen::Map<Mat<Scalar>> view(tensor, form.rows, form.cols);
     const Index step = detail::rows_per_block(form);
     detail::RowMajor<Stored> block(step, form.cols);
-    Bytes rest = entry.bytes;
+    std::uint64_t at = entry.begin;
     for (Index row = 0; row < form.rows && form.cols > 0; row += step) {
       const Index rows = std::min(step, form.rows - row);
-      const std::size_t size = static_cast<std::size_t>(rows * form.cols) * sizeof(Stored);
-      std::memcpy(block.data(), rest.data(), size);
+      const std::uint64_t size = static_cast<std::uint64_t>(rows * form.cols) * sizeof(Stored);
+      data_.read(at, bytes_of(block.data(), size));
       view.middleRows(row, rows) = block.topRows(rows).template cast<Scalar>();
-      rest = rest.subspan(size);
+      at += size;
     }
   }
 
   std::string file_;
-  SharedBytes data_;
+  StoredBytes data_;
+  std::uint64_t first_ = 0;  // byte of the file after the header
   std::map<std::string, Entry> entries_;
   std::map<std::string, std::string> metadata_;
 };

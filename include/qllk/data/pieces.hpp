@@ -1,0 +1,146 @@
+// What a corpus is made of: files, and blocks of memory.
+#pragma once
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "qllk/core/types.hpp"
+#include "qllk/io/input_file.hpp"
+
+namespace qllk::data {
+
+namespace detail {
+
+struct Piece {
+  std::uint64_t start;
+  io::StoredBytes data;
+};
+
+/// Pieces in order, without gaps, none of them empty.
+struct Pieces {
+  std::vector<Piece> list;
+  std::vector<std::string> sources, skipped;
+  std::uint64_t size = 0;
+
+  void append(io::StoredBytes data) {
+    const std::uint64_t start = size;
+    size += data.size();
+    if (size != start) list.push_back({start, std::move(data)});
+  }
+};
+
+/// Adds sources one after the other. Large files stay open and are read where they lie, so long as this process may
+/// open more; all else is packed into blocks of memory.
+class PiecesBuilder {
+ public:
+  /// Nothing is added if this throws, unless it is a stream that fails on the way.
+  void add_file(io::InputFile file) {
+    const std::string name = file.name();
+    const std::uint64_t before = size();
+    if (io::StoredBytes::is_large(file) && open_files_ < most_open_files()) {
+      Byte first[1];
+      file.read_at(0, first);  // some files can be opened, but not read
+      seal();
+      pieces_.append(io::StoredBytes(std::move(file)));
+      ++open_files_;
+    } else if (file.is_regular()) {
+      const io::SharedBytes all = file.contents();
+      if (block_.size() >= kBlock) seal();
+      block_.insert(block_.end(), all.bytes.begin(), all.bytes.end());
+    } else {
+      pack(file);
+    }
+    if (size() > before) pieces_.sources.push_back(name);
+  }
+
+  void skip(std::string why) { pieces_.skipped.push_back(std::move(why)); }
+
+  std::uint64_t size() const { return pieces_.size + block_.size(); }
+
+  Pieces finish() {
+    seal();
+    return std::move(pieces_);
+  }
+
+ private:
+  static constexpr std::size_t kBlock = std::size_t{1} << 22;
+  static constexpr std::size_t kStep = std::size_t{1} << 16;
+
+  /// Half of what the system allows: the program opens other files too.
+  static std::uint64_t most_open_files() {
+    rlimit limit{};
+    return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur / 2 : 256;
+  }
+
+  void pack(const io::InputFile& file) {
+    for (;;) {
+      if (block_.size() >= kBlock) seal();
+      const std::size_t begin = block_.size();
+      block_.resize(begin + kStep);
+      std::size_t count = 0;
+      try {
+        count = file.read(std::span(block_).subspan(begin));
+      } catch (...) {
+        block_.resize(begin);
+        throw;
+      }
+      block_.resize(begin + count);
+      if (count < kStep) return;
+    }
+  }
+
+  void seal() {
+    block_.shrink_to_fit();
+    pieces_.append(io::StoredBytes(io::SharedBytes::of(std::exchange(block_, {}))));
+  }
+
+  Pieces pieces_;
+  std::vector<Byte> block_;
+  std::uint64_t open_files_ = 0;
+};
+
+/// Appends the regular files in a folder and in its folders. Calls unreadable(why) for each folder that cannot be
+/// listed.
+template <class Unreadable>
+void list_regular_files(const std::filesystem::path& folder, std::vector<std::string>& files, Unreadable&& unreadable) {
+  std::error_code error, ignored;
+  for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    if (entry->is_regular_file(ignored))
+      files.push_back(entry->path().string());
+    else if (entry->is_directory(ignored) && !entry->is_symlink(ignored))
+      list_regular_files(entry->path(), files, unreadable);
+  }
+  if (error) unreadable("cannot read the folder '" + folder.string() + "': " + error.message());
+}
+
+/// Adds the files of a folder that can be read. Throws std::runtime_error if none of them has any bytes.
+inline void add_folder(PiecesBuilder& builder, const std::string& path) {
+  const std::uint64_t before = builder.size();
+  std::vector<std::string> files, skipped;
+  const auto skip = [&](std::string why) { skipped.push_back(std::move(why)); };
+  list_regular_files(path, files, skip);
+  std::sort(files.begin(), files.end());  // std::string compares bytes as unsigned
+  for (const std::string& file : files) try {
+      builder.add_file(io::InputFile(file));
+    } catch (const std::runtime_error& error) {
+      skip(error.what());
+    }
+  if (builder.size() == before && !skipped.empty()) throw std::runtime_error(skipped.front());
+  if (builder.size() == before)
+    throw std::runtime_error("the folder '" + path + "' is empty: no regular file in it has any bytes");
+  for (std::string& why : skipped) builder.skip(std::move(why));
+}
+
+}  // namespace detail
+
+}  // namespace qllk::data
