@@ -53,7 +53,7 @@ done
 [ -x "$program" ] || fail "there is no '$program': build qllk-experiment, or give --program PATH"
 
 # What all rungs but the classic network start from: fixed, so that a table can be made again when qllk-train picks others.
-base=(--set batch=8 --set encoder=1 --set decoder=2 --set order_dropout=0.1 --set dropout=0 --set rows.rate=10
+base=(--set batch=8 --set layers=4 --set words=0 --set "match.lengths=[]" --set encoder=1 --set decoder=2 --set order_dropout=0.1 --set dropout=0 --set rows.rate=10
       --set adam.learning_rate=0.004 --set adam.beta1=0.9 --set adam.beta2=0.99 --set adam.weight_decay=0.1
       --set average.every=0 --set schedule.floor=0.05)
 

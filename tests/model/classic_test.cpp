@@ -199,7 +199,7 @@ struct Golden {
   }
 
   Vec<double> values(const std::string& name) const {
-    Vec<double> out(static_cast<Index>(expected.entry(name).bytes.size() / sizeof(double)));
+    Vec<double> out(static_cast<Index>(expected.entry(name).size / sizeof(double)));
     expected.read_values<double>(name, {out.data(), static_cast<std::size_t>(out.size())});
     return out;
   }
