@@ -9,6 +9,8 @@
 
 #include "flops.hpp"
 #include "qllk/data/corpus.hpp"
+#include "qllk/model/classic.hpp"
+#include "qllk/model/transformer.hpp"
 #include "qllk/train/trainer.hpp"
 #include "roofline/roofline.hpp"
 #include "text.hpp"

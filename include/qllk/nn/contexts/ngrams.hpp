@@ -77,10 +77,8 @@ class NgramContext {
   void prime(Bytes bytes, State& state) const {
     const auto orders = static_cast<std::size_t>(this->orders());
     const std::size_t fresh = std::min(bytes.size(), orders);
-    std::copy(state.bytes.begin() + static_cast<std::ptrdiff_t>(fresh),
-              state.bytes.begin() + static_cast<std::ptrdiff_t>(orders), state.bytes.begin());
-    std::copy(bytes.end() - static_cast<std::ptrdiff_t>(fresh), bytes.end(),
-              state.bytes.begin() + static_cast<std::ptrdiff_t>(orders - fresh));
+    for (std::size_t i = 0; i < orders; ++i)
+      state.bytes[i] = i + fresh < orders ? state.bytes[i + fresh] : bytes[bytes.size() - (orders - i)];
   }
 
  private:
