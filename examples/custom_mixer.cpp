@@ -91,7 +91,8 @@ int main() {
   const auto corpus = qllk::data::Corpus::from_memory({text.begin(), text.end()});
   using Model = qllk::QLLKTransformer<float, MovingAverage>;
   const Model model({.dim_local = 32, .dim = 32, .patch = 4, .layers = 1, .decoder = 1, .bits = 10});
-  qllk::train::Trainer<Model> trainer(model, {.batch = 4, .context = 64, .adam = {.learning_rate = 4e-3}}, corpus, 2);
+  qllk::train::Trainer<Model> trainer(model, {.batch = 4, .context = 64, .optimizer = {.learning_rate = 4e-3}}, corpus,
+                                      2);
   trainer.run({.steps = 60}, [](const qllk::train::StepReport&) { return true; });
   const double bits = qllk::train::evaluate(model, trainer.params(), corpus).bits_per_byte();
   std::printf("%.3f bits per byte after 60 steps\n", bits);
