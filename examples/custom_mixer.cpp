@@ -85,7 +85,6 @@ int main() {
   const auto conformance = qllk::testing::check_mixer(mixer, mixer.init(random), x, 2, state);
   std::printf("gradients: %s\nconformance: %s\n", gradients.str().c_str(), conformance.str().c_str());
   if (!gradients.passed() || !conformance.passed(1e-10)) return 1;
-
   std::string text;
   for (int i = 0; i < 400; ++i) text += "Line " + std::to_string(i) + " of a text that is easy to learn.\n";
   const auto corpus = qllk::data::Corpus::from_memory({text.begin(), text.end()});
