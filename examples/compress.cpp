@@ -4,14 +4,14 @@
 #include <variant>
 
 #include "compress_tool.hpp"
-#include "qllk/io/atomic_file.hpp"
-#include "qllk/io/input_file.hpp"
+#include "qllk/files/atomic_file.hpp"
+#include "qllk/files/input_file.hpp"
 #include "qllk/io/model_file.hpp"
 
 int main(int argc, char** argv) {
   const auto work = [](const tool::CompressArguments& arguments) {
-    qllk::io::InputFile in(arguments.in);
-    qllk::io::AtomicFile out(arguments.out);
+    qllk::files::InputFile in(arguments.in);
+    qllk::files::AtomicFile out(arguments.out);
     const auto loaded = qllk::io::load_model(arguments.model);
     tool::CompressProgress progress(in.size());
     const auto sizes = std::visit(

@@ -79,10 +79,10 @@ struct MovingAverage {
 int main() {
   qllk::Random random(1);
   const MovingAverage<double> mixer{{.dim = 5}};
-  const auto x = qllk::testing::random_matrix<double>(5, 2 * 9, random);
+  const auto x = qllk::conformance::random_matrix<double>(5, 2 * 9, random);
   auto state = mixer.initial_state(2);
-  const auto gradients = qllk::testing::check_mixer_gradients(mixer, mixer.init(random), x, state);
-  const auto conformance = qllk::testing::check_mixer(mixer, mixer.init(random), x, 2, state);
+  const auto gradients = qllk::conformance::check_mixer_gradients(mixer, mixer.init(random), x, state);
+  const auto conformance = qllk::conformance::check_mixer(mixer, mixer.init(random), x, 2, state);
   std::printf("gradients: %s\nconformance: %s\n", gradients.str().c_str(), conformance.str().c_str());
   if (!gradients.passed() || !conformance.passed(1e-10)) return 1;
   std::string text;

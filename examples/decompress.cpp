@@ -4,14 +4,14 @@
 
 #include "compress_tool.hpp"
 #include "qllk/compress/compressor.hpp"
-#include "qllk/io/atomic_file.hpp"
-#include "qllk/io/input_file.hpp"
+#include "qllk/files/atomic_file.hpp"
+#include "qllk/files/input_file.hpp"
 #include "qllk/io/model_file.hpp"
 
 int main(int argc, char** argv) {
   const auto work = [](const tool::CompressArguments& arguments) {
-    const auto in = qllk::io::InputFile(arguments.in).contents();
-    qllk::io::AtomicFile out(arguments.out);
+    const auto in = qllk::files::InputFile(arguments.in).contents();
+    qllk::files::AtomicFile out(arguments.out);
     const auto loaded = qllk::io::load_model(arguments.model);
     tool::CompressProgress progress;
     const std::string name = "'" + arguments.in + "'";

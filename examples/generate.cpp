@@ -9,10 +9,10 @@
 #include <variant>
 
 #include "command_line.hpp"
-#include "qllk/core/int8_matrix.hpp"
+#include "qllk/files/input_file.hpp"
 #include "qllk/generate/generator.hpp"
-#include "qllk/io/input_file.hpp"
 #include "qllk/io/model_file.hpp"
+#include "qllk/linalg/int8_matrix.hpp"
 #include "tool.hpp"
 
 int main(int argc, char** argv) {
@@ -51,8 +51,8 @@ int main(int argc, char** argv) {
   return tool::run(app, argc, argv, [&] {
     const generate::Sampler sampler(config);
     auto any = io::load_model(model_file);
-    io::SharedBytes input;
-    if (prompt == "-") input = io::InputFile::standard_input().contents();
+    files::SharedBytes input;
+    if (prompt == "-") input = files::InputFile::standard_input().contents();
     const Bytes text = prompt == "-" ? input.bytes : Bytes(reinterpret_cast<const Byte*>(prompt.data()), prompt.size());
     std::visit(
         [&](auto& stored) {

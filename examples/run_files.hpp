@@ -19,8 +19,8 @@
 
 #include "qllk/core/random.hpp"
 #include "qllk/data/corpus.hpp"
-#include "qllk/io/atomic_file.hpp"
-#include "qllk/io/input_file.hpp"
+#include "qllk/files/atomic_file.hpp"
+#include "qllk/files/input_file.hpp"
 #include "qllk/io/json_members.hpp"
 
 namespace tool {
@@ -167,7 +167,7 @@ class RunFolder {
   /// Two runs in one folder would replace each other's files. Some network file systems know no locks: there is none then.
   void lock() {
     lock_.close();
-    lock_ = qllk::io::FileDescriptor(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    lock_ = qllk::files::FileDescriptor(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (lock_.is_open() && ::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
       throw std::runtime_error("another run is at work in '" + path.string() +
                                "': wait until it ends, or give another --out");
@@ -175,7 +175,7 @@ class RunFolder {
 
   /// Better now than after an hour of training.
   void check_writable() const {
-    for (const auto& file : {model(), training()}) qllk::io::AtomicFile(file).write("");
+    for (const auto& file : {model(), training()}) qllk::files::AtomicFile(file).write("");
   }
 
   static void make(const std::filesystem::path& folder) {
@@ -189,7 +189,7 @@ class RunFolder {
   }
 
   std::filesystem::path absolute_;
-  qllk::io::FileDescriptor lock_;
+  qllk::files::FileDescriptor lock_;
 };
 
 }  // namespace tool

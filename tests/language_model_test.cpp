@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "io/temporary_folder.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace qllk {
 namespace {
@@ -40,17 +40,17 @@ TEST(LanguageModel, TrainsScoresWritesAndPacks) {
   EXPECT_LT(packed.size(), part.size() / 2);
   EXPECT_EQ(model.decompress(packed), part);
 
-  const testing::TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   model.save(folder / "model.safetensors");
   const auto again = LanguageModel::load(folder / "model.safetensors");
   EXPECT_EQ(again.score(corpus_of(part)).nats, model.score(corpus_of(part)).nats);
 }
 
 TEST(LanguageModel, IsTheToolsModelBitForBit) {
-  const testing::TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   const std::string text = text_of(5000), quote = "'";
-  testing::write_text(folder / "text", text);
-  testing::write_text(folder / "other", text_of(600));
+  test::write_text(folder / "text", text);
+  test::write_text(folder / "other", text_of(600));
   const std::string command = std::string(QLLK_TEST_EMULATOR) + " " + QLLK_TEST_BIN +
                               "/qllk-train --arch classic --data " + quote + (folder / "text") + quote + " --val " +
                               quote + (folder / "other") + quote + " --steps 3 --seed 5 --out " + quote +
@@ -60,7 +60,7 @@ TEST(LanguageModel, IsTheToolsModelBitForBit) {
   ASSERT_EQ(std::system(command.c_str()), 0) << command;
   LanguageModel::train(corpus_of(text), {.steps = 3, .seed = 5, .threads = 1, .arch = "classic"})
       .save(folder / "mine.safetensors");
-  EXPECT_TRUE(testing::read_text(folder / "mine.safetensors") == testing::read_text(folder / "run/model.safetensors"));
+  EXPECT_TRUE(test::read_text(folder / "mine.safetensors") == test::read_text(folder / "run/model.safetensors"));
 }
 
 TEST(LanguageModel, StopsWhenItIsTold) {

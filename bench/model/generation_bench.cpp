@@ -6,9 +6,9 @@
 #include <utility>
 #include <vector>
 
-#include "qllk/core/int8_matrix.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/generate/generator.hpp"
+#include "qllk/linalg/int8_matrix.hpp"
 #include "qllk/model/classic.hpp"
 #include "qllk/model/transformer.hpp"
 #include "roofline/roofline.hpp"
@@ -30,7 +30,7 @@ double held(const Tree& tree) {
   for_each_parameter(
       [&](const Path&, const auto& leaf) {
         using Leaf = std::remove_cvref_t<decltype(leaf)>;
-        bytes += static_cast<double>(leaf.size()) * (std::is_same_v<Leaf, Int8Matrix> ? 1 : sizeof(float));
+        bytes += static_cast<double>(leaf.size()) * (std::is_same_v<Leaf, linalg::Int8Matrix> ? 1 : sizeof(float));
       },
       tree);
   return bytes;

@@ -6,6 +6,7 @@
 
 #include "qllk/core/random.hpp"
 #include "qllk/core/threads.hpp"
+#include "qllk/linalg/sparse_table.hpp"
 #include "qllk/optim/adam.hpp"
 #include "qllk/optim/row_update.hpp"
 #include "roofline/roofline.hpp"
@@ -33,10 +34,10 @@ BENCHMARK(AdamDense)->Arg(1 << 12)->Arg(1 << 16)->Arg(1 << 22);
 /// and each row that occurs is read and written once.
 void AdamRows(benchmark::State& state) {
   constexpr Index kDim = 128, kPositions = 8192, kRowsEach = 5, kRows = kRowsEach << 16;
-  HashTable<float> table, moments;
+  linalg::HashTable<float> table, moments;
   table.setZero(kDim, kRows);
   moments.setZero(optim::RowUpdate<float>::kMoments, kRows);
-  SparseGrads<float> grads(kDim, kRows);
+  linalg::SparseGrads<float> grads(kDim, kRows);
   const Index first = grads.append(Mat<float>::Random(kDim, kPositions) * 0.01F);
   Random source(1);
   std::vector<std::uint32_t> rows;
@@ -49,7 +50,7 @@ void AdamRows(benchmark::State& state) {
   std::sort(rows.begin(), rows.end());
   const auto occurrences = static_cast<double>(rows.size());
   const auto distinct = static_cast<double>(std::unique(rows.begin(), rows.end()) - rows.begin());
-  const SparseGrads<float>* const all[] = {&grads};
+  const linalg::SparseGrads<float>* const all[] = {&grads};
   const optim::RowUpdate<float> update(optim::RowWise{}, 1e-6);
   for (auto _ : state) {
     grads.sort_by_bucket(optim::RowUpdate<float>::kShift);

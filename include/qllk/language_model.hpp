@@ -28,7 +28,7 @@
 #include "qllk/train/recipe.hpp"
 #include "qllk/train/trainer.hpp"
 
-namespace qllk {
+namespace qllk::inline QLLK_ISA {
 
 using data::Corpus;
 using train::Score;
@@ -77,8 +77,8 @@ class LanguageModel {
   static LanguageModel train(const Corpus& text, const TrainingOptions& options = {}) {
     train::Budget budget;
     if (options.seconds < 0 || options.steps < 0)
-      throw std::invalid_argument("the budget is " + std::to_string(options.seconds) + " seconds and " +
-                                  std::to_string(options.steps) + " steps, expected 0 or more");
+      throw InvalidArgument("the budget is " + std::to_string(options.seconds) + " seconds and " +
+                            std::to_string(options.steps) + " steps, expected 0 or more");
     if (options.seconds > 0) budget.seconds = options.seconds;
     if (options.steps > 0) budget.steps = options.steps;
     if (options.seconds == 0 && options.steps == 0) budget.seconds = 90;
@@ -164,4 +164,4 @@ class LanguageModel {
   io::AnyModel stored_;
 };
 
-}  // namespace qllk
+}  // namespace qllk::inline QLLK_ISA

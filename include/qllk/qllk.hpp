@@ -3,15 +3,15 @@
 #pragma once
 
 #include "qllk/core/concepts.hpp"
-#include "qllk/core/gemm.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
-#include "qllk/core/sparse_table.hpp"
 #include "qllk/core/threads.hpp"
 #include "qllk/core/turns.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/data/batches.hpp"
 #include "qllk/data/corpus.hpp"
+#include "qllk/linalg/gemm.hpp"
+#include "qllk/linalg/sparse_table.hpp"
 #include "qllk/mixers/registry.hpp"
 #include "qllk/model/classic.hpp"
 #include "qllk/model/transformer.hpp"

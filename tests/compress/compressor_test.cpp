@@ -9,14 +9,14 @@
 #include <string>
 #include <vector>
 
-#include "io/temporary_folder.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/data/corpus.hpp"
-#include "qllk/io/atomic_file.hpp"
-#include "qllk/io/input_file.hpp"
+#include "qllk/files/atomic_file.hpp"
+#include "qllk/files/input_file.hpp"
 #include "qllk/model/classic.hpp"
 #include "qllk/train/evaluate.hpp"
 #include "qllk/train/trainer.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace {
 
@@ -26,7 +26,7 @@ using qllk::Bytes;
 using qllk::Index;
 using qllk::QLLKClassic;
 using qllk::Random;
-using qllk::testing::message_of;
+using qllk::test::message_of;
 using Classic = QLLKClassic<float>;
 using Buffer = std::vector<Byte>;
 
@@ -274,11 +274,11 @@ TEST(Compressor, RefusesLogitsThatAreNotFinite) {
 TEST(Compressor, StreamsFilesOfManyBlocks) {
   const Classic model(kTiny);
   const auto params = weights(model, 1);
-  const qllk::testing::TemporaryFolder folder;
+  const qllk::test::TemporaryFolder folder;
   // the two around a border of the blocks that are read and written
   for (const std::size_t size : {std::size_t{1} << 16, (std::size_t{1} << 16) + 1}) {
     const Buffer original = random_bytes(size, 9);
-    qllk::testing::write_text(folder / "original", std::string(original.begin(), original.end()));
+    qllk::test::write_text(folder / "original", std::string(original.begin(), original.end()));
     std::uint64_t calls = 0, last = 0;
     const auto count = [&](std::uint64_t done, std::uint64_t all = 0) {
       EXPECT_GT(done, last);
@@ -287,23 +287,23 @@ TEST(Compressor, StreamsFilesOfManyBlocks) {
       ++calls;
     };
     {
-      qllk::io::InputFile source(folder / "original");
-      qllk::io::AtomicFile sink(folder / "small");
+      qllk::files::InputFile source(folder / "original");
+      qllk::files::AtomicFile sink(folder / "small");
       const Sizes sizes = compress(model, params, source, sink, count);
       sink.commit();
       EXPECT_EQ(sizes.original, size);
-      EXPECT_EQ(sizes.compressed, qllk::testing::read_text(folder / "small").size());
+      EXPECT_EQ(sizes.compressed, qllk::test::read_text(folder / "small").size());
       EXPECT_TRUE(sizes.bits_per_byte() > 7.9 && sizes.bits_per_byte() < 12);
     }
     EXPECT_EQ(calls, size / 64);
     calls = last = 0;
-    const auto file = qllk::io::InputFile(folder / "small").contents();
-    qllk::io::AtomicFile sink(folder / "back");
+    const auto file = qllk::files::InputFile(folder / "small").contents();
+    qllk::files::AtomicFile sink(folder / "back");
     const Sizes sizes = decompress(model, params, file.bytes, sink, count);
     sink.commit();
     EXPECT_EQ(sizes.original, size);
     EXPECT_EQ(calls, size / 64);
-    EXPECT_TRUE(qllk::testing::read_text(folder / "back") == qllk::testing::read_text(folder / "original"));
+    EXPECT_TRUE(qllk::test::read_text(folder / "back") == qllk::test::read_text(folder / "original"));
   }
 }
 
@@ -311,16 +311,16 @@ TEST(Compressor, LeavesNoFileBehindWhenItFails) {
   const Classic model(kTiny);
   const auto params = weights(model, 1);
   const Buffer file = compress(model, params, random_bytes(70000, 3));
-  const qllk::testing::TemporaryFolder folder;
+  const qllk::test::TemporaryFolder folder;
   const auto fail = [&] {
-    qllk::io::AtomicFile sink(folder / "back");
+    qllk::files::AtomicFile sink(folder / "back");
     decompress(Disturbed(2000), params, Bytes(file), sink);
     sink.commit();
   };
   EXPECT_THROW(fail(), std::runtime_error);
   struct Stop {};
   const auto stop = [&] {
-    qllk::io::AtomicFile sink(folder / "back");
+    qllk::files::AtomicFile sink(folder / "back");
     decompress(model, params, Bytes(file), sink, [](std::uint64_t done, std::uint64_t) {
       if (done > 66000) throw Stop();
     });

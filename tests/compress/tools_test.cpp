@@ -8,15 +8,15 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "io/temporary_folder.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/io/model_file.hpp"
 #include "qllk/model/classic.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace {
 
-using qllk::testing::read_text;
-using qllk::testing::write_text;
+using qllk::test::read_text;
+using qllk::test::write_text;
 
 /// A folder with two models, a.model and b.model, and a text.
 class CompressTools : public ::testing::Test {
@@ -56,7 +56,7 @@ class CompressTools : public ::testing::Test {
     EXPECT_EQ(folder_.entries(), entries);
   }
 
-  qllk::testing::TemporaryFolder folder_;
+  qllk::test::TemporaryFolder folder_;
 };
 
 TEST_F(CompressTools, GiveTheFileBackAndTellItsSizes) {

@@ -7,7 +7,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "core/allocations.hpp"
+#include "support/allocations.hpp"
 
 namespace qllk {
 namespace {

@@ -16,16 +16,16 @@
 #include <thread>
 #include <vector>
 
-#include "../io/temporary_folder.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace {
 
 namespace fs = std::filesystem;
 using qllk::Byte;
 using qllk::data::Corpus;
-using qllk::testing::message_of;
-using qllk::testing::TemporaryFolder;
-using qllk::testing::write_text;
+using qllk::test::message_of;
+using qllk::test::TemporaryFolder;
+using qllk::test::write_text;
 
 std::string text_of(const Corpus& corpus) {
   std::string text(corpus.size(), '\0');

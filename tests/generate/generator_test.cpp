@@ -6,9 +6,9 @@
 #include <cmath>
 #include <vector>
 
-#include "core/allocations.hpp"
 #include "qllk/model/classic.hpp"
 #include "qllk/model/transformer.hpp"
+#include "support/allocations.hpp"
 
 namespace qllk::generate {
 namespace {
@@ -72,7 +72,7 @@ TYPED_TEST(GeneratorOf, TheSameBytesHoweverThePromptIsCut) {
 TYPED_TEST(GeneratorOf, ExpectsWhatOneForwardPassExpects) {
   const auto prompt = this->prompt(700);
   std::vector<Byte> stream(prompt);
-  stream.insert(stream.begin(), train::kStartByte);
+  stream.insert(stream.begin(), kStartByte);
   auto state = this->model.initial_state(1);
   typename TypeParam::Cache cache;
   Mat<float> expected;

@@ -1,10 +1,27 @@
 # cmake -D INCLUDE=…/include -P hygiene.cmake: rules for headers that a compiler does not check.
 #   - they start with #pragma once, and have 400 lines at most;
+#   - a folder includes itself and the folders that the list below gives it: downwards only;
 #   - they need Eigen and the standard library only, files and threads also the system's; io/ may use nlohmann/json, and
 #     distributed/ MPI; what models, data, optimisers and the umbrella are made of reaches neither, not even through
 #     other headers;
 #   - they never print and never exit.
 cmake_minimum_required(VERSION 3.25)
+
+# Which folders a folder may include, itself aside. include/qllk/*.hpp may include all.
+set(may_core)
+set(may_linalg core)
+set(may_files core)
+set(may_nn core linalg)
+set(may_mixers core linalg nn)
+set(may_model core linalg nn mixers)
+set(may_optim core linalg)
+set(may_data core files)
+set(may_io core files nn mixers model)
+set(may_generate core model)
+set(may_compress core files model io)
+set(may_train core linalg nn model optim data io)
+set(may_distributed core linalg train)
+set(may_testing core linalg nn mixers)
 
 set(std "[a-z_0-9]+")
 set(system "(dirent|fcntl|malloc|poll|pthread|sched|signal|unistd|sys/[a-z]+)\\.h")
@@ -33,7 +50,7 @@ foreach(header IN LISTS headers)
   endif()
 
   set(allowed "<(${std}|${processor}|(unsupported/)?Eigen/[A-Za-z]+)>|\"qllk/[a-z0-9_/]+\\.hpp\"")
-  if(header MATCHES "^qllk/(data|train|io|distributed)/")
+  if(header MATCHES "^qllk/(data|train|files|io|distributed)/")
     string(APPEND allowed "|<${system}>")
   endif()
   if(header MATCHES "^qllk/io/")
@@ -46,6 +63,15 @@ foreach(header IN LISTS headers)
     string(REGEX REPLACE "^[ \t]*#[ \t]*include[ \t]*([^ \t]+).*" "\\1" name "${include}")
     if(NOT name MATCHES "^(${allowed})$")
       list(APPEND failures "${header}: includes ${name}, which is not among what its folder may need")
+    endif()
+    if(name MATCHES "^\"qllk/([a-z]+)/" AND header MATCHES "^qllk/([a-z]+)/")
+      string(REGEX REPLACE "^\"qllk/([a-z]+)/.*" "\\1" below "${name}")
+      string(REGEX REPLACE "^qllk/([a-z]+)/.*" "\\1" folder "${header}")
+      if(NOT DEFINED may_${folder} AND NOT folder STREQUAL "core")
+        list(APPEND failures "${header}: the folder '${folder}' is not in the list of what includes what")
+      elseif(NOT below STREQUAL folder AND NOT below IN_LIST may_${folder})
+        list(APPEND failures "${header}: includes ${name}, but ${folder}/ may include only: ${may_${folder}}")
+      endif()
     endif()
     if(name MATCHES "^\"(.*)\"$")
       list(APPEND includes_of_${header} "${CMAKE_MATCH_1}")
@@ -63,7 +89,7 @@ foreach(header IN LISTS headers)
 endforeach()
 
 foreach(header IN LISTS headers)
-  if(header MATCHES "^qllk/((core|nn|mixers|model|optim|data|generate|testing)/|qllk\\.hpp$)")
+  if(header MATCHES "^qllk/((core|linalg|files|nn|mixers|model|optim|data|generate|testing)/|qllk\\.hpp$)")
     set(reached ${header})
     set(queue ${header})
     while(queue)

@@ -8,7 +8,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "io/temporary_folder.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace {
 enum class Colour { red, green };
@@ -70,7 +70,7 @@ TEST(JsonMembers, ErrorsNameTheMember) {
     std::string text = kText;
     text.replace(text.find(from), from.size(), to);
     Outer outer;
-    return testing::message_of<std::runtime_error>([&] { from_json(parse_json(text, "x"), outer, "x"); });
+    return test::message_of<std::runtime_error>([&] { from_json(parse_json(text, "x"), outer, "x"); });
   };
   EXPECT_EQ(error("-3", "3.5"), "'x.number' is 3.5, expected a whole number");
   EXPECT_EQ(error("-3", "3000000000"), "'x.number' is 3000000000, expected a smaller number");

@@ -8,12 +8,12 @@
 #include <string>
 #include <variant>
 
-#include "io/temporary_folder.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace qllk::io {
 namespace {
 
-using testing::message_of, testing::TemporaryFolder;
+using test::message_of, test::TemporaryFolder;
 using Classic = QLLKClassic<float>;
 
 template <class Tree>
@@ -94,7 +94,7 @@ class DamagedModelFile : public ::testing::Test {
   DamagedModelFile() {
     Random random(1);
     save_model(file, model, model.init(random));
-    text = testing::read_text(file);
+    text = test::read_text(file);
   }
   std::string error() const {
     return message_of<std::runtime_error>([&] { load_model(file); });
@@ -109,7 +109,7 @@ class DamagedModelFile : public ::testing::Test {
     ASSERT_EQ(from.size(), to.size());
     const auto at = text.find(from);
     ASSERT_NE(at, std::string::npos) << from;
-    testing::write_text(file, std::string(text).replace(at, from.size(), to));
+    test::write_text(file, std::string(text).replace(at, from.size(), to));
   }
 
   TemporaryFolder folder;
@@ -120,7 +120,7 @@ class DamagedModelFile : public ::testing::Test {
 
 TEST_F(DamagedModelFile, CutAnywhereIsAnError) {
   for (std::size_t size = 0; size < text.size(); size += 1 + size / 3) {
-    testing::write_text(file, text.substr(0, size));
+    test::write_text(file, text.substr(0, size));
     expect_error("");
   }
 }
@@ -146,7 +146,7 @@ TEST_F(DamagedModelFile, WeightsThatAreNotFiniteAreErrors) {
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
     std::string poisoned = text;
     std::memcpy(poisoned.data() + poisoned.size() - sizeof bad, &bad, sizeof bad);
-    testing::write_text(file, poisoned);
+    test::write_text(file, poisoned);
     expect_error("not finite");
   }
 }

@@ -16,7 +16,7 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
-#include "temporary_folder.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace {
 
@@ -29,10 +29,10 @@ using qllk::io::Dtype;
 using qllk::io::SafetensorsReader;
 using qllk::io::SafetensorsWriter;
 using qllk::io::Shape;
-using qllk::testing::message_of;
-using qllk::testing::read_text;
-using qllk::testing::TemporaryFolder;
-using qllk::testing::write_text;
+using qllk::test::message_of;
+using qllk::test::read_text;
+using qllk::test::TemporaryFolder;
+using qllk::test::write_text;
 using namespace std::string_literals;
 
 template <class T>

@@ -6,14 +6,14 @@
 #include <string>
 #include <vector>
 
-#include "core/allocations.hpp"
 #include "qllk/testing/conformance.hpp"
 #include "qllk/testing/gradient_check.hpp"
+#include "support/allocations.hpp"
 
 namespace qllk::mixers {
 namespace {
 
-using testing::random_matrix;
+using conformance::random_matrix;
 
 template <Real Scalar>
 using Config = typename LatentKernel<Scalar>::Config;
@@ -37,14 +37,14 @@ std::vector<Config<double>> all_configs() {
 template <Real Scalar>
 typename LatentKernel<Scalar>::Params generic(const LatentKernel<Scalar>& kernel, Random& random) {
   auto p = kernel.init(random);
-  testing::disturb(p, 0.3, random);
+  conformance::disturb(p, 0.3, random);
   return p;
 }
 
 template <Real Scalar>
 LatentState<Scalar> warm(const LatentKernel<Scalar>& kernel, Index sequences, Random& random) {
   auto state = kernel.initial_state(sequences);
-  testing::disturb(state, 0.5, random);
+  conformance::disturb(state, 0.5, random);
   return state;
 }
 
@@ -89,7 +89,7 @@ TEST(LatentKernel, ForwardIsTheEquation) {
       const Vec<double> gated = u.cwiseProduct(affine(p.gate, x.col(t)).unaryExpr(sigmoid));
       expected.col(t) = config.project ? affine(p.out_proj, gated) : gated;
     }
-    EXPECT_TRUE(testing::relative_error(y, expected, 1e-3) <= 1e-12);
+    EXPECT_TRUE(conformance::relative_error(y, expected, 1e-3) <= 1e-12);
   }
 }
 
@@ -98,7 +98,7 @@ TEST(LatentKernel, BackwardMatchesCentralDifference) {
     for (const auto& [length, sequences] : {std::pair<Index, Index>{1, 1}, {5, 3}, {33, 1}}) {
       Random random = Random::of(config.dim, config.head_dim, static_cast<int>(config.decay), length);
       const LatentKernel<double> kernel(config);
-      const auto report = testing::check_mixer_gradients(
+      const auto report = conformance::check_mixer_gradients(
           kernel, generic(kernel, random), random_matrix<double>(config.dim, sequences * length, random),
           warm(kernel, sequences, random), {.step = config.normalise ? 0x1p-12 : 0x1p-10, .entries = 48});
       EXPECT_TRUE(report.passed()) << name(config) << ", length " << length << ": " << report.str();
@@ -112,8 +112,8 @@ TEST(LatentKernel, BackwardOfManyFeaturesMatchesCentralDifference) {
     const LatentKernel<double> kernel(
         {.dim = 300, .decay = ours ? Decay::data_dependent : Decay::none, .normalise = ours, .project = ours});
     const auto report =
-        testing::check_mixer_gradients(kernel, generic(kernel, random), random_matrix<double>(300, 2 * 3, random),
-                                       warm(kernel, 2, random), {.step = 0x1p-12, .entries = 12});
+        conformance::check_mixer_gradients(kernel, generic(kernel, random), random_matrix<double>(300, 2 * 3, random),
+                                           warm(kernel, 2, random), {.step = 0x1p-12, .entries = 12});
     EXPECT_TRUE(report.passed()) << ours << ": " << report.str();
   }
 }
@@ -125,8 +125,8 @@ TEST(LatentKernel, SaturatedDecaysHaveFiniteGradients) {
       const LatentKernel<double> kernel({.dim = 2 * head_dim, .head_dim = head_dim, .decay = Decay::learned});
       auto p = generic(kernel, random);
       p.decay_bias.setConstant(bias);  // a is exactly 0 or 1
-      const auto report = testing::check_mixer_gradients(kernel, p, random_matrix<double>(2 * head_dim, 40, random),
-                                                         warm(kernel, 1, random), {.entries = 16});
+      const auto report = conformance::check_mixer_gradients(kernel, p, random_matrix<double>(2 * head_dim, 40, random),
+                                                             warm(kernel, 1, random), {.entries = 16});
       std::vector<std::string> dead{"decay.bias"};
       if (bias > 0) dead.insert(dead.begin() + 0, {"k_proj.weight", "k_proj.bias", "v_proj.weight", "v_proj.bias"});
       if (bias < 0) dead.push_back("state.memory");
@@ -141,9 +141,9 @@ TEST(LatentKernel, ScanIsStepByStepIsAnyChunking) {
       for (const Index sequences : {1, 3}) {
         Random random = Random::of(config.dim, length, sequences);
         const LatentKernel<double> kernel(config);
-        const auto result = testing::check_mixer(kernel, generic(kernel, random),
-                                                 random_matrix<double>(config.dim, sequences * length, random),
-                                                 sequences, warm(kernel, sequences, random));
+        const auto result = conformance::check_mixer(kernel, generic(kernel, random),
+                                                     random_matrix<double>(config.dim, sequences * length, random),
+                                                     sequences, warm(kernel, sequences, random));
         // After one position u is a multiple of v, whose length the norm takes away again: little is left of the
         // terms of dq and dk, and rounding weighs more in it.
         EXPECT_TRUE(result.passed(config.normalise ? 1e-10 : 1e-11))
@@ -158,8 +158,8 @@ TEST(LatentKernel, ConformsInFloat) {
     Random random(1);
     const LatentKernel<float> kernel(
         {.dim = 16, .head_dim = head_dim, .decay = Decay::data_dependent, .normalise = true, .project = true});
-    const auto result = testing::check_mixer(kernel, generic(kernel, random), random_matrix<float>(16, 2 * 67, random),
-                                             2, warm(kernel, 2, random));
+    const auto result = conformance::check_mixer(kernel, generic(kernel, random),
+                                                 random_matrix<float>(16, 2 * 67, random), 2, warm(kernel, 2, random));
     EXPECT_TRUE(result.passed(1e-4)) << result.str();
   }
 }

@@ -14,8 +14,8 @@
 namespace qllk::mixers {
 namespace {
 
-using testing::random_matrix;
-using testing::relative_error;
+using conformance::random_matrix;
+using conformance::relative_error;
 
 template <Real Scalar>
 struct Case {
@@ -82,7 +82,7 @@ void expect_reference(const Case<Scalar>& c, double tolerance) {
   const LatentScan<Scalar> scan(c.dim, c.head_dim);
   typename LatentScan<Scalar>::Cache cache;
   LatentState<Scalar> state{c.start}, dstate{c.dfinal}, dstate_in_place{c.dfinal};
-  const Scalar nan = testing::detail::kNaN<Scalar>;
+  const Scalar nan = conformance::detail::kNaN<Scalar>;
   Mat<Scalar> y = Mat<Scalar>::Constant(c.dim, c.q.cols(), nan), dq = y, dk = y, dv = y;
   Mat<Scalar> ddecay = Mat<Scalar>::Constant(c.decay.rows(), c.decay.cols(), nan);
   scan.forward(c.q, c.k, c.v, c.decay, state, cache, y);

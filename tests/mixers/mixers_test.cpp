@@ -7,16 +7,16 @@
 #include <string_view>
 #include <vector>
 
-#include "core/allocations.hpp"
 #include "qllk/core/concepts.hpp"
 #include "qllk/mixers/registry.hpp"
 #include "qllk/testing/conformance.hpp"
 #include "qllk/testing/gradient_check.hpp"
+#include "support/allocations.hpp"
 
 namespace qllk::mixers {
 namespace {
 
-using testing::random_matrix;
+using conformance::random_matrix;
 
 static_assert(SequenceMixer<Registered<float>> && SequenceMixer<Registered<double>>);
 
@@ -29,7 +29,7 @@ class Mixers : public ::testing::TestWithParam<std::string_view> {
   template <Real S>
   typename Registered<S>::Params generic(const Registered<S>& mixer, Random& random) const {
     auto p = mixer.init(random);
-    testing::disturb(p, 0.2, random);
+    conformance::disturb(p, 0.2, random);
     return p;
   }
   /// One that streams have come to, disturbed besides.
@@ -52,9 +52,9 @@ TEST_P(Mixers, BackwardMatchesCentralDifference) {
       const auto mixer = make<double>(dim);
       const auto p = generic(mixer, random);
       auto start = state_after(mixer, p, dim, sequences, 4, random);
-      testing::disturb(start, 0.2, random);
+      conformance::disturb(start, 0.2, random);
       const auto report =
-          testing::check_mixer_gradients(mixer, p, random_matrix<double>(dim, sequences * length, random), start);
+          conformance::check_mixer_gradients(mixer, p, random_matrix<double>(dim, sequences * length, random), start);
       EXPECT_TRUE(report.passed(1e-6)) << report.str();
     }
 }
@@ -66,8 +66,8 @@ TEST_P(Mixers, IsCausalAndTheSameInAnyChunks) {
       Random random = Random::of(sequences, length);
       const auto mixer = make<double>(4);
       const auto p = generic(mixer, random);
-      const auto result = testing::check_mixer(mixer, p, random_matrix<double>(4, sequences * length, random),
-                                               sequences, state_after(mixer, p, 4, sequences, 3, random));
+      const auto result = conformance::check_mixer(mixer, p, random_matrix<double>(4, sequences * length, random),
+                                                   sequences, state_after(mixer, p, 4, sequences, 3, random));
       EXPECT_TRUE(result.passed(1e-9)) << result.str();
       EXPECT_TRUE(result.reacts || length == 0);
     }

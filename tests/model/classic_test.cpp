@@ -8,24 +8,24 @@
 #include <string>
 #include <vector>
 
-#include "core/allocations.hpp"
 #include "qllk/io/safetensors.hpp"
 #include "qllk/nn/loss.hpp"
 #include "qllk/optim/adam.hpp"
 #include "qllk/testing/conformance.hpp"
 #include "qllk/testing/gradient_check.hpp"
+#include "support/allocations.hpp"
 
 namespace qllk {
 namespace {
 
-using testing::random_bytes;
-using testing::relative_error;
+using conformance::random_bytes;
+using conformance::relative_error;
 
 /// Parameters away from their initial values, and larger, so that everything matters.
 template <Real Scalar>
 typename QLLKClassic<Scalar>::Params generic(const QLLKClassic<Scalar>& model, Random& random) {
   auto p = model.init(random);
-  testing::disturb(p, 0.2, random);
+  conformance::disturb(p, 0.2, random);
   return p;
 }
 
@@ -56,9 +56,9 @@ TEST(QLLKClassic, WholeModelGradientMatchesCentralDifference) {
     const QLLKClassic<double> model({.dim = c.dim, .layers = c.layers, .patch = c.patch});
     const auto p = generic(model, random);
     auto start = state_after(model, p, c.sequences, c.before, random);
-    testing::disturb(start, 0.3, random);
-    const auto report = testing::check_model_gradients(model, p, random_bytes(c.sequences * c.length, random, 5), start,
-                                                       {.step = 0x1p-12, .entries = 120});
+    conformance::disturb(start, 0.3, random);
+    const auto report = conformance::check_model_gradients(model, p, random_bytes(c.sequences * c.length, random, 5),
+                                                           start, {.step = 0x1p-12, .entries = 120});
     if (c.length == 1)
       EXPECT_TRUE(report.error <= 1e-7 && report.violations.empty()) << report.str();
     else
@@ -76,7 +76,7 @@ TEST(QLLKClassic, IsCausalAndTheSameInAnyChunks) {
         const auto start = state_after(model, p, sequences, before, random);
         for (const Index length : std::array<Index, 5>{0, 1, 2, 3 * patch + 1, 35}) {
           const auto result =
-              testing::check_model(model, p, random_bytes(sequences * length, random), sequences, start);
+              conformance::check_model(model, p, random_bytes(sequences * length, random), sequences, start);
           EXPECT_TRUE(result.passed(1e-11)) << "patch " << patch << ", sequences " << sequences << ", before " << before
                                             << ", length " << length << ": " << result.str();
           EXPECT_TRUE(result.reacts || length <= patch);
@@ -88,7 +88,7 @@ TEST(QLLKClassic, IsCausalInFloatAtLargerSizes) {
   Random random(1);
   const QLLKClassic<float> model({.dim = 64, .layers = 2, .patch = 8});
   const auto p = model.init(random);
-  const auto result = testing::check_model(model, p, random_bytes(2 * 50, random), 2, model.initial_state(2));
+  const auto result = conformance::check_model(model, p, random_bytes(2 * 50, random), 2, model.initial_state(2));
   EXPECT_TRUE(result.passed(1e-4)) << result.str();
   EXPECT_TRUE(result.reacts);
 }

@@ -8,16 +8,16 @@
 #include <string>
 #include <vector>
 
-#include "core/allocations.hpp"
 #include "qllk/nn/loss.hpp"
 #include "qllk/optim/adam.hpp"
 #include "qllk/testing/conformance.hpp"
 #include "qllk/testing/gradient_check.hpp"
+#include "support/allocations.hpp"
 
 namespace qllk {
 namespace {
 
-using testing::random_bytes;
+using conformance::random_bytes;
 
 template <Real Scalar>
 typename QLLKTransformer<Scalar>::Config small(Index patch, Index head_dim, mixers::Decay decay, bool normalise) {
@@ -39,7 +39,7 @@ typename QLLKTransformer<Scalar>::Config small(Index patch, Index head_dim, mixe
 template <Real Scalar>
 auto generic(const QLLKTransformer<Scalar>& model, Random& random) {
   auto p = model.init(random);
-  testing::disturb(p, 0.2, random);
+  conformance::disturb(p, 0.2, random);
   return p;
 }
 
@@ -69,9 +69,9 @@ TEST(QLLKTransformer, WholeModelGradientMatchesCentralDifference) {
     const QLLKTransformer<double> model(small<double>(c.patch, c.head_dim, c.decay, c.normalise));
     const auto p = generic(model, random);
     auto start = state_after(model, p, c.sequences, c.before, random);
-    testing::disturb(start, 0.3, random);
-    const auto report = testing::check_model_gradients(model, p, random_bytes(c.sequences * c.length, random, 5), start,
-                                                       {.step = 0x1p-12, .entries = 60});
+    conformance::disturb(start, 0.3, random);
+    const auto report = conformance::check_model_gradients(model, p, random_bytes(c.sequences * c.length, random, 5),
+                                                           start, {.step = 0x1p-12, .entries = 60});
     // every row is a trained one here; the test with dropout has the others
     EXPECT_TRUE(report.passed(1e-7, {"copy.log_odds"})) << report.str();
   }
@@ -91,8 +91,8 @@ TEST(QLLKTransformer, GradientWithDropoutMatchesCentralDifference) {
   const WithDropout model(small<double>(3, 1, mixers::Decay::data_dependent, false));
   const auto p = generic<double>(model, random);
   const auto report =
-      testing::check_model_gradients(model, p, random_bytes(2 * 8, random, 5),
-                                     state_after<double>(model, p, 2, 5, random), {.step = 0x1p-12, .entries = 60});
+      conformance::check_model_gradients(model, p, random_bytes(2 * 8, random, 5),
+                                         state_after<double>(model, p, 2, 5, random), {.step = 0x1p-12, .entries = 60});
   EXPECT_TRUE(report.passed(1e-7)) << report.str();
 }
 
@@ -107,7 +107,7 @@ TEST(QLLKTransformer, IsCausalAndTheSameInAnyChunks) {
         const auto start = state_after(model, p, sequences, before, random);
         for (const Index length : std::array<Index, 4>{0, 1, 3 * patch + 1, 35}) {
           const auto result =
-              testing::check_model(model, p, random_bytes(sequences * length, random), sequences, start);
+              conformance::check_model(model, p, random_bytes(sequences * length, random), sequences, start);
           EXPECT_TRUE(result.passed(1e-10)) << "patch " << patch << ", sequences " << sequences << ", before " << before
                                             << ", length " << length << ": " << result.str();
         }
@@ -120,7 +120,7 @@ TEST(QLLKTransformer, IsCausalInFloatAtTheDefaultShape) {
   config.bits = 8;
   const QLLKTransformer<float> model(config);
   const auto p = model.init(random);
-  const auto result = testing::check_model(model, p, random_bytes(2 * 40, random), 2, model.initial_state(2));
+  const auto result = conformance::check_model(model, p, random_bytes(2 * 40, random), 2, model.initial_state(2));
   EXPECT_TRUE(result.passed(1e-3)) << result.str();
   EXPECT_TRUE(result.reacts);
 }

@@ -27,8 +27,8 @@ TEST(ByteEmbedding, BackwardMatchesCentralDifference) {
       Random random = Random::of(dim, n);
       const ByteEmbedding<double> embedding({.dim = dim});
       // few kinds of bytes, so that some occur often
-      const auto report = testing::check_layer_gradients(embedding, embedding.init(random),
-                                                         testing::random_bytes(n, random, 16), dim, {.entries = 2000});
+      const auto report = conformance::check_layer_gradients(
+          embedding, embedding.init(random), conformance::random_bytes(n, random, 16), dim, {.entries = 2000});
       EXPECT_TRUE(report.passed(1e-9)) << "dim " << dim << ", n " << n << ": " << report.str();
     }
 }
@@ -71,8 +71,8 @@ TEST(ByteEmbedding, BackwardOfPatchesMatchesCentralDifference) {
     for (const Index n : {1, 5}) {
       Random random = Random::of(patch, n);
       const PatchesOfBytes layer({.dim = 3, .patch = patch});
-      const auto report = testing::check_layer_gradients(layer, layer.init(random),
-                                                         testing::random_bytes(n, random, 16), 3, {.entries = 2000});
+      const auto report = conformance::check_layer_gradients(
+          layer, layer.init(random), conformance::random_bytes(n, random, 16), 3, {.entries = 2000});
       EXPECT_TRUE(report.passed(1e-9)) << "patch " << patch << ", n " << n << ": " << report.str();
     }
 }
@@ -80,7 +80,7 @@ TEST(ByteEmbedding, BackwardOfPatchesMatchesCentralDifference) {
 TEST(ByteEmbedding, NoPositionsGiveNoGradient) {
   Random random(1);
   const ByteEmbedding<double> embedding({.dim = 2});
-  const auto report = testing::check_layer_gradients(embedding, embedding.init(random), std::vector<Byte>{}, 2);
+  const auto report = conformance::check_layer_gradients(embedding, embedding.init(random), std::vector<Byte>{}, 2);
   EXPECT_TRUE(report.passed(0, {"weight"})) << report.str();
 }
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "qllk/linalg/sparse_table.hpp"
 #include "qllk/testing/subject.hpp"
 
 namespace qllk::nn {
@@ -26,14 +27,14 @@ std::vector<std::uint32_t> rows(Index bucket0, Index byte0, Index bucket1, Index
 struct Fixture : ::testing::Test {
   Copy copy{2, 0};
   Copy::Params p = copy.zeros();
-  HashTable<double> table;
+  linalg::HashTable<double> table;
   Mat<double> z;
   Copy::Cache cache;
 
   Fixture() {
     Random random(1);
     table.setZero(3, 2 * MatchContext::kRowsPerOrder);
-    z = testing::random_matrix<double>(kByteValues, 1, random);
+    z = conformance::random_matrix<double>(kByteValues, 1, random);
     fill_normal(p.weight, 1, random);
     fill_normal(p.log_odds, 1, random);
   }
@@ -70,7 +71,7 @@ TEST_F(Fixture, ANewRowAndOneThatIsLeftOutAreAMixture) {
 
 TEST_F(Fixture, BackwardMatchesCentralDifference) {
   Random random(2);
-  const Mat<double> dz = testing::random_matrix<double>(kByteValues, 1, random);
+  const Mat<double> dz = conformance::random_matrix<double>(kByteValues, 1, random);
   for (const int byte1 : {'a', 'b'}) {
     auto entries = rows(3, 'a', 5, byte1, true);
     for (const bool mixed_too : {true, false}) {

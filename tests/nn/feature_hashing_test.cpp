@@ -17,7 +17,7 @@ namespace {
 using Hashing = FeatureHashing<double, NgramContext>;
 
 Hashing hashing_of(Index dim, NgramContext::Config config) { return Hashing(dim, NgramContext(config)); }
-using testing::random_bytes;
+using conformance::random_bytes;
 
 struct Pass {
   Hashing::State state;

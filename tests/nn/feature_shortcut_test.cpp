@@ -10,11 +10,11 @@
 namespace qllk::nn {
 namespace {
 
-using testing::random_matrix;
+using conformance::random_matrix;
 
 FeatureShortcut<double>::Params generic(const FeatureShortcut<double>& shortcut, Random& random) {
   auto p = shortcut.zeros();
-  testing::disturb(p, 0.4, random);
+  conformance::disturb(p, 0.4, random);
   return p;
 }
 
@@ -39,8 +39,8 @@ TEST(FeatureShortcut, BackwardMatchesCentralDifference) {
     for (const Index n : {1, 2, 9}) {
       Random random = Random::of(dim, n);
       const FeatureShortcut<double> shortcut({dim});
-      const auto report = testing::check_layer_gradients(shortcut, generic(shortcut, random),
-                                                         random_matrix<double>(dim, n, random), dim);
+      const auto report = conformance::check_layer_gradients(shortcut, generic(shortcut, random),
+                                                             random_matrix<double>(dim, n, random), dim);
       EXPECT_TRUE(report.passed()) << "dim " << dim << ", n " << n << ": " << report.str();
     }
 }
@@ -48,7 +48,7 @@ TEST(FeatureShortcut, BackwardMatchesCentralDifference) {
 TEST(FeatureShortcut, NoPositionsGiveNoGradient) {
   Random random(1);
   const FeatureShortcut<double> shortcut({2});
-  const auto report = testing::check_layer_gradients(shortcut, shortcut.init(random), Mat<double>(2, 0), 2);
+  const auto report = conformance::check_layer_gradients(shortcut, shortcut.init(random), Mat<double>(2, 0), 2);
   EXPECT_TRUE(report.passed(0, {""})) << report.str();  // the shortcut's one tensor has its owner's name
 }
 

@@ -10,11 +10,11 @@
 namespace qllk::nn {
 namespace {
 
-using testing::random_matrix;
+using conformance::random_matrix;
 
 LayerNorm<double>::Params generic(const LayerNorm<double>& norm, Random& random) {
   auto p = norm.init(random);
-  testing::disturb(p, 0.3, random);
+  conformance::disturb(p, 0.3, random);
   return p;
 }
 
@@ -37,8 +37,8 @@ TEST(LayerNorm, BackwardMatchesCentralDifference) {
     for (const Index n : {1, 2, 7}) {
       Random random = Random::of(dim, n);
       const LayerNorm<double> norm({.dim = dim});
-      const auto report = testing::check_layer_gradients(norm, generic(norm, random),
-                                                         random_matrix<double>(dim, n, random), dim, {.step = 0x1p-13});
+      const auto report = conformance::check_layer_gradients(
+          norm, generic(norm, random), random_matrix<double>(dim, n, random), dim, {.step = 0x1p-13});
       EXPECT_TRUE(report.passed()) << "dim " << dim << ", n " << n << ": " << report.str();
     }
 }
@@ -47,14 +47,14 @@ TEST(LayerNorm, OneFeatureIsItsBias) {
   Random random(1);
   const LayerNorm<double> norm({.dim = 1});
   const auto report =
-      testing::check_layer_gradients(norm, generic(norm, random), random_matrix<double>(1, 3, random), 1);
+      conformance::check_layer_gradients(norm, generic(norm, random), random_matrix<double>(1, 3, random), 1);
   EXPECT_TRUE(report.passed(1e-9, {"weight", "x"})) << report.str();
 }
 
 TEST(LayerNorm, NoPositionsGiveNoGradient) {
   Random random(1);
   const LayerNorm<double> norm({.dim = 5});
-  const auto report = testing::check_layer_gradients(norm, norm.init(random), Mat<double>(5, 0), 5);
+  const auto report = conformance::check_layer_gradients(norm, norm.init(random), Mat<double>(5, 0), 5);
   EXPECT_TRUE(report.passed(0, {"weight", "bias"})) << report.str();
 }
 
@@ -105,7 +105,7 @@ TEST(LayerNorm, AddsAnotherGradientOfItsInput) {
   norm.forward(p, x, cache, y);
   norm.backward(p, x, cache, dy, g, dx);
   norm.backward_add(p, x, cache, dy, other, g_sum, sum);
-  EXPECT_LT(testing::relative_error(sum, (dx + other).eval(), 1e-3), 1e-15);
+  EXPECT_LT(conformance::relative_error(sum, (dx + other).eval(), 1e-3), 1e-15);
   EXPECT_EQ(g.weight, g_sum.weight);
   EXPECT_EQ(g.bias, g_sum.bias);
   norm.backward_add(p, over_x, cache, dy, other, g_sum, over_x);

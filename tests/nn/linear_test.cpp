@@ -9,11 +9,11 @@
 namespace qllk::nn {
 namespace {
 
-using testing::random_matrix;
+using conformance::random_matrix;
 
 Linear<double>::Params generic(const Linear<double>& linear, Random& random) {
   auto p = linear.zeros();
-  testing::disturb(p, 0.5, random);
+  conformance::disturb(p, 0.5, random);
   return p;
 }
 
@@ -23,7 +23,7 @@ TEST(Linear, ForwardIsWxPlusB) {
   const auto p = generic(linear, random);
   const auto x = random_matrix<double>(3, 5, random);
   Linear<double>::Cache cache;
-  Mat<double> y = Mat<double>::Constant(2, 5, testing::detail::kNaN<double>);
+  Mat<double> y = Mat<double>::Constant(2, 5, conformance::detail::kNaN<double>);
   linear.forward(p, x, cache, y);
   for (Index t = 0; t < 5; ++t)
     for (Index i = 0; i < 2; ++i) {
@@ -38,8 +38,8 @@ TEST(Linear, BackwardMatchesCentralDifference) {
     for (const Index n : {1, 2, 9}) {
       Random random = Random::of(in, out, n);
       const Linear<double> linear({in, out});
-      const auto report =
-          testing::check_layer_gradients(linear, generic(linear, random), random_matrix<double>(in, n, random), out);
+      const auto report = conformance::check_layer_gradients(linear, generic(linear, random),
+                                                             random_matrix<double>(in, n, random), out);
       EXPECT_TRUE(report.passed(1e-9)) << in << " to " << out << ", n " << n << ": " << report.str();
     }
 }
@@ -47,7 +47,7 @@ TEST(Linear, BackwardMatchesCentralDifference) {
 TEST(Linear, NoPositionsGiveNoGradient) {
   const Linear<double> linear({3, 2});
   Random random(1);
-  const auto report = testing::check_layer_gradients(linear, linear.init(random), Mat<double>(3, 0), 2);
+  const auto report = conformance::check_layer_gradients(linear, linear.init(random), Mat<double>(3, 0), 2);
   EXPECT_TRUE(report.passed(0, {"weight", "bias"})) << report.str();
 }
 
@@ -62,7 +62,7 @@ TEST(Linear, BackwardAddKeepsWhatDxHeld) {
   Mat<double> dx(4, 6), sum = before;
   linear.backward(p, x, cache, dy, g, dx);
   linear.backward_add(p, x, dy, g, sum);
-  EXPECT_TRUE(testing::relative_error(sum, before + dx, 1) <= 1e-14);
+  EXPECT_TRUE(conformance::relative_error(sum, before + dx, 1) <= 1e-14);
 }
 
 TEST(Linear, InitialWeightsAreUniformWithinTheFanInBound) {

@@ -11,8 +11,8 @@
 namespace qllk::nn {
 namespace {
 
-using testing::random_bytes;
-using testing::random_matrix;
+using conformance::random_bytes;
+using conformance::random_matrix;
 
 template <class Scalar>
 class Loss : public ::testing::Test {};
@@ -57,7 +57,7 @@ TYPED_TEST(Loss, MatchesTheDefinition) {
       const Scalar scale = Scalar(0.25);
       const double loss = softmax_cross_entropy<Scalar>(targets, gradient, scale);
       EXPECT_TRUE(std::abs(loss - nats) <= tolerance * (1 + nats)) << n << ", " << size;
-      EXPECT_TRUE(testing::relative_error(gradient, expected * 0.25, 1e-3) <= tolerance) << n << ", " << size;
+      EXPECT_TRUE(conformance::relative_error(gradient, expected * 0.25, 1e-3) <= tolerance) << n << ", " << size;
       EXPECT_TRUE(std::abs((cross_entropy<Scalar>(targets, logits)) - nats) <= tolerance * (1 + nats));
     }
   }
@@ -121,8 +121,8 @@ TEST(LossGradient, MatchesCentralDifference) {
   const auto targets = random_bytes(2, random);
   Mat<double> logits = random_matrix<double>(kByteValues, 2, random), gradient = logits;
   softmax_cross_entropy<double>(targets, gradient, 1.0);
-  testing::GradientReport report;
-  testing::detail::compare(
+  conformance::GradientReport report;
+  conformance::detail::compare(
       "logits", logits.data(), gradient.reshaped(), [&] { return cross_entropy<double>(targets, logits); },
       {.step = 0x1p-8, .entries = logits.size()}, random, report);
   EXPECT_TRUE(report.passed(1e-9)) << report.str();

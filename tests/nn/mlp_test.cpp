@@ -12,7 +12,7 @@
 namespace qllk::nn {
 namespace {
 
-using testing::random_matrix;
+using conformance::random_matrix;
 
 template <class Scalar>
 class Gelu : public ::testing::Test {};
@@ -67,8 +67,8 @@ TEST(Mlp, BackwardMatchesCentralDifference) {
       Random random = Random::of(dim, hidden, n);
       const Mlp<double> mlp({dim, hidden});
       auto p = mlp.init(random);
-      testing::disturb(p, 0.3, random);
-      const auto report = testing::check_layer_gradients(mlp, p, random_matrix<double>(dim, n, random), dim);
+      conformance::disturb(p, 0.3, random);
+      const auto report = conformance::check_layer_gradients(mlp, p, random_matrix<double>(dim, n, random), dim);
       EXPECT_TRUE(report.passed()) << dim << ", " << hidden << ", n " << n << ": " << report.str();
     }
 }
@@ -76,7 +76,7 @@ TEST(Mlp, BackwardMatchesCentralDifference) {
 TEST(Mlp, NoPositionsGiveNoGradient) {
   Random random(1);
   const Mlp<double> mlp({2, 4});
-  const auto report = testing::check_layer_gradients(mlp, mlp.init(random), Mat<double>(2, 0), 2);
+  const auto report = conformance::check_layer_gradients(mlp, mlp.init(random), Mat<double>(2, 0), 2);
   EXPECT_TRUE(report.passed(0, {"up.weight", "up.bias", "down.weight", "down.bias"})) << report.str();
 }
 

@@ -10,7 +10,7 @@
 namespace qllk::nn {
 namespace {
 
-using testing::random_matrix;
+using conformance::random_matrix;
 
 /// The patch that serves byte t of a whole stream is t / P; it covers bytes P·p-(P-1) … P·p.
 TEST(PatchPlan, AgreesWithTheWholeStreamWhereverItIsCut) {
@@ -65,7 +65,7 @@ struct PatchingStream {
   Grads zero_grads() const { return patching.zeros(); }
   void forward(const Params& p, const Input& x, State& state, Cache& cache, Mat<double>& y) const {
     cache.plan = {patch, x.cols() / state.columns.cols(), state.phase};
-    y.setConstant(out, cache.plan.patches() * state.columns.cols(), testing::detail::kNaN<double>);
+    y.setConstant(out, cache.plan.patches() * state.columns.cols(), conformance::detail::kNaN<double>);
     patching.forward(p, x, cache.plan, state.columns, cache.inner, y);
     state.phase = cache.plan.next_phase();
   }
@@ -83,13 +83,13 @@ TEST(Patching, BackwardMatchesCentralDifferenceWhereverTheChunkIsCut) {
         Random random = Random::of(patch, phase, length);
         const PatchingStream stream(3, 2, patch);
         auto p = stream.patching.init(random);
-        testing::disturb(p, 0.3, random);
+        conformance::disturb(p, 0.3, random);
         PatchingStream::State start;
         stream.patching.reset(start.columns, 2);
-        testing::disturb(start, 1, random);
+        conformance::disturb(start, 1, random);
         start.phase = phase;
         const auto report =
-            testing::detail::check_gradients(stream, p, random_matrix<double>(3, 2 * length, random), start, {});
+            conformance::detail::check_gradients(stream, p, random_matrix<double>(3, 2 * length, random), start, {});
         EXPECT_TRUE(report.error <= 1e-9 && report.violations.empty())
             << "patch " << patch << ", phase " << phase << ", length " << length << ": " << report.str();
         const bool any = PatchPlan{patch, length, phase}.patches() > 0;

@@ -10,8 +10,9 @@
 #include <tuple>
 #include <vector>
 
-#include "optim/optimizers.hpp"
 #include "qllk/core/optimizer.hpp"
+#include "qllk/linalg/sparse_table.hpp"
+#include "support/optimizers.hpp"
 
 namespace qllk::optim {
 namespace {
@@ -81,7 +82,7 @@ static_assert(!OptimizerSettings<NoRate> && !Optimizer<NoRate> && !Optimizer<int
 struct Layer {
   Mat<double> weight;
   Vec<double> bias;
-  HashTable<double> table;
+  linalg::HashTable<double> table;
 
   template <class Visit, class... T>
   static void fields(Visit&& visit, T&... t) {
@@ -93,7 +94,7 @@ struct Layer {
 struct LayerGrads {
   Mat<double> weight;
   Vec<double> bias;
-  SparseGrads<double> table;
+  linalg::SparseGrads<double> table;
 
   template <class Visit, class... T>
   static void fields(Visit&& visit, T&... t) {
@@ -107,7 +108,7 @@ template <class Optim>
 class EveryOptimizer : public ::testing::Test {
  protected:
   Layer params{Mat<double>::Constant(3, 2, 0.5), Vec<double>::Constant(3, 0.5),
-               HashTable<double>(Mat<double>::Constant(4, 10, 0.5))};
+               linalg::HashTable<double>(Mat<double>::Constant(4, 10, 0.5))};
 };
 TYPED_TEST_SUITE(EveryOptimizer, EveryOptimizerType);
 
@@ -130,7 +131,7 @@ TYPED_TEST(EveryOptimizer, TheStateBeginsAtZeroAndIsWalkedByFields) {
 TYPED_TEST(EveryOptimizer, AStepGoesAgainstTheGradient) {
   const TypeParam settings{};
   auto state = zero_state<TypeParam>(this->params);
-  LayerGrads grads{Mat<double>::Zero(3, 2), Vec<double>::Zero(3), SparseGrads<double>(4, 10)};
+  LayerGrads grads{Mat<double>::Zero(3, 2), Vec<double>::Zero(3), linalg::SparseGrads<double>(4, 10)};
   grads.weight(0, 0) = grads.bias(0) = 1;
   grads.weight(1, 0) = grads.bias(1) = -1;
   grads.table.add(7, grads.table.append(Mat<double>::Ones(4, 1)), false);

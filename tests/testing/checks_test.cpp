@@ -8,7 +8,7 @@
 #include "qllk/testing/conformance.hpp"
 #include "qllk/testing/gradient_check.hpp"
 
-namespace qllk::testing {
+namespace qllk::conformance {
 namespace {
 
 enum class Mistake {
@@ -190,4 +190,4 @@ TEST(Conformance, FindsNaNAndOverwrittenGradients) {
 }
 
 }  // namespace
-}  // namespace qllk::testing
+}  // namespace qllk::conformance

@@ -7,12 +7,12 @@
 #include <stdexcept>
 #include <string>
 
-#include "io/temporary_folder.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace qllk::train {
 namespace {
 
-using testing::message_of, testing::TemporaryFolder;
+using test::message_of, test::TemporaryFolder;
 using Model = QLLKClassic<float>;
 
 data::Corpus text() {
@@ -77,7 +77,7 @@ class CheckpointFile : public ::testing::Test {
   CheckpointFile() {
     trainer.run({.steps = 3}, [](const StepReport&) { return true; });
     save_checkpoint(file, trainer, {.steps = 7, .seconds = 1.5}, {{"text", "a\xFFz"}, {"number", 1.0 / 3}});
-    bytes = testing::read_text(file);
+    bytes = test::read_text(file);
   }
   void expect_error(const std::string& words) const {
     const auto message = message_of<std::runtime_error>([&] {
@@ -93,7 +93,7 @@ class CheckpointFile : public ::testing::Test {
     ASSERT_EQ(from.size(), to.size());
     const auto at = bytes.find(from);
     ASSERT_NE(at, std::string::npos) << from;
-    testing::write_text(file, std::string(bytes).replace(at, from.size(), to));
+    test::write_text(file, std::string(bytes).replace(at, from.size(), to));
   }
 
   TemporaryFolder folder;
@@ -139,7 +139,7 @@ TEST_F(CheckpointFile, WithoutTheNameOfAnOptimizerItIsOfAdamW) {
 
 TEST_F(CheckpointFile, DamageIsAnError) {
   for (std::size_t size = 0; size < bytes.size(); size += 1 + size / 3) {
-    testing::write_text(file, bytes.substr(0, size));
+    test::write_text(file, bytes.substr(0, size));
     expect_error("");
   }
   replace(R"("version":"1")", R"("version":"9")");
@@ -160,7 +160,7 @@ TEST_F(CheckpointFile, DamageIsAnError) {
   for (const std::size_t trees : {1u, 2u, 3u, 4u}) {
     std::string poisoned = bytes;
     std::memcpy(poisoned.data() + poisoned.size() - trees * tree, &bad, sizeof bad);
-    testing::write_text(file, poisoned);
+    test::write_text(file, poisoned);
     expect_error("not finite");
   }
 }
@@ -175,7 +175,7 @@ TEST_F(CheckpointFile, AModelFileIsNotATrainingCheckpointNorTheOtherWayRound) {
 TEST_F(CheckpointFile, AFullDiskLeavesTheOldOne) {
   EXPECT_THROW(save_checkpoint("/dev/full", trainer, {}), std::runtime_error);
   EXPECT_THROW(save_checkpoint(folder / "missing/training.safetensors", trainer, {}), std::runtime_error);
-  EXPECT_EQ(testing::read_text(file), bytes);
+  EXPECT_EQ(test::read_text(file), bytes);
   EXPECT_EQ(folder.entries(), 1);
 }
 

@@ -8,19 +8,19 @@
 #include <utility>
 #include <vector>
 
-#include "io/temporary_folder.hpp"
-#include "optim/optimizers.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/data/corpus.hpp"
 #include "qllk/model/transformer.hpp"
 #include "qllk/train/checkpoint.hpp"
 #include "qllk/train/evaluate.hpp"
 #include "qllk/train/trainer.hpp"
+#include "support/optimizers.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace qllk::train {
 namespace {
 
-using testing::message_of, testing::TemporaryFolder;
+using test::message_of, test::TemporaryFolder;
 using Model = QLLKTransformer<float>;
 
 Model small() { return Model({.dim_local = 16, .dim = 32, .patch = 4, .layers = 1, .decoder = 1, .bits = 12}); }

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "qllk/core/random.hpp"
+#include "qllk/linalg/sparse_table.hpp"
+#include "qllk/linalg/views.hpp"
 #include "qllk/model/classic.hpp"
 #include "qllk/model/transformer.hpp"
 #include "qllk/nn/loss.hpp"
@@ -51,7 +53,7 @@ template <class Model>
 void expect_dense(const Model& model, double dropout) {
   Random random(1);
   auto params = model.init(random);
-  testing::disturb(params, 0.1, random);
+  conformance::disturb(params, 0.1, random);
   struct Shard {
     typename Model::DeferredGrads grads;
     typename Model::Cache cache;
@@ -107,7 +109,7 @@ TYPED_TEST(Reduce, DeferredGradientsOfManyShardsAreTheDenseOnes) {
 /// A matrix and a hashed table.
 struct Values {
   Mat<double> weight;
-  HashTable<double> table;
+  linalg::HashTable<double> table;
 
   template <class Visit, class... T>
   static void fields(Visit&& visit, T&... t) {
@@ -117,7 +119,7 @@ struct Values {
 };
 struct ValueGrads {
   Mat<double> weight;
-  SparseGrads<double> table;
+  linalg::SparseGrads<double> table;
 
   template <class Visit, class... T>
   static void fields(Visit&& visit, T&... t) {
@@ -126,7 +128,7 @@ struct ValueGrads {
   }
 };
 struct ValueShard {
-  ValueGrads grads{Mat<double>::Zero(3, 200), SparseGrads<double>(4, 50)};
+  ValueGrads grads{Mat<double>::Zero(3, 200), linalg::SparseGrads<double>(4, 50)};
 };
 
 /// Gradients of a machine's shards, in which each row of the table occurs that is listed.
@@ -147,14 +149,14 @@ std::vector<ValueShard> machine(std::uint64_t seed, const std::vector<std::vecto
 /// Two machines that exchange their gradients end where one machine does that has the shards of both.
 TEST(ReduceHook, ExchangedGradientsAreThoseOfOneMachineWithAllShards) {
   const std::vector<std::vector<std::uint32_t>> left{{3, 7, 3}, {9}}, right{{7}, {3, 20}};
-  const Values start{Mat<double>::Constant(3, 200, 0.5), HashTable<double>(Mat<double>::Constant(4, 50, 0.25))};
+  const Values start{Mat<double>::Constant(3, 200, 0.5), linalg::HashTable<double>(Mat<double>::Constant(4, 50, 0.25))};
   ThreadPool pool(2);
   Reducer<double> reducer(start);
   const optim::AdamW settings{.weight_decay = 0.1};
   const auto finish = [&](auto& shards, auto&& hook) {
     Values params = start;
     auto state = optim::zero_state<optim::AdamW>(params);
-    ValueGrads total{Mat<double>(3, 200), SparseGrads<double>(4, 50)};
+    ValueGrads total{Mat<double>(3, 200), linalg::SparseGrads<double>(4, 50)};
     const double norm = reducer.sum(shards, total, pool, hook);
     EXPECT_NEAR(norm, total.weight.norm(), 1e-12 * norm);
     reducer.apply(optim::AdamUpdate<double>(settings, 1, 1e-2), optim::RowUpdate<double>({}, 1e-2), params, total,

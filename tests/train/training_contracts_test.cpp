@@ -13,9 +13,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/allocations.hpp"
-#include "io/temporary_folder.hpp"
 #include "qllk/data/corpus.hpp"
+#include "qllk/linalg/sparse_table.hpp"
 #include "qllk/model/classic.hpp"
 #include "qllk/model/transformer.hpp"
 #include "qllk/nn/loss.hpp"
@@ -23,6 +22,8 @@
 #include "qllk/train/checkpoint.hpp"
 #include "qllk/train/evaluate.hpp"
 #include "qllk/train/trainer.hpp"
+#include "support/allocations.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace qllk::train {
 namespace {
@@ -127,7 +128,7 @@ TYPED_TEST(TrainingContracts, PiecesOfASequenceAreTheSequence) {
 }
 
 TYPED_TEST(TrainingContracts, ResumingIsNeverHavingStopped) {
-  const testing::TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   const auto file = folder / "training.safetensors";
   const Budget budget{.steps = 11};
   const auto go_on = [](const StepReport&) { return true; };
@@ -158,7 +159,7 @@ TYPED_TEST(TrainingContracts, TheAverageIsOfTheWeightsOnTheWay) {
     std::vector<double> out;
     for_each_parameter(
         [&](const Path&, const auto& leaf) {
-          if constexpr (!is_hash_table_v<std::remove_cvref_t<decltype(leaf)>>)
+          if constexpr (!linalg::is_hash_table_v<std::remove_cvref_t<decltype(leaf)>>)
             out.insert(out.end(), leaf.data(), leaf.data() + leaf.size());
         },
         params);
@@ -191,7 +192,8 @@ TYPED_TEST(TrainingContracts, TheAverageIsOfTheWeightsOnTheWay) {
   expect_same_bits(last, trainer.params());
   for_each_parameter(
       [](const Path& path, const auto& leaf, const auto& mean) {
-        EXPECT_EQ(mean.size(), is_hash_table_v<std::remove_cvref_t<decltype(leaf)>> ? 0 : leaf.size()) << path.str();
+        EXPECT_EQ(mean.size(), linalg::is_hash_table_v<std::remove_cvref_t<decltype(leaf)>> ? 0 : leaf.size())
+            << path.str();
       },
       trainer.params(), trainer.average());
 }
@@ -278,7 +280,7 @@ TEST(StreamMemory, TrainingSeesWhatScoringSees) {
     Trainer<Model> trainer(model, s, text, 2);
     auto params = trainer.params();
     Random random(3);
-    testing::disturb(params, 0.1, random);
+    conformance::disturb(params, 0.1, random);
     trainer.restore(params, trainer.optimizer(), trainer.average(), trainer.progress());
     std::vector<Byte> inputs(static_cast<std::size_t>(s.batch * s.context)), targets(inputs.size());
     const data::RandomCrops crops(text, s.seed);
@@ -329,7 +331,7 @@ TEST(StreamMemory, WhatWasReadIsRemembered) {
   Trainer<Model> trainer(small<Model>(), s, data::Corpus::from_memory(std::move(text)), 2);
   trainer.run({.steps = 500}, [](const StepReport&) { return true; });
   for (const int first : {0, 128}) {
-    const auto block = testing::random_bytes(4096, random, 128);
+    const auto block = conformance::random_bytes(4096, random, 128);
     std::vector<Byte> once, thrice;
     for (int i = 0; i < 3; ++i) {
       for (const Byte byte : block) thrice.push_back(static_cast<Byte>(byte + first));

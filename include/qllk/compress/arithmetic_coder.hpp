@@ -26,9 +26,9 @@ inline constexpr int kWindow = 8;
 }  // namespace detail
 
 /// The bytes given to a decoder are not what an encoder wrote.
-class DecodeError : public std::runtime_error {
+class DecodeError : public RuntimeError {
  public:
-  using std::runtime_error::runtime_error;
+  using RuntimeError::RuntimeError;
 };
 
 /// Writes symbols as the bytes of a number in [0, 1): each narrows the interval [low, low + range) to its share.

@@ -30,16 +30,15 @@
 #include "qllk/compress/frequencies.hpp"
 #include "qllk/core/threads.hpp"
 #include "qllk/core/types.hpp"
-#include "qllk/train/evaluate.hpp"
 
 namespace qllk::compress {
 
-/// Where bytes come from: fills `out`, returns fewer than that only at the end. io::InputFile is one.
+/// Where bytes come from: fills `out`, returns fewer than that only at the end. files::InputFile is one.
 template <class T>
 concept ByteSource = requires(T& source, std::span<Byte> out) {
   { source.read(out) } -> std::convertible_to<std::size_t>;
 };
-/// Where bytes go. io::AtomicFile is one.
+/// Where bytes go. files::AtomicFile is one.
 template <class T>
 concept ByteSink = requires(T& sink, Bytes bytes) {
   sink.write(bytes);
@@ -123,17 +122,17 @@ inline std::uint64_t number_at(Bytes bytes, std::size_t offset) {
 inline void check_file(Bytes file, const std::string& name) {
   const std::size_t seen = std::min(file.size(), kMagic.size());
   const bool foreign = seen == 0 || std::memcmp(file.data(), kMagic.data(), std::min(seen, kMagic.size() - 1)) != 0;
-  if (foreign) throw std::runtime_error(name + " is not a file that qllk-compress made");
+  if (foreign) throw RuntimeError(name + " is not a file that qllk-compress made");
   if (seen == kMagic.size() && file[seen - 1] != kMagic.back())
-    throw std::runtime_error(name + " has version " + std::to_string(file[seen - 1]) + " of the format, expected " +
-                             std::to_string(kMagic.back()));
+    throw RuntimeError(name + " has version " + std::to_string(file[seen - 1]) + " of the format, expected " +
+                       std::to_string(kMagic.back()));
   if (file.size() <= kHeader + kTrailer)
-    throw std::runtime_error(name + " is cut short: it has " + std::to_string(file.size()) +
-                             " bytes, expected more than " + std::to_string(kHeader + kTrailer));
+    throw RuntimeError(name + " is cut short: it has " + std::to_string(file.size()) + " bytes, expected more than " +
+                       std::to_string(kHeader + kTrailer));
   Checksum sum;
   sum.update(file.first(file.size() - 8));
   if (sum.value() != number_at(file, file.size() - 8))
-    throw std::runtime_error(name + " is cut short or altered: its checksum is wrong");
+    throw RuntimeError(name + " is cut short or altered: its checksum is wrong");
 }
 
 }  // namespace detail
@@ -160,7 +159,7 @@ Sizes compress(const Model& model, const typename Model::Params& params, Source&
   Checksum checksum;
   std::vector<Byte> block(detail::kBlock);
   std::uint64_t size = 0;
-  Byte last = train::kStartByte;
+  Byte last = kStartByte;
   for (std::size_t count = block.size(); count == block.size();) {
     count = source.read(std::span(block));
     const Bytes bytes = Bytes(block).first(count);
@@ -188,19 +187,18 @@ Sizes compress(const Model& model, const typename Model::Params& params, Source&
 /// Errors   std::runtime_error if the file is foreign, cut short or altered, if it was made with another model, or by a
 ///          build or machine that computes this one differently. All this is found before the first byte is written.
 ///          That the result is the original is known only at the end: where it is not, what was written must be thrown
-///          away, as io::AtomicFile does
+///          away, as files::AtomicFile does
 template <class Model, ByteSink Sink, class Progress = detail::IgnoreProgress>
 Sizes decompress(const Model& model, const typename Model::Params& params, Bytes file, Sink& sink,
                  Progress&& progress = {}, const std::string& name = "the compressed data") {
   const FlushDenormals flush;
   detail::check_file(file, name);
   if (detail::number_at(file, 8) != weights_fingerprint(params))
-    throw std::runtime_error(name + " was made with another model: the weights differ");
+    throw RuntimeError(name + " was made with another model: the weights differ");
   if (detail::number_at(file, 16) != numeric_fingerprint(model, params))
-    throw std::runtime_error(
-        name +
-        " was made with these weights, but by a program, a machine or a configuration that computes "
-        "other probabilities from them: decompress it with the program that compressed it");
+    throw RuntimeError(name +
+                       " was made with these weights, but by a program, a machine or a configuration that computes "
+                       "other probabilities from them: decompress it with the program that compressed it");
   const std::size_t trailer = file.size() - detail::kTrailer;
   const std::uint64_t size = detail::number_at(file, trailer);
 
@@ -210,7 +208,7 @@ Sizes decompress(const Model& model, const typename Model::Params& params, Bytes
   detail::Output<Sink> output(sink);
   std::vector<Byte> block;
   block.reserve(detail::kBlock);
-  Byte last = train::kStartByte;
+  Byte last = kStartByte;
   bool right = true;
   try {
     for (std::uint64_t done = 0; done < size;) {
@@ -230,9 +228,9 @@ Sizes decompress(const Model& model, const typename Model::Params& params, Bytes
   }
   // The file is whole, so the probabilities are to blame, at a place that the fingerprint did not reach.
   if (!right || !decoder.finished() || output.checksum() != detail::number_at(file, trailer + 8))
-    throw std::runtime_error(name +
-                             " does not decompress to what was compressed: this program or machine computes other "
-                             "probabilities than the one that made it");
+    throw RuntimeError(name +
+                       " does not decompress to what was compressed: this program or machine computes other "
+                       "probabilities than the one that made it");
   return {size, file.size()};
 }
 

@@ -11,7 +11,6 @@
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/threads.hpp"
 #include "qllk/core/types.hpp"
-#include "qllk/train/evaluate.hpp"
 
 namespace qllk::compress {
 
@@ -27,7 +26,7 @@ class Predictor {
   Predictor(const Model& model, const typename Model::Params& params)
       : model_(model), params_(params), state_(model.initial_state(1)) {}
 
-  /// Takes the byte that came last (train::kStartByte before the first). The logits stay until the next call.
+  /// Takes the byte that came last (kStartByte before the first). The logits stay until the next call.
   Logits next(Byte last) {
     model_.forward(params_, Bytes(&last, 1), state_, cache_, logits_);
     QLLK_ASSERT(logits_.rows() == kByteValues && logits_.cols() == 1);

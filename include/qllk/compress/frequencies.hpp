@@ -36,7 +36,7 @@ class Frequencies {
       finite &= std::abs(logit) <= std::numeric_limits<Scalar>::max();  // false for NaN
       top = std::max(top, logit);
     }
-    if (!finite) throw std::runtime_error("the model gives a logit that is not a finite number");
+    if (!finite) throw RuntimeError("the model gives a logit that is not a finite number");
 
     std::array<std::uint32_t, kByteValues> weights;
     std::uint64_t sum = 0;

@@ -9,7 +9,7 @@
 #include "qllk/core/random.hpp"
 #include "qllk/core/types.hpp"
 
-namespace qllk {
+namespace qllk::inline QLLK_ISA {
 
 /// A sequence mixer: the part of a block that lets a position see the ones before it.
 ///
@@ -72,4 +72,4 @@ struct TensorsOf<Part, Matrix> {
 template <class Part, class Matrix>
 using TensorsOf = typename detail::TensorsOf<Part, Matrix>::type;
 
-}  // namespace qllk
+}  // namespace qllk::inline QLLK_ISA

@@ -12,7 +12,7 @@
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/types.hpp"
 
-namespace qllk {
+namespace qllk::inline QLLK_ISA {
 
 namespace detail {
 
@@ -101,4 +101,4 @@ concept Optimizer = OptimizerSettings<O> && requires {
     O,
 float, typename O::template State < detail::OneMatrix >> ;
 
-}  // namespace qllk
+}  // namespace qllk::inline QLLK_ISA

@@ -11,7 +11,7 @@
 
 #include "qllk/core/types.hpp"
 
-namespace qllk {
+namespace qllk::inline QLLK_ISA {
 
 namespace detail {
 struct Visit {
@@ -62,7 +62,7 @@ template <class T, class A>
 inline constexpr bool is_vector_v<std::vector<T, A>> = true;
 
 template <class F, class First, class... Rest>
-[[gnu::noinline, gnu::cold]] void walk(const Path& path, F& f, First& first, Rest&... rest) {
+QLLK_NOINLINE QLLK_COLD void walk(const Path& path, F& f, First& first, Rest&... rest) {
   using Node = std::remove_cv_t<First>;
   if constexpr (HasFields<Node>) {
     Node::fields([&](std::string_view name, auto&... members) { walk(Path(path, name), f, members...); }, first,
@@ -76,7 +76,7 @@ template <class F, class First, class... Rest>
 }
 
 template <class Source, class Target, class Make>
-[[gnu::noinline, gnu::cold]] void build(Source& source, Target& target, Make&& make) {
+QLLK_NOINLINE QLLK_COLD void build(Source& source, Target& target, Make&& make) {
   using Node = std::remove_cv_t<Source>;
   if constexpr (HasFields<Node>) {
     if constexpr (requires { target.choose_like(source); }) target.choose_like(source);
@@ -117,7 +117,7 @@ Index parameter_count(const Params& params) {
 /// Throws std::invalid_argument, which begins with `what` and names the first tensor that differs, unless all of `given` have
 /// the shapes of `expected`.
 template <HasFields Tree>
-[[gnu::cold]] void expect_shapes(const char* what, const Tree& expected, const Tree& given) {
+QLLK_COLD void expect_shapes(const char* what, const Tree& expected, const Tree& given) {
   const auto shapes = [](const Tree& tree) {
     std::vector<std::string> list;
     for_each_parameter(
@@ -130,8 +130,8 @@ template <HasFields Tree>
   const auto ours = shapes(expected), theirs = shapes(given);
   const auto [a, b] = std::ranges::mismatch(ours, theirs);
   if (a != ours.end() || b != theirs.end())
-    throw std::invalid_argument(std::string(what) + ": " + (b != theirs.end() ? *b : "no more") +
-                                " is there where this model has " + (a != ours.end() ? *a : "no more"));
+    throw InvalidArgument(std::string(what) + ": " + (b != theirs.end() ? *b : "no more") +
+                          " is there where this model has " + (a != ours.end() ? *a : "no more"));
 }
 
 /// Sets every leaf to zero, keeping shapes.
@@ -140,4 +140,4 @@ void set_zero(Grads& grads) {
   for_each_parameter([](const Path&, auto& leaf) { leaf.setZero(); }, grads);
 }
 
-}  // namespace qllk
+}  // namespace qllk::inline QLLK_ISA

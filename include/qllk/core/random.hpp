@@ -7,7 +7,7 @@
 
 #include "qllk/core/types.hpp"
 
-namespace qllk {
+namespace qllk::inline QLLK_ISA {
 
 /// One round of splitmix64: a bijection of 64-bit words that scatters close inputs.
 /// Source: Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators", fig. 16.
@@ -87,4 +87,4 @@ void fill_normal(Tensor& tensor, double deviation, Random& random) {
   for (Index i = 0; i < tensor.size(); ++i) tensor.data()[i] = static_cast<Scalar>(random.normal() * deviation);
 }
 
-}  // namespace qllk
+}  // namespace qllk::inline QLLK_ISA

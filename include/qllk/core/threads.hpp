@@ -20,7 +20,7 @@
 
 #include "qllk/core/types.hpp"
 
-namespace qllk {
+namespace qllk::inline QLLK_ISA {
 
 /// While it lives, this thread's denormal results are zero: decayed states otherwise slow a processor a hundredfold.
 class FlushDenormals {
@@ -62,14 +62,14 @@ class ThreadPool {
   /// Throws std::invalid_argument unless 1 <= threads <= 1024, std::runtime_error when the system has no more threads.
   explicit ThreadPool(int threads) {
     if (threads < 1 || threads > 1024)
-      throw std::invalid_argument("threads is " + std::to_string(threads) + ", expected 1 to 1024");
+      throw InvalidArgument("threads is " + std::to_string(threads) + ", expected 1 to 1024");
     spins_ = static_cast<unsigned>(threads) <= std::thread::hardware_concurrency();
     workers_.reserve(static_cast<std::size_t>(threads) - 1);
     try {
       for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
     } catch (const std::system_error& error) {
       stop();
-      throw std::runtime_error("cannot start " + std::to_string(threads) + " threads: " + error.code().message());
+      throw RuntimeError("cannot start " + std::to_string(threads) + " threads: " + error.code().message());
     } catch (...) {  // no memory
       stop();
       throw;
@@ -175,4 +175,4 @@ class ThreadPool {
   std::exception_ptr error_;
 };
 
-}  // namespace qllk
+}  // namespace qllk::inline QLLK_ISA

@@ -7,7 +7,7 @@
 
 #include "qllk/core/types.hpp"
 
-namespace qllk {
+namespace qllk::inline QLLK_ISA {
 
 /// Which piece's turn it is at each stage of a model.
 ///
@@ -40,12 +40,12 @@ class Turns {
   friend class Turn;
   static constexpr Index kCancelled = -1;
 
-  [[gnu::noinline]] void wait(Index stage, Index piece) {
+  QLLK_NOINLINE void wait(Index stage, Index piece) {
     QLLK_ASSERT(stage < stages_);
     auto& passed = passed_[static_cast<std::size_t>(stage)];
     for (Index now; (now = passed.load(std::memory_order_acquire)) != piece && now != kCancelled;) passed.wait(now);
   }
-  [[gnu::noinline]] void pass(Index stage, Index piece) {
+  QLLK_NOINLINE void pass(Index stage, Index piece) {
     auto& passed = passed_[static_cast<std::size_t>(stage)];
     Index expected = piece;
     passed.compare_exchange_strong(expected, piece + 1, std::memory_order_release, std::memory_order_relaxed);
@@ -87,4 +87,4 @@ class Turn {
   Index piece_ = 0;
 };
 
-}  // namespace qllk
+}  // namespace qllk::inline QLLK_ISA

@@ -8,12 +8,14 @@
 #include <span>
 #include <type_traits>
 
+#include "qllk/config.hpp"
+
 #ifndef QLLK_ASSERT
 /// Shape misuse in hot paths. Checked in debug builds, as Eigen's own assertions are.
 #define QLLK_ASSERT(condition) eigen_assert(condition)
 #endif
 
-namespace qllk {
+namespace qllk::inline QLLK_ISA {
 
 template <class T>
 concept Real = std::same_as<T, float> || std::same_as<T, double>;
@@ -24,6 +26,9 @@ using Bytes = std::span<const Byte>;
 
 /// Number of values a byte takes; the width of every row of logits.
 inline constexpr Index kByteValues = 256;
+
+/// A stream begins as if this byte had come before it, so that its first byte is predicted and paid for too.
+inline constexpr Byte kStartByte = 0;
 
 /// Column-major; a column is a position, a row is a feature.
 template <Real Scalar>
@@ -45,52 +50,4 @@ using MatIn = const Eigen::Ref<const Mat<Scalar>>&;
 template <Real Scalar>
 using MatOut = Eigen::Ref<Mat<Scalar>>;
 
-/// Values side by side, as an array. Element-wise expressions are made of these two types, whatever they read, for
-/// the compiler has to work through every further type.
-template <Real Scalar>
-using Values = Eigen::Map<Eigen::Array<Scalar, Eigen::Dynamic, 1>>;
-template <Real Scalar>
-using ConstValues = Eigen::Map<const Eigen::Array<Scalar, Eigen::Dynamic, 1>>;
-
-template <Real Scalar>
-Values<Scalar> values(Scalar* data, Index size) {
-  return {data, size};
-}
-template <Real Scalar>
-ConstValues<Scalar> values(const Scalar* data, Index size) {
-  return {data, size};
-}
-
-/// All of a matrix or vector that has its memory to itself.
-template <class Matrix>
-auto values(Matrix&& m) {
-  QLLK_ASSERT(m.cols() <= 1 || m.outerStride() == m.rows());
-  return values(m.data(), m.size());
-}
-
-/// Column j of a matrix or block.
-template <class Matrix>
-auto column(Matrix&& m, Index j) {
-  QLLK_ASSERT(0 <= j && j < m.cols());
-  return values(m.data() + j * m.outerStride(), m.rows());
-}
-
-/// y += x
-template <Real Scalar>
-[[gnu::noinline]] void add(MatOut<Scalar> y, MatIn<Scalar> x) {
-  QLLK_ASSERT(y.rows() == x.rows() && y.cols() == x.cols());
-  for (Index j = 0; j < x.cols(); ++j) column(y, j) += column(x, j);
-}
-
-/// A block of a matrix, as one of two types in the same way.
-template <class Matrix>
-auto block(Matrix&& m, Index row, Index col, Index rows, Index cols) {
-  QLLK_ASSERT(0 <= row && 0 <= col && row + rows <= m.rows() && col + cols <= m.cols());
-  auto* const data = m.data() + row + col * m.outerStride();
-  using Scalar = std::remove_pointer_t<decltype(data)>;
-  using Plain = std::conditional_t<std::is_const_v<Scalar>, const Mat<std::remove_const_t<Scalar>>,
-                                   Mat<std::remove_const_t<Scalar>>>;
-  return Eigen::Map<Plain, 0, Eigen::OuterStride<>>(data, rows, cols, Eigen::OuterStride<>(m.outerStride()));
-}
-
-}  // namespace qllk
+}  // namespace qllk::inline QLLK_ISA

@@ -19,16 +19,16 @@ namespace detail {
 /// Throws std::invalid_argument unless both are positive and both spans hold `sequences` × `length` bytes.
 inline void check_batch(Index sequences, Index length, std::span<Byte> inputs, std::span<Byte> targets) {
   if (sequences <= 0 || length <= 0)
-    throw std::invalid_argument("batch of " + std::to_string(sequences) + " sequences of " + std::to_string(length) +
-                                " bytes, expected both > 0");
+    throw InvalidArgument("batch of " + std::to_string(sequences) + " sequences of " + std::to_string(length) +
+                          " bytes, expected both > 0");
   const auto columns = static_cast<std::size_t>(length);
   const auto fits = [&](std::size_t size) {
     return size % columns == 0 && size / columns == static_cast<std::size_t>(sequences);
   };
   if (!fits(inputs.size()) || !fits(targets.size()))
-    throw std::invalid_argument("batch of " + std::to_string(sequences) + " sequences of " + std::to_string(length) +
-                                " bytes, but room for " + std::to_string(inputs.size()) + " inputs and " +
-                                std::to_string(targets.size()) + " targets");
+    throw InvalidArgument("batch of " + std::to_string(sequences) + " sequences of " + std::to_string(length) +
+                          " bytes, but room for " + std::to_string(inputs.size()) + " inputs and " +
+                          std::to_string(targets.size()) + " targets");
 }
 
 /// The `length` bytes of sequence s.
@@ -55,8 +55,8 @@ class RandomCrops {
   void batch(std::uint64_t b, Index sequences, Index length, std::span<Byte> inputs, std::span<Byte> targets) const {
     detail::check_batch(sequences, length, inputs, targets);
     if (corpus_.size() <= static_cast<std::uint64_t>(length))
-      throw std::invalid_argument("the corpus has " + std::to_string(corpus_.size()) + " bytes, but a crop of length " +
-                                  std::to_string(length) + " needs " + std::to_string(length) + " + 1");
+      throw InvalidArgument("the corpus has " + std::to_string(corpus_.size()) + " bytes, but a crop of length " +
+                            std::to_string(length) + " needs " + std::to_string(length) + " + 1");
     for_each_start(b, sequences, length, [&](Index s, std::uint64_t start) {
       corpus_.copy(start, detail::sequence(inputs, s, length));
       corpus_.copy(start + 1, detail::sequence(targets, s, length));
@@ -93,13 +93,13 @@ class ConsecutiveSegments {
   ConsecutiveSegments(Corpus corpus, std::uint64_t seed, Index sequences, Index length)
       : corpus_(std::move(corpus)), seed_(seed), sequences_(sequences), length_(length) {
     if (sequences <= 0 || length <= 0)
-      throw std::invalid_argument("batch of " + std::to_string(sequences) + " sequences of " + std::to_string(length) +
-                                  " bytes, expected both > 0");
+      throw InvalidArgument("batch of " + std::to_string(sequences) + " sequences of " + std::to_string(length) +
+                            " bytes, expected both > 0");
     if (corpus_.size() == 0 ||
         (corpus_.size() - 1) / static_cast<std::uint64_t>(length) < static_cast<std::uint64_t>(sequences))
-      throw std::invalid_argument("the corpus has " + std::to_string(corpus_.size()) + " bytes, but " +
-                                  std::to_string(sequences) + " streams of length " + std::to_string(length) +
-                                  " need " + std::to_string(sequences) + " × " + std::to_string(length) + " + 1");
+      throw InvalidArgument("the corpus has " + std::to_string(corpus_.size()) + " bytes, but " +
+                            std::to_string(sequences) + " streams of length " + std::to_string(length) + " need " +
+                            std::to_string(sequences) + " × " + std::to_string(length) + " + 1");
     stream_ = corpus_.size() / static_cast<std::uint64_t>(sequences);
     batches_per_epoch_ = stream_ / static_cast<std::uint64_t>(length);
   }

@@ -17,7 +17,7 @@
 
 #include "qllk/core/types.hpp"
 #include "qllk/data/pieces.hpp"
-#include "qllk/io/input_file.hpp"
+#include "qllk/files/input_file.hpp"
 
 namespace qllk::data {
 
@@ -40,7 +40,7 @@ class Corpus {
 
   /// All of them, in the order given. Throws as `open`, and std::invalid_argument if there is no path.
   static Corpus open_all(const std::vector<std::string>& paths) {
-    if (paths.empty()) throw std::invalid_argument("Corpus: no paths, expected at least one");
+    if (paths.empty()) throw InvalidArgument("Corpus: no paths, expected at least one");
     detail::PiecesBuilder builder;
     for (const std::string& path : paths) {
       std::error_code ignored;
@@ -49,16 +49,16 @@ class Corpus {
         continue;
       }
       const std::uint64_t before = builder.size();
-      builder.add_file(path == "-" ? io::InputFile::standard_input() : io::InputFile(path));
+      builder.add_file(path == "-" ? files::InputFile::standard_input() : files::InputFile(path));
       if (builder.size() == before)
-        throw std::runtime_error(path == "-" ? "standard input is empty" : "the file '" + path + "' is empty");
+        throw RuntimeError(path == "-" ? "standard input is empty" : "the file '" + path + "' is empty");
     }
     return Corpus(builder.finish());
   }
 
   static Corpus from_memory(std::vector<Byte> bytes, std::string name = "memory") {
     detail::Pieces pieces;
-    pieces.append(io::StoredBytes(io::SharedBytes::of(std::move(bytes))));
+    pieces.append(files::StoredBytes(files::SharedBytes::of(std::move(bytes))));
     pieces.sources.push_back(std::move(name));
     return Corpus(std::move(pieces));
   }
@@ -72,7 +72,7 @@ class Corpus {
   const std::vector<std::string>& skipped() const { return pieces_->skipped; }
 
   /// What another program did to the first file that is not as it was when it was opened, slices or not; nothing if
-  /// there is none. See io::InputFile::change. Cost: a system call for each large file.
+  /// there is none. See files::InputFile::change. Cost: a system call for each large file.
   std::optional<std::string> change() const {
     for (const detail::Piece& piece : pieces_->list)
       if (auto what = piece.data.change()) return what;
@@ -84,10 +84,10 @@ class Corpus {
   /// file was shortened or cannot be read.
   void copy(std::uint64_t offset, std::span<Byte> out) const {
     if (offset > size() || out.size() > size() - offset)
-      throw std::out_of_range("Corpus: bytes " + std::to_string(offset) + " + " + std::to_string(out.size()) +
-                              " of a corpus of " + std::to_string(size()));
+      throw OutOfRange("Corpus: bytes " + std::to_string(offset) + " + " + std::to_string(out.size()) +
+                       " of a corpus of " + std::to_string(size()));
     for_each_part(begin_ + offset, begin_ + offset + out.size(),
-                  [&](const io::StoredBytes& data, std::uint64_t from, std::uint64_t count) {
+                  [&](const files::StoredBytes& data, std::uint64_t from, std::uint64_t count) {
                     data.read(from, out.first(static_cast<std::size_t>(count)));
                     out = out.subspan(static_cast<std::size_t>(count));
                   });
@@ -96,8 +96,8 @@ class Corpus {
   /// The bytes [begin, end) as a corpus, without a copy. Throws std::out_of_range unless begin <= end <= size().
   Corpus slice(std::uint64_t begin, std::uint64_t end) const {
     if (begin > end || end > size())
-      throw std::out_of_range("Corpus: slice [" + std::to_string(begin) + ", " + std::to_string(end) +
-                              ") of a corpus of " + std::to_string(size()));
+      throw OutOfRange("Corpus: slice [" + std::to_string(begin) + ", " + std::to_string(end) + ") of a corpus of " +
+                       std::to_string(size()));
     Corpus part = *this;
     part.begin_ = begin_ + begin;
     part.end_ = begin_ + end;
@@ -110,7 +110,7 @@ class Corpus {
   void for_each_span(F&& f) const {
     constexpr std::uint64_t kBuffer = std::uint64_t{1} << 20;
     std::vector<Byte> buffer;
-    for_each_part(begin_, end_, [&](const io::StoredBytes& data, std::uint64_t from, std::uint64_t count) {
+    for_each_part(begin_, end_, [&](const files::StoredBytes& data, std::uint64_t from, std::uint64_t count) {
       if (const Bytes memory = data.in_memory(); !memory.empty()) {
         f(memory.subspan(static_cast<std::size_t>(from), static_cast<std::size_t>(count)));
         return;
@@ -165,12 +165,11 @@ inline double order0_entropy(const Corpus& corpus) {
 /// for training. Throws std::invalid_argument unless 0 < fraction < 1 and both parts have bytes.
 inline std::pair<Corpus, Corpus> split_tail(const Corpus& corpus, double fraction) {
   if (!(fraction > 0 && fraction < 1))
-    throw std::invalid_argument("validation fraction is " + std::to_string(fraction) +
-                                ", expected more than 0, less than 1");
+    throw InvalidArgument("validation fraction is " + std::to_string(fraction) + ", expected more than 0, less than 1");
   const auto training = static_cast<std::uint64_t>(static_cast<double>(corpus.size()) * (1 - fraction));
   if (training == 0 || training >= corpus.size())
-    throw std::invalid_argument("a corpus of " + std::to_string(corpus.size()) + " bytes is too short to hold out " +
-                                std::to_string(fraction) + " of it for validation: one part would be empty");
+    throw InvalidArgument("a corpus of " + std::to_string(corpus.size()) + " bytes is too short to hold out " +
+                          std::to_string(fraction) + " of it for validation: one part would be empty");
   return {corpus.slice(0, training), corpus.slice(training, corpus.size())};
 }
 

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "qllk/core/types.hpp"
-#include "qllk/io/input_file.hpp"
+#include "qllk/files/input_file.hpp"
 
 namespace qllk::data {
 
@@ -23,7 +23,7 @@ namespace detail {
 
 struct Piece {
   std::uint64_t start;
-  io::StoredBytes data;
+  files::StoredBytes data;
 };
 
 /// Pieces in order, without gaps, none of them empty.
@@ -32,7 +32,7 @@ struct Pieces {
   std::vector<std::string> sources, skipped;
   std::uint64_t size = 0;
 
-  void append(io::StoredBytes data) {
+  void append(files::StoredBytes data) {
     const std::uint64_t start = size;
     size += data.size();
     if (size != start) list.push_back({start, std::move(data)});
@@ -44,17 +44,17 @@ struct Pieces {
 class PiecesBuilder {
  public:
   /// Nothing is added if this throws, unless it is a stream that fails on the way.
-  void add_file(io::InputFile file) {
+  void add_file(files::InputFile file) {
     const std::string name = file.name();
     const std::uint64_t before = size();
-    if (io::StoredBytes::is_large(file) && open_files_ < most_open_files()) {
+    if (files::StoredBytes::is_large(file) && open_files_ < most_open_files()) {
       Byte first[1];
       file.read_at(0, first);  // some files can be opened, but not read
       seal();
-      pieces_.append(io::StoredBytes(std::move(file)));
+      pieces_.append(files::StoredBytes(std::move(file)));
       ++open_files_;
     } else if (file.is_regular()) {
-      const io::SharedBytes all = file.contents();
+      const files::SharedBytes all = file.contents();
       if (block_.size() >= kBlock) seal();
       block_.insert(block_.end(), all.bytes.begin(), all.bytes.end());
     } else {
@@ -82,7 +82,7 @@ class PiecesBuilder {
     return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur / 2 : 256;
   }
 
-  void pack(const io::InputFile& file) {
+  void pack(const files::InputFile& file) {
     for (;;) {
       if (block_.size() >= kBlock) seal();
       const std::size_t begin = block_.size();
@@ -101,7 +101,7 @@ class PiecesBuilder {
 
   void seal() {
     block_.shrink_to_fit();
-    pieces_.append(io::StoredBytes(io::SharedBytes::of(std::exchange(block_, {}))));
+    pieces_.append(files::StoredBytes(files::SharedBytes::of(std::exchange(block_, {}))));
   }
 
   Pieces pieces_;
@@ -131,13 +131,13 @@ inline void add_folder(PiecesBuilder& builder, const std::string& path) {
   list_regular_files(path, files, skip);
   std::sort(files.begin(), files.end());  // std::string compares bytes as unsigned
   for (const std::string& file : files) try {
-      builder.add_file(io::InputFile(file));
+      builder.add_file(files::InputFile(file));
     } catch (const std::runtime_error& error) {
       skip(error.what());
     }
-  if (builder.size() == before && !skipped.empty()) throw std::runtime_error(skipped.front());
+  if (builder.size() == before && !skipped.empty()) throw RuntimeError(skipped.front());
   if (builder.size() == before)
-    throw std::runtime_error("the folder '" + path + "' is empty: no regular file in it has any bytes");
+    throw RuntimeError("the folder '" + path + "' is empty: no regular file in it has any bytes");
   for (std::string& why : skipped) builder.skip(std::move(why));
 }
 

@@ -10,7 +10,6 @@
 #include "qllk/core/threads.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/generate/sampler.hpp"
-#include "qllk/train/evaluate.hpp"
 
 namespace qllk::generate {
 
@@ -18,7 +17,7 @@ namespace qllk::generate {
 ///
 /// Bytes that are fed wait until there are kChunk of them, or until a prediction is wanted: the chunks that the model sees
 /// depend on the stream alone, never on how it was cut into calls of `feed`. So do all the bytes that come out.
-/// The stream begins with train::kStartByte: an empty prompt is a prompt.
+/// The stream begins with kStartByte: an empty prompt is a prompt.
 template <class Model, class Params = typename Model::Params>
 class Generator {
  public:
@@ -29,7 +28,7 @@ class Generator {
   /// Keeps references to both: they must outlive it.
   Generator(const Model& model, const Params& params) : model_(model), params_(params), state_(model.initial_state(1)) {
     waiting_.reserve(kChunk);
-    waiting_.push_back(train::kStartByte);
+    waiting_.push_back(kStartByte);
   }
 
   /// Reads bytes of any number: a prompt, or more of one after bytes were generated.

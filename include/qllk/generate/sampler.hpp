@@ -41,11 +41,11 @@ class Sampler {
   /// Throws std::invalid_argument unless temperature >= 0 and finite, 0 <= top_k <= 256 and 0 < top_p <= 1.
   explicit Sampler(Config config) : config_(config) {
     if (!(config.temperature >= 0 && std::isfinite(config.temperature)))
-      throw std::invalid_argument("temperature is " + std::to_string(config.temperature) + ", expected 0 or more");
+      throw InvalidArgument("temperature is " + std::to_string(config.temperature) + ", expected 0 or more");
     if (config.top_k < 0 || config.top_k > kByteValues)
-      throw std::invalid_argument("top-k is " + std::to_string(config.top_k) + ", expected 0 to 256");
+      throw InvalidArgument("top-k is " + std::to_string(config.top_k) + ", expected 0 to 256");
     if (!(config.top_p > 0 && config.top_p <= 1))
-      throw std::invalid_argument("top-p is " + std::to_string(config.top_p) + ", expected more than 0, at most 1");
+      throw InvalidArgument("top-p is " + std::to_string(config.top_p) + ", expected more than 0, at most 1");
   }
 
   const Config& config() const { return config_; }
@@ -95,7 +95,7 @@ class Sampler {
     const Eigen::Map<const Eigen::Array<Scalar, kByteValues, 1>> z(logits.data());
     const Scalar largest = z.template maxCoeff<Eigen::PropagateNaN>();
     if (!std::isfinite(largest))
-      throw std::domain_error("the largest logit is " + std::to_string(largest) + ", expected a finite number");
+      throw DomainError("the largest logit is " + std::to_string(largest) + ", expected a finite number");
     const auto likeliest = std::find(logits.begin(), logits.end(), largest) - logits.begin();
     Weights<Work> w{{}, static_cast<Byte>(likeliest)};
     if (config_.temperature == 0) return w;

@@ -50,7 +50,7 @@ void visit_names(std::string_view name, F&& f, std::type_identity<std::variant<S
   if ((try_one(std::type_identity<typename Stored::Model>{}) || ...)) return;
   std::string names;
   ((names += (names.empty() ? "" : " or ") + std::string(Architecture<typename Stored::Model>::name)), ...);
-  throw std::invalid_argument("the architecture is '" + std::string(name) + "', expected " + names);
+  throw InvalidArgument("the architecture is '" + std::string(name) + "', expected " + names);
 }
 }  // namespace detail
 

@@ -81,8 +81,8 @@ Json to_json(const T& value) {
 /// Throws std::runtime_error if a member is missing, unknown, of another kind or out of its type's range.
 template <class T>
 void from_json(const Json& json, T& value, const std::string& name) {
-  const auto expected = [&](const std::string& what) -> std::runtime_error {
-    return std::runtime_error("'" + name + "' is " + json.dump().substr(0, 60) + ", expected " + what);
+  const auto expected = [&](const std::string& what) {
+    return RuntimeError("'" + name + "' is " + json.dump().substr(0, 60) + ", expected " + what);
   };
   if constexpr (std::is_enum_v<T>) {
     constexpr auto& names = EnumNames<T>::names;
@@ -128,7 +128,7 @@ void from_json(const Json& json, T& value, const std::string& name) {
         from_json(*found, member, name + "." + key);
         ++count;
       } else if constexpr (sizeof...(of_old_files) == 0) {
-        throw std::runtime_error("'" + name + "' lacks '" + key + "'");
+        throw RuntimeError("'" + name + "' lacks '" + key + "'");
       } else {
         ((member = of_old_files), ...);
       }
@@ -137,7 +137,7 @@ void from_json(const Json& json, T& value, const std::string& name) {
     for (const auto& item : json.items()) {
       bool known = false;
       Members<T>::visit(value, [&](const char* member, const auto&...) { known = known || item.key() == member; });
-      if (!known) throw std::runtime_error("'" + name + "' has an unknown member '" + item.key() + "'");
+      if (!known) throw RuntimeError("'" + name + "' has an unknown member '" + item.key() + "'");
     }
   }
 }
@@ -145,7 +145,7 @@ void from_json(const Json& json, T& value, const std::string& name) {
 /// The value of a JSON text; errors as from_json.
 inline Json parse_json(const std::string& text, const std::string& name) {
   Json json = Json::parse(text, nullptr, false);
-  if (json.is_discarded()) throw std::runtime_error("'" + name + "' is not valid JSON");
+  if (json.is_discarded()) throw RuntimeError("'" + name + "' is not valid JSON");
   return json;
 }
 

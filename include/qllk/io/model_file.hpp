@@ -129,8 +129,8 @@ StoredModel<Model> load_model_as(const std::filesystem::path& path) {
   if (auto* stored = std::get_if<StoredModel<Model>>(&any)) return std::move(*stored);
   const auto name =
       std::visit([](const auto& s) { return Architecture<std::remove_cvref_t<decltype(s.model)>>::name; }, any);
-  throw std::runtime_error("'" + path.string() + "' holds a model of architecture '" + std::string(name) +
-                           "', expected '" + std::string(Architecture<Model>::name) + "'");
+  throw RuntimeError("'" + path.string() + "' holds a model of architecture '" + std::string(name) + "', expected '" +
+                     std::string(Architecture<Model>::name) + "'");
 }
 
 }  // namespace qllk::io

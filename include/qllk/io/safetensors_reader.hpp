@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "qllk/core/types.hpp"
-#include "qllk/io/input_file.hpp"
+#include "qllk/files/input_file.hpp"
 #include "qllk/io/tensor_form.hpp"
 
 namespace qllk::io {
@@ -35,7 +35,7 @@ class SafetensorsReader {
 
   /// Throws if the file is missing, unreadable, cut short or longer than it says, not a safetensors file, or if its
   /// header is not exactly as the format demands: after this, every entry lies within the file.
-  explicit SafetensorsReader(const std::filesystem::path& path) : file_(path.string()), data_(InputFile(file_)) {
+  explicit SafetensorsReader(const std::filesystem::path& path) : file_(path.string()), data_(files::InputFile(file_)) {
     parse();
   }
 
@@ -88,7 +88,7 @@ class SafetensorsReader {
   }
 
   /// Throws std::runtime_error: "'a.safetensors' <what>".
-  [[noreturn]] void fail(const std::string& what) const { throw std::runtime_error("'" + file_ + "' " + what); }
+  [[noreturn]] void fail(const std::string& what) const { throw RuntimeError("'" + file_ + "' " + what); }
 
  private:
   using Json = nlohmann::json;
@@ -246,7 +246,7 @@ class SafetensorsReader {
   }
 
   std::string file_;
-  StoredBytes data_;
+  files::StoredBytes data_;
   std::uint64_t first_ = 0;  // byte of the file after the header
   std::map<std::string, Entry> entries_;
   std::map<std::string, std::string> metadata_;

@@ -21,7 +21,7 @@
 #include <vector>
 
 #include "qllk/core/types.hpp"
-#include "qllk/io/atomic_file.hpp"
+#include "qllk/files/atomic_file.hpp"
 #include "qllk/io/tensor_form.hpp"
 
 namespace qllk::io {
@@ -47,7 +47,7 @@ class SafetensorsWriter {
   /// Adds numbers of any of the dtypes as a tensor of shape [n]. Not copied either.
   template <class T>
   void add_values(const std::string& name, std::span<const T> values) {
-    insert(name, {dtype_of<T>(), {values.size()}, values.size_bytes(), [values](AtomicFile& file) {
+    insert(name, {dtype_of<T>(), {values.size()}, values.size_bytes(), [values](files::AtomicFile& file) {
                     file.write(as_bytes(values.data(), values.size()));
                   }});
   }
@@ -72,11 +72,11 @@ class SafetensorsWriter {
     try {
       text = header.dump();
     } catch (const nlohmann::json::exception&) {
-      throw std::invalid_argument("cannot write '" + path.string() + "': a name or its metadata is not UTF-8 text");
+      throw InvalidArgument("cannot write '" + path.string() + "': a name or its metadata is not UTF-8 text");
     }
     text.resize((text.size() + 7) / 8 * 8, ' ');
     const auto length = static_cast<std::uint64_t>(text.size());
-    AtomicFile file(path);
+    files::AtomicFile file(path);
     file.write(as_bytes(&length, 1));
     file.write(text);
     for (const auto* item : order) item->second.write(file);
@@ -88,13 +88,13 @@ class SafetensorsWriter {
     Dtype dtype;
     Shape shape;
     std::uint64_t size;  // bytes
-    std::function<void(AtomicFile&)> write;
+    std::function<void(files::AtomicFile&)> write;
   };
 
   /// What writes the rows of this view, one after the other.
   template <Real Scalar>
-  static std::function<void(AtomicFile&)> rows_of(const Scalar* tensor, const TensorForm& form) {
-    return [tensor, form](AtomicFile& file) {
+  static std::function<void(files::AtomicFile&)> rows_of(const Scalar* tensor, const TensorForm& form) {
+    return [tensor, form](files::AtomicFile& file) {
       const Eigen::Map<const Mat<Scalar>> view(tensor, form.rows, form.cols);
       const Index step = detail::rows_per_block(form);
       detail::RowMajor<Scalar> block(step, form.cols);
@@ -113,7 +113,7 @@ class SafetensorsWriter {
 
   void insert(const std::string& name, Entry entry) {
     if (name == "__metadata__" || !entries_.emplace(name, std::move(entry)).second)
-      throw std::invalid_argument("safetensors: the tensor name '" + name + "' is taken already");
+      throw InvalidArgument("safetensors: the tensor name '" + name + "' is taken already");
   }
 
   std::map<std::string, Entry> entries_;

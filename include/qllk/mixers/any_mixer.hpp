@@ -90,7 +90,7 @@ class AnyMixer {
         }
         known += (known.empty() ? "" : ", ") + std::string(names[index]);
       }
-      throw std::invalid_argument("the mixer is '" + std::string(wanted) + "', expected one of: " + known);
+      throw InvalidArgument("the mixer is '" + std::string(wanted) + "', expected one of: " + known);
     }
     std::string_view mixer() const { return names[value.index()]; }
     void set_dim(Index dim) {
@@ -123,12 +123,12 @@ class AnyMixer {
     state.choose(mixer_.index());
     chosen([&](auto i, const auto& mixer) { mixer.reset(std::get<decltype(i)::value>(state.value), sequences); });
   }
-  [[gnu::cold]] Params zeros() const {
+  QLLK_COLD Params zeros() const {
     Params p;
     chosen([&](auto i, const auto& mixer) { p.value.template emplace<decltype(i)::value>(mixer.zeros()); });
     return p;
   }
-  [[gnu::cold]] Params init(Random& random) const {
+  QLLK_COLD Params init(Random& random) const {
     Params p;
     chosen([&](auto i, const auto& mixer) { p.value.template emplace<decltype(i)::value>(mixer.init(random)); });
     return p;

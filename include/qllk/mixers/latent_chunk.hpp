@@ -1,10 +1,13 @@
 // Some positions of one head of LatentScan, by matrix products.
 #pragma once
 
-#include "qllk/core/gemm.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/gemm.hpp"
+#include "qllk/linalg/views.hpp"
 
 namespace qllk::mixers {
+
+using linalg::block, linalg::column, linalg::gemm, linalg::gemm_add, linalg::values;
 
 /// C positions of the recurrence of LatentScan at once, for one head of width d. With M_ji = a_{j+1} … a_i w_j, the share of
 /// k_j v_jᵀ in S_i (0 for j > i), and s_i = a_1 … a_i, that of the state S before the chunk:

@@ -9,16 +9,21 @@
 #include <string>
 #include <string_view>
 
-#include "qllk/core/gemm.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
-#include "qllk/core/scratch.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/gemm.hpp"
+#include "qllk/linalg/product_sum.hpp"
+#include "qllk/linalg/scratch.hpp"
+#include "qllk/linalg/views.hpp"
 #include "qllk/mixers/latent_scan.hpp"
 #include "qllk/nn/layer_norm.hpp"
 #include "qllk/nn/linear.hpp"
 
 namespace qllk::mixers {
+
+using linalg::add_product, linalg::AffineProduct, linalg::column, linalg::gemm, linalg::gemm_add, linalg::gemm_all,
+    linalg::scratch, linalg::values;
 
 /// How fast a head forgets: never (the cumulative sum), at one learned rate, or at a rate computed from each position.
 enum class Decay { none, learned, data_dependent };
@@ -115,7 +120,7 @@ class LatentKernel {
   /// Makes state an initial one again, without allocating where it was one of as many sequences.
   void reset(State& state, Index sequences) const { scan_.reset(state, sequences); }
 
-  [[gnu::cold]] Params zeros() const {
+  QLLK_COLD Params zeros() const {
     Params p;
     p.q_proj = p.k_proj = p.v_proj = p.gate = linear_.zeros();
     if (config_.project) p.out_proj = linear_.zeros();
@@ -126,7 +131,7 @@ class LatentKernel {
   }
 
   /// Decays start spread evenly, in the logarithm, over memories of 2 to 1,024 positions.
-  [[gnu::cold]] Params init(Random& random) const {
+  QLLK_COLD Params init(Random& random) const {
     Params p = zeros();
     for (auto* linear : {&p.q_proj, &p.k_proj, &p.v_proj, &p.gate}) *linear = linear_.init(random);
     if (config_.project) p.out_proj = linear_.init(random);

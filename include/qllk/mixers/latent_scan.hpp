@@ -7,9 +7,12 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/views.hpp"
 #include "qllk/mixers/latent_chunk.hpp"
 
 namespace qllk::mixers {
+
+using linalg::column, linalg::values, linalg::Values;
 
 /// What the recurrence remembers: for each sequence (a column) and head a [head_dim, head_dim] matrix S.
 /// The same type holds the gradient of a state.
@@ -54,8 +57,8 @@ class LatentScan {
   /// Throws std::invalid_argument unless head_dim divides dim.
   LatentScan(Index dim, Index head_dim) : dim_(dim), head_dim_(head_dim), chunk_(head_dim) {
     if (dim <= 0 || head_dim <= 0 || dim % head_dim != 0)
-      throw std::invalid_argument("LatentKernel: dim is " + std::to_string(dim) + " and head_dim " +
-                                  std::to_string(head_dim) + ", expected head_dim to divide dim");
+      throw InvalidArgument("LatentKernel: dim is " + std::to_string(dim) + " and head_dim " +
+                            std::to_string(head_dim) + ", expected head_dim to divide dim");
   }
 
   Index heads() const { return dim_ / head_dim_; }

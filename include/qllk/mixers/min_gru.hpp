@@ -9,9 +9,12 @@
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/views.hpp"
 #include "qllk/nn/linear.hpp"
 
 namespace qllk::mixers {
+
+using linalg::column;
 
 /// Minimal gated recurrent unit: the gate and the candidate see the input only.
 ///

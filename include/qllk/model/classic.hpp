@@ -11,15 +11,19 @@
 #include "qllk/core/random.hpp"
 #include "qllk/core/turns.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/product_sum.hpp"
+#include "qllk/linalg/views.hpp"
 #include "qllk/model/classic_layer.hpp"
 #include "qllk/nn/byte_embedding.hpp"
 #include "qllk/nn/feature_shortcut.hpp"
 #include "qllk/nn/linear.hpp"
 #include "qllk/nn/patching.hpp"
 
-namespace qllk {
+namespace qllk::linalg {
+class Int8Matrix;
+}  // namespace qllk::linalg
 
-class Int8Matrix;  // core/int8_matrix.hpp
+namespace qllk::inline QLLK_ISA {
 
 /// The classic network: byte embedding, mean over patches of P bytes, dense shortcut, layers, one projection that predicts
 /// the P bytes after a patch independently of each other.
@@ -59,10 +63,10 @@ class QLLKClassic {
   };
   using Params = Tensors<Mat<Scalar>>;
   /// For inference: to_int8 makes them.
-  using Int8Params = Tensors<Int8Matrix>;
+  using Int8Params = Tensors<linalg::Int8Matrix>;
   using Grads = Params;
   /// Gradients whose matrix products are taken later: they refer to the cache and to dlogits.
-  using DeferredGrads = Tensors<ProductSum<Scalar>>;
+  using DeferredGrads = Tensors<linalg::ProductSum<Scalar>>;
 
   /// What a stream remembers between chunks; also the gradient of that (bytes and phase have none).
   struct State {
@@ -101,7 +105,7 @@ class QLLKClassic {
         layer_(config.dim),
         head_({config.dim, kByteValues * config.patch}) {
     if (config.layers <= 0)
-      throw std::invalid_argument("QLLKClassic: layers is " + std::to_string(config.layers) + ", expected > 0");
+      throw InvalidArgument("QLLKClassic: layers is " + std::to_string(config.layers) + ", expected > 0");
   }
 
   const Config& config() const { return config_; }
@@ -178,7 +182,7 @@ class QLLKClassic {
     if (columns > 0) head_.forward(p.decoder_head, c.hidden.back(), c.head, c.rows);
     turn(1 + config_.layers, [&] {
       nn::spread<Scalar>(c.plan, kByteValues, c.rows, state.rows,
-                         [&](Index t, const auto& row) { column(logits, t) = row; });
+                         [&](Index t, const auto& row) { linalg::column(logits, t) = row; });
     });
   }
 
@@ -243,4 +247,4 @@ class QLLKClassic {
   nn::Linear<Scalar> head_;
 };
 
-}  // namespace qllk
+}  // namespace qllk::inline QLLK_ISA

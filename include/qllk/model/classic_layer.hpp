@@ -4,11 +4,12 @@
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/views.hpp"
 #include "qllk/mixers/latent_kernel.hpp"
 #include "qllk/nn/layer_norm.hpp"
 #include "qllk/nn/mlp.hpp"
 
-namespace qllk {
+namespace qllk::inline QLLK_ISA {
 
 /// One layer of the classic network, with norms after the sums and no residual around the perceptron.
 ///
@@ -64,7 +65,7 @@ class ClassicLayer {
   void forward(const Tensors<Matrix>& p, MatIn<Scalar> x, State& state, Cache& c, MatOut<Scalar> y) const {
     for (auto* part : {&c.sum, &c.normal, &c.narrowed}) part->resize(x.rows(), x.cols());
     kernel_.forward(p.kernel, x, state, c.kernel, c.sum);
-    add<Scalar>(c.sum, x);
+    linalg::add<Scalar>(c.sum, x);
     norm_.forward(p.norm_a, c.sum, c.norm_a, c.normal);
     mlp_.forward(p.mlp, c.normal, c.mlp, c.narrowed);
     norm_.forward(p.norm_b, c.narrowed, c.norm_b, y);
@@ -79,7 +80,7 @@ class ClassicLayer {
     mlp_.backward(p.mlp, c.normal, c.mlp, c.narrowed, g.mlp, dx);
     norm_.backward(p.norm_a, c.sum, c.norm_a, dx, g.norm_a, c.sum);
     kernel_.backward(p.kernel, x, c.kernel, c.sum, dstate, g.kernel, dx);
-    add<Scalar>(dx, c.sum);
+    linalg::add<Scalar>(dx, c.sum);
   }
 
  private:
@@ -88,4 +89,4 @@ class ClassicLayer {
   nn::Mlp<Scalar> mlp_;
 };
 
-}  // namespace qllk
+}  // namespace qllk::inline QLLK_ISA

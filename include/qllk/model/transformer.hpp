@@ -13,9 +13,11 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
-#include "qllk/core/scratch.hpp"
 #include "qllk/core/turns.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/product_sum.hpp"
+#include "qllk/linalg/scratch.hpp"
+#include "qllk/linalg/views.hpp"
 #include "qllk/mixers/registry.hpp"
 #include "qllk/nn/block.hpp"
 #include "qllk/nn/byte_embedding.hpp"
@@ -30,9 +32,11 @@
 #include "qllk/nn/patching.hpp"
 #include "qllk/nn/stack.hpp"
 
-namespace qllk {
+namespace qllk::linalg {
+class Int8Matrix;
+}  // namespace qllk::linalg
 
-class Int8Matrix;  // core/int8_matrix.hpp
+namespace qllk::inline QLLK_ISA {
 
 /// QLLKTransformer: byte-level blocks around patch-level blocks, linear in the number of bytes.
 ///
@@ -113,10 +117,10 @@ class QLLKTransformer {
   };
   using Params = Tensors<Mat<Scalar>, typename Hashing::Params>;
   /// For inference: to_int8 makes them.
-  using Int8Params = Tensors<Int8Matrix, typename Hashing::Params>;
+  using Int8Params = Tensors<linalg::Int8Matrix, typename Hashing::Params>;
   using Grads = Tensors<Mat<Scalar>, typename Hashing::Grads>;
   /// Gradients whose matrix products are taken later: they refer to the cache and to dlogits.
-  using DeferredGrads = Tensors<ProductSum<Scalar>, typename Hashing::Grads>;
+  using DeferredGrads = Tensors<linalg::ProductSum<Scalar>, typename Hashing::Grads>;
 
   /// The part of a stream's state that has a gradient, or that gradient.
   struct StateGrads {
@@ -156,7 +160,7 @@ class QLLKTransformer {
   };
 
   /// Throws std::invalid_argument when the configuration makes no sense.
-  [[gnu::cold]] explicit QLLKTransformer(Config config)
+  QLLK_COLD explicit QLLKTransformer(Config config)
       : config_(config),
         embedding_({.dim = config.dim_local, .deviation = 0.5}),
         hashing_(hashing(config)),
@@ -179,19 +183,19 @@ class QLLKTransformer {
     return byte + patch / static_cast<double>(config_.patch);
   }
 
-  [[gnu::cold]] Params zeros() const {
+  QLLK_COLD Params zeros() const {
     Params p;
     fill_zeros(p);
     p.hashing = hashing_.zeros();
     return p;
   }
-  [[gnu::cold]] Grads zero_grads() const {
+  QLLK_COLD Grads zero_grads() const {
     Grads g;
     fill_zeros(g);
     g.hashing = hashing_.zero_grads();
     return g;
   }
-  [[gnu::cold]] Params init(Random& random) const {
+  QLLK_COLD Params init(Random& random) const {
     Params p;
     p.embedding = embedding_.init(random);
     p.hashing = hashing_.init(random);
@@ -260,7 +264,7 @@ class QLLKTransformer {
 
     turn(kUnpatching, [&] {
       nn::spread<Scalar>(c.plan, config_.dim_local, c.slots, state.slots, [&](Index t, const auto& slot) {
-        column(c.decoder.in(), t) = column(c.encoder.out(), t) + slot;
+        linalg::column(c.decoder.in(), t) = linalg::column(c.encoder.out(), t) + slot;
       });
     });
     decoder_.forward(p.decoder, state.decoder, c.noise, c.decoder, first_decoder(), turn);
@@ -278,14 +282,14 @@ class QLLKTransformer {
     QLLK_ASSERT(dlogits.cols() == std::ssize(bytes));
     const Index patches = c.plan.patches() * dstate.sequences();
     copy_.backward(matches(c), stride(), c.copy, dlogits, g.copy);
-    auto dnormal = scratch<QLLKTransformer, Scalar>(config_.dim_local, dlogits.cols());
+    auto dnormal = linalg::scratch<QLLKTransformer, Scalar>(config_.dim_local, dlogits.cols());
     head_.backward(p.head, c.normal, c.linear, dlogits, g.head, dnormal);
     norm_.backward(p.norm, c.decoder.out(), c.norm, dnormal, g.norm, c.decoder.out());
     decoder_.backward(p.decoder, c.decoder, dstate.decoder, g.decoder, first_decoder(), turn);
 
     turn(kUnpatching, [&] { nn::spread_backward<Scalar>(c.plan, c.decoder.in(), dstate.slots, c.dslots); });
     if (patches > 0) {
-      auto dpatch = scratch<QLLKTransformer, Scalar>(config_.dim, patches);
+      auto dpatch = linalg::scratch<QLLKTransformer, Scalar>(config_.dim, patches);
       unpatching_.backward(p.unpatching, c.patch_normal, c.linear, c.dslots, g.unpatching, dpatch);
       patch_norm_.backward(p.patch_norm, c.blocks.out(), c.patch_norm, dpatch, g.patch_norm, c.blocks.out());
     }
@@ -305,9 +309,9 @@ class QLLKTransformer {
   static Stack stack(const Config& config, const char* name, const std::vector<typename Mixer<Scalar>::Config>& mixers,
                      Index dim, Index count) {
     if (count < 0)
-      throw std::invalid_argument(std::string("QLLKTransformer: ") + name + " is " + std::to_string(count) +
-                                  ", expected >= 0");
-    if (mixers.empty()) throw std::invalid_argument(std::string("QLLKTransformer: no mixer for ") + name);
+      throw InvalidArgument(std::string("QLLKTransformer: ") + name + " is " + std::to_string(count) +
+                            ", expected >= 0");
+    if (mixers.empty()) throw InvalidArgument(std::string("QLLKTransformer: no mixer for ") + name);
     std::vector<typename Block::Config> blocks;
     for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i)
       blocks.push_back({.mixer = mixers[i % mixers.size()], .dim = dim, .hidden = config.hidden * dim});
@@ -370,4 +374,4 @@ class QLLKTransformer {
   nn::CopyLogits<Scalar> copy_;
 };
 
-}  // namespace qllk
+}  // namespace qllk::inline QLLK_ISA

@@ -4,13 +4,16 @@
 #include "qllk/core/concepts.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
-#include "qllk/core/scratch.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/scratch.hpp"
+#include "qllk/linalg/views.hpp"
 #include "qllk/nn/dropout.hpp"
 #include "qllk/nn/layer_norm.hpp"
 #include "qllk/nn/mlp.hpp"
 
 namespace qllk::nn {
+
+using linalg::add, linalg::scratch;
 
 /// A pre-norm residual block around any sequence mixer.
 ///
@@ -61,8 +64,8 @@ class Block {
   double flop() const { return mixer_.flop() + mlp_.flop(); }
 
   void reset(State& state, Index sequences) const { mixer_.reset(state, sequences); }
-  [[gnu::cold]] Params zeros() const { return {norm_.zeros(), norm_.zeros(), mixer_.zeros(), mlp_.zeros()}; }
-  [[gnu::cold]] Params init(Random& random) const {
+  QLLK_COLD Params zeros() const { return {norm_.zeros(), norm_.zeros(), mixer_.zeros(), mlp_.zeros()}; }
+  QLLK_COLD Params init(Random& random) const {
     Params p;
     p.mixer_norm = p.mlp_norm = norm_.init(random);
     p.mixer = mixer_.init(random);

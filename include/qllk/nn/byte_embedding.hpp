@@ -7,8 +7,11 @@
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/views.hpp"
 
 namespace qllk::nn {
+
+using linalg::column;
 
 /// One learned column for each of the 256 bytes, and of every patch of P bytes the mean.
 ///
@@ -42,8 +45,8 @@ class ByteEmbedding {
   /// Throws std::invalid_argument unless dim and patch are positive.
   explicit ByteEmbedding(Config config) : config_(config) {
     if (config.dim <= 0 || config.patch <= 0)
-      throw std::invalid_argument("ByteEmbedding: dim is " + std::to_string(config.dim) + " and patch " +
-                                  std::to_string(config.patch) + ", expected both > 0");
+      throw InvalidArgument("ByteEmbedding: dim is " + std::to_string(config.dim) + " and patch " +
+                            std::to_string(config.patch) + ", expected both > 0");
   }
 
   const Config& config() const { return config_; }

@@ -9,12 +9,15 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
-#include "qllk/core/sparse_table.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/sparse_table.hpp"
+#include "qllk/linalg/views.hpp"
 #include "qllk/nn/contexts/context.hpp"
 #include "qllk/nn/contexts/matches.hpp"
 
 namespace qllk::nn {
+
+using linalg::column, linalg::HashTable, linalg::values;
 
 /// Learned scalars for each order i and length bucket l of MatchContext that act on the logit of the predicted byte b_i.
 ///

@@ -31,7 +31,7 @@ class Dropout {
     Scalar scale = 1;
   };
 
-  [[gnu::noinline]] static void forward(Noise& noise, Cache& cache, MatOut<Scalar> x) {
+  QLLK_NOINLINE static void forward(Noise& noise, Cache& cache, MatOut<Scalar> x) {
     const auto drop = static_cast<std::uint64_t>(noise.rate * 256);
     cache.kept.clear();
     if (drop == 0) return;
@@ -53,7 +53,7 @@ class Dropout {
     return dropped;
   }
 
-  [[gnu::noinline]] static void backward(const Cache& cache, MatOut<Scalar> dx) {
+  QLLK_NOINLINE static void backward(const Cache& cache, MatOut<Scalar> dx) {
     if (cache.kept.empty()) return;
     const std::uint8_t* kept = cache.kept.data();
     for (Index t = 0; t < dx.cols(); ++t, kept += dx.rows())

@@ -13,12 +13,15 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
-#include "qllk/core/sparse_table.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/sparse_table.hpp"
+#include "qllk/linalg/views.hpp"
 #include "qllk/nn/contexts/context.hpp"
 #include "qllk/nn/dropout.hpp"
 
 namespace qllk::nn {
+
+using linalg::column, linalg::HashTable, linalg::SparseGrads;
 
 /// Adds, to each position, one learned column for each order of each context (n-grams, words, matches) that has a row there.
 ///
@@ -65,7 +68,7 @@ class FeatureHashing {
 
   /// Throws std::invalid_argument unless dim > 0.
   explicit FeatureHashing(Index dim, Contexts... contexts) : dim_(dim), contexts_(std::move(contexts)...) {
-    if (dim <= 0) throw std::invalid_argument("FeatureHashing: dim is " + std::to_string(dim) + ", expected > 0");
+    if (dim <= 0) throw InvalidArgument("FeatureHashing: dim is " + std::to_string(dim) + ", expected > 0");
     for_each_context([&]<std::size_t I>(const auto& context) {
       first_order_[I] = orders_;
       first_row_[I] = rows_;

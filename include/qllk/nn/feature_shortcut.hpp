@@ -4,12 +4,15 @@
 #include <stdexcept>
 #include <string>
 
-#include "qllk/core/gemm.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/gemm.hpp"
+#include "qllk/linalg/views.hpp"
 
 namespace qllk::nn {
+
+using linalg::column, linalg::gemm, linalg::gemm_add, linalg::values;
 
 /// A learned square map beside the identity.
 ///
@@ -44,7 +47,7 @@ class FeatureShortcut {
   /// Throws std::invalid_argument unless dim is positive.
   explicit FeatureShortcut(Config config) : config_(config) {
     if (config.dim <= 0)
-      throw std::invalid_argument("FeatureShortcut: dim is " + std::to_string(config.dim) + ", expected > 0");
+      throw InvalidArgument("FeatureShortcut: dim is " + std::to_string(config.dim) + ", expected > 0");
   }
 
   Params zeros() const {

@@ -9,8 +9,11 @@
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/views.hpp"
 
 namespace qllk::nn {
+
+using linalg::column, linalg::values;
 
 /// Normalises every column to mean 0 and variance 1, then scales and shifts each feature.
 ///
@@ -49,8 +52,8 @@ class LayerNorm {
   /// Throws std::invalid_argument unless dim and epsilon are positive.
   explicit LayerNorm(Config config) : config_(config), zeros_(Vec<Scalar>::Zero(std::max<Index>(config.dim, 0))) {
     if (config.dim <= 0 || !(config.epsilon > 0))
-      throw std::invalid_argument("LayerNorm: dim is " + std::to_string(config.dim) + " and epsilon " +
-                                  std::to_string(config.epsilon) + ", expected both > 0");
+      throw InvalidArgument("LayerNorm: dim is " + std::to_string(config.dim) + " and epsilon " +
+                            std::to_string(config.epsilon) + ", expected both > 0");
   }
 
   const Config& config() const { return config_; }
@@ -59,7 +62,7 @@ class LayerNorm {
   Params init(Random&) const { return {Vec<Scalar>::Ones(config_.dim), Vec<Scalar>::Zero(config_.dim)}; }
 
   /// Writes y, which may be x.
-  [[gnu::noinline]] void forward(const Params& p, MatIn<Scalar> x, Cache& cache, MatOut<Scalar> y) const {
+  QLLK_NOINLINE void forward(const Params& p, MatIn<Scalar> x, Cache& cache, MatOut<Scalar> y) const {
     QLLK_ASSERT(x.rows() == config_.dim && y.rows() == x.rows() && y.cols() == x.cols());
     cache.mean.resize(x.cols());
     cache.deviation.resize(x.cols());
@@ -89,8 +92,8 @@ class LayerNorm {
   }
 
  private:
-  [[gnu::noinline]] void backward_from(const Scalar* other, Index stride, const Params& p, MatIn<Scalar> x,
-                                       const Cache& cache, MatIn<Scalar> dy, Grads& g, MatOut<Scalar> dx) const {
+  QLLK_NOINLINE void backward_from(const Scalar* other, Index stride, const Params& p, MatIn<Scalar> x,
+                                   const Cache& cache, MatIn<Scalar> dy, Grads& g, MatOut<Scalar> dx) const {
     QLLK_ASSERT(dy.rows() == config_.dim && dx.rows() == config_.dim && dy.cols() == x.cols() && dx.cols() == x.cols());
     const Scalar scale = Scalar(1) / static_cast<Scalar>(config_.dim);
     for (Index t = 0; t < x.cols(); ++t) {

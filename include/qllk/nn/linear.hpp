@@ -5,13 +5,16 @@
 #include <stdexcept>
 #include <string>
 
-#include "qllk/core/gemm.hpp"
 #include "qllk/core/parameters.hpp"
-#include "qllk/core/product_sum.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/gemm.hpp"
+#include "qllk/linalg/product_sum.hpp"
+#include "qllk/linalg/views.hpp"
 
 namespace qllk::nn {
+
+using linalg::add_product, linalg::column, linalg::gemm, linalg::gemm_add, linalg::values;
 
 /// Affine map of every column (= position) on its own.
 ///
@@ -51,18 +54,18 @@ class Linear {
   /// Throws std::invalid_argument unless both sizes are positive.
   explicit Linear(Config config) : config_(config) {
     if (config.in <= 0 || config.out <= 0)
-      throw std::invalid_argument("Linear: in is " + std::to_string(config.in) + " and out is " +
-                                  std::to_string(config.out) + ", expected both > 0");
+      throw InvalidArgument("Linear: in is " + std::to_string(config.in) + " and out is " + std::to_string(config.out) +
+                            ", expected both > 0");
   }
 
   const Config& config() const { return config_; }
 
   /// Zeros of the right shapes.
-  [[gnu::cold]] Params zeros() const {
+  QLLK_COLD Params zeros() const {
     return {Mat<Scalar>::Zero(config_.out, config_.in), Vec<Scalar>::Zero(config_.out)};
   }
 
-  [[gnu::cold]] Params init(Random& random) const {
+  QLLK_COLD Params init(Random& random) const {
     Params p = zeros();
     const double bound = 1 / std::sqrt(static_cast<double>(config_.in));
     fill_uniform(p.weight, bound, random);
@@ -72,30 +75,30 @@ class Linear {
 
   /// Writes y. x and y must not alias.
   template <class Matrix>
-  [[gnu::noinline]] void forward(const Tensors<Matrix>& p, MatIn<Scalar> x, Cache&, MatOut<Scalar> y) const {
+  QLLK_NOINLINE void forward(const Tensors<Matrix>& p, MatIn<Scalar> x, Cache&, MatOut<Scalar> y) const {
     QLLK_ASSERT(x.rows() == config_.in && y.rows() == config_.out && x.cols() == y.cols());
     gemm(p.weight, x, y, p.bias);
   }
 
   /// Adds to g, overwrites dx. x is the x of forward. dx must not alias x or dy. A g of ProductSum refers to x and dy.
   template <class Matrix>
-  [[gnu::noinline]] void backward(const Params& p, MatIn<Scalar> x, const Cache&, MatIn<Scalar> dy, Tensors<Matrix>& g,
-                                  MatOut<Scalar> dx) const {
+  QLLK_NOINLINE void backward(const Params& p, MatIn<Scalar> x, const Cache&, MatIn<Scalar> dy, Tensors<Matrix>& g,
+                              MatOut<Scalar> dx) const {
     add_gradient(x, dy, g);
     gemm(p.weight.transpose(), dy, dx);
   }
 
   /// As backward, but adds to dx: for an input that several maps share.
   template <class Matrix>
-  [[gnu::noinline]] void backward_add(const Params& p, MatIn<Scalar> x, MatIn<Scalar> dy, Tensors<Matrix>& g,
-                                      MatOut<Scalar> dx) const {
+  QLLK_NOINLINE void backward_add(const Params& p, MatIn<Scalar> x, MatIn<Scalar> dy, Tensors<Matrix>& g,
+                                  MatOut<Scalar> dx) const {
     add_gradient(x, dy, g);
     gemm_add(p.weight.transpose(), dy, dx);
   }
 
  private:
   template <class Matrix>
-  [[gnu::noinline]] void add_gradient(MatIn<Scalar> x, MatIn<Scalar> dy, Tensors<Matrix>& g) const {
+  QLLK_NOINLINE void add_gradient(MatIn<Scalar> x, MatIn<Scalar> dy, Tensors<Matrix>& g) const {
     QLLK_ASSERT(dy.rows() == config_.out && x.rows() == config_.in && dy.cols() == x.cols());
     add_product(g.weight, dy, x);
     for (Index t = 0; t < dy.cols(); ++t) values(g.bias) += column(dy, t);

@@ -5,8 +5,11 @@
 #include <numbers>
 
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/views.hpp"
 
 namespace qllk::nn {
+
+using linalg::column;
 
 inline constexpr double kBitsPerNat = std::numbers::log2e;
 

@@ -10,11 +10,14 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
-#include "qllk/core/scratch.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/scratch.hpp"
+#include "qllk/linalg/views.hpp"
 #include "qllk/nn/linear.hpp"
 
 namespace qllk::nn {
+
+using linalg::column, linalg::scratch, linalg::values;
 
 /// y = x·Φ(x), and x is overwritten with the derivative Φ(x) + x·φ(x), which is all that backward needs; Φ and φ are the
 /// standard normal distribution and density.
@@ -89,8 +92,8 @@ class Mlp {
   /// Floating-point operations of one position forward.
   double flop() const { return 4.0 * static_cast<double>(config_.dim) * static_cast<double>(config_.hidden); }
 
-  [[gnu::cold]] Params zeros() const { return {up_.zeros(), down_.zeros()}; }
-  [[gnu::cold]] Params init(Random& random) const {
+  QLLK_COLD Params zeros() const { return {up_.zeros(), down_.zeros()}; }
+  QLLK_COLD Params init(Random& random) const {
     Params p;
     p.up = up_.init(random);
     p.down = down_.init(random);

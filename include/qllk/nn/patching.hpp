@@ -6,9 +6,12 @@
 #include <utility>
 
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/views.hpp"
 #include "qllk/nn/linear.hpp"
 
 namespace qllk::nn {
+
+using linalg::column, linalg::values;
 
 /// How a chunk of a stream divides into patches.
 ///
@@ -22,7 +25,7 @@ struct PatchPlan {
 
   /// Throws std::invalid_argument unless patch is positive.
   static void check(Index patch) {
-    if (patch <= 0) throw std::invalid_argument("patch is " + std::to_string(patch) + ", expected > 0");
+    if (patch <= 0) throw InvalidArgument("patch is " + std::to_string(patch) + ", expected > 0");
   }
 
   /// Patches completed in this chunk, of each sequence.

@@ -45,12 +45,12 @@ class Stack {
     return sum;
   }
 
-  [[gnu::cold]] Params zeros() const {
+  QLLK_COLD Params zeros() const {
     Params p;
     for (const Block& block : blocks_) p.push_back(block.zeros());
     return p;
   }
-  [[gnu::cold]] Params init(Random& random) const {
+  QLLK_COLD Params init(Random& random) const {
     Params p;
     for (const Block& block : blocks_) p.push_back(block.init(random));
     return p;
@@ -69,8 +69,8 @@ class Stack {
   /// From c.in() to c.out(), at stages `stage` and on; advances the state. Without columns stages pass, and nothing else
   /// happens.
   template <class P>
-  [[gnu::noinline]] void forward(const P& p, State& state, Noise& noise, Cache& c, Index stage, const Turn& turn,
-                                 bool any = true) const {
+  QLLK_NOINLINE void forward(const P& p, State& state, Noise& noise, Cache& c, Index stage, const Turn& turn,
+                             bool any = true) const {
     for (std::size_t i = 0; i < p.size(); ++i)
       turn(stage + static_cast<Index>(i), [&] {
         if (any) blocks_[i].forward(p[i], c.x[i], state[i], noise, c.blocks[i], c.x[i + 1]);
@@ -79,8 +79,8 @@ class Stack {
 
   /// Turns the gradient in c.out() into that in c.in(); adds to g; dstate as blocks do. Once for each forward.
   template <class G>
-  [[gnu::noinline]] void backward(const Params& p, Cache& c, State& dstate, G& g, Index stage, const Turn& turn,
-                                  bool any = true) const {
+  QLLK_NOINLINE void backward(const Params& p, Cache& c, State& dstate, G& g, Index stage, const Turn& turn,
+                              bool any = true) const {
     for (std::size_t i = p.size(); i-- > 0;)
       turn(stage + static_cast<Index>(i), [&] {
         if (any) blocks_[i].backward(p[i], c.x[i], c.blocks[i], c.x[i + 1], dstate[i], g[i], c.x[i]);

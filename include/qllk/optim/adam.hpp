@@ -9,9 +9,12 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/views.hpp"
 #include "qllk/optim/step.hpp"
 
 namespace qllk::optim {
+
+using linalg::values;
 
 template <HasFields Params>
 struct AdamState;

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "qllk/config.hpp"
+
 namespace qllk::optim {
 
 /// Polynomial-decay averaging: of the weights w₁, w₂, … that are there after every `every` updates,

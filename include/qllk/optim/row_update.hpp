@@ -7,10 +7,13 @@
 #include <span>
 #include <vector>
 
-#include "qllk/core/sparse_table.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/sparse_table.hpp"
+#include "qllk/linalg/views.hpp"
 
 namespace qllk::optim {
+
+using linalg::column, linalg::HashTable, linalg::SparseGrads, linalg::values;
 
 /// Settings for hashed tables.
 struct RowWise {

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <numbers>
 
+#include "qllk/config.hpp"
+
 namespace qllk::optim {
 
 /// Linear warm-up, then half a cosine down to a floor.

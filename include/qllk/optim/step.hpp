@@ -10,16 +10,18 @@
 
 #include "qllk/core/optimizer.hpp"
 #include "qllk/core/parameters.hpp"
-#include "qllk/core/sparse_table.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/sparse_table.hpp"
 #include "qllk/optim/row_update.hpp"
 
 namespace qllk::optim {
 
+using linalg::is_hash_table_v, linalg::SparseGrads;
+
 /// Throws std::invalid_argument "name is value, expected …" unless the setting is good.
 template <class Value>
-[[gnu::cold]] void expect_setting(bool good, const char* name, Value value, const char* expected) {
-  if (!good) throw std::invalid_argument(std::string(name) + " is " + std::to_string(value) + ", expected " + expected);
+QLLK_COLD void expect_setting(bool good, const char* name, Value value, const char* expected) {
+  if (!good) throw InvalidArgument(std::string(name) + " is " + std::to_string(value) + ", expected " + expected);
 }
 
 /// Whether a leaf is a matrix, and so subject to weight decay.
@@ -29,7 +31,7 @@ inline constexpr bool decays_v = Leaf::ColsAtCompileTime != 1;
 /// The state of an optimiser before its first update, for parameters of these shapes: zeros. A hashed table has the
 /// moments of RowUpdate in the last tree and nothing in the others.
 template <Optimizer Optim, HasFields Params>
-[[gnu::cold]] typename Optim::template State<Params> zero_state(const Params& params) {
+QLLK_COLD typename Optim::template State<Params> zero_state(const Params& params) {
   typename Optim::template State<Params> state;
   std::apply(
       [&](auto&... trees) {

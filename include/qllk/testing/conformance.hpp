@@ -12,7 +12,7 @@
 #include "qllk/core/types.hpp"
 #include "qllk/testing/subject.hpp"
 
-namespace qllk::testing {
+namespace qllk::conformance {
 
 /// What a conformance suite found.
 struct Conformance : WorstError {       // the largest relative difference between two ways to compute the same tensor
@@ -317,4 +317,4 @@ Conformance check_model(const Model& model, const typename Model::Params& params
   return detail::check_all(detail::ModelSubject<Model>{model}, params, bytes, sequences, start, seed);
 }
 
-}  // namespace qllk::testing
+}  // namespace qllk::conformance

@@ -15,7 +15,7 @@
 #include "qllk/core/types.hpp"
 #include "qllk/testing/subject.hpp"
 
-namespace qllk::testing {
+namespace qllk::conformance {
 
 struct GradientCheckSettings {
   double step = 0x1p-10;   // h; right for values of about 1
@@ -213,4 +213,4 @@ GradientReport check_model_gradients(const Model& model, const typename Model::P
   return detail::check_gradients(detail::ModelSubject<Model>{model}, params, bytes, start, settings);
 }
 
-}  // namespace qllk::testing
+}  // namespace qllk::conformance

@@ -11,10 +11,12 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
-#include "qllk/core/sparse_table.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/sparse_table.hpp"
 
-namespace qllk::testing {
+namespace qllk::conformance {
+
+using linalg::SparseGrads;
 
 /// A leaf as a matrix: itself, or the whole of a sparse gradient.
 template <class Leaf>
@@ -189,4 +191,4 @@ struct ModelSubject {
 };
 
 }  // namespace detail
-}  // namespace qllk::testing
+}  // namespace qllk::conformance

@@ -95,12 +95,12 @@ inline Budget budget_from_json(const io::Json& json) {
   if (const auto steps = json.find("steps"); steps != json.end()) io::from_json(*steps, budget.steps, "budget.steps");
   if (const auto seconds = json.find("seconds"); seconds != json.end())
     io::from_json(*seconds, budget.seconds, "budget.seconds");
-  if (!(budget.steps > 0) || !(budget.seconds > 0)) throw std::runtime_error("'budget' is " + json.dump());
+  if (!(budget.steps > 0) || !(budget.seconds > 0)) throw RuntimeError("'budget' is " + json.dump());
   return budget;
 }
 }  // namespace detail
 
-/// Writes a checkpoint, whole or not at all (see io::AtomicFile, also for the errors). `notes` are for the caller to read
+/// Writes a checkpoint, whole or not at all (see files::AtomicFile, also for the errors). `notes` are for the caller to read
 /// back, as Checkpoint::notes; what is not UTF-8 in them is replaced by U+FFFD.
 template <class Model, Optimizer Optim>
 void save_checkpoint(const std::filesystem::path& path, const Trainer<Model, Optim>& trainer, const Budget& budget,
@@ -146,7 +146,7 @@ class Checkpoint {
       notes_ = json("notes");
       if (!(progress_.skipped >= 0 && progress_.steps >= progress_.skipped &&
             updates_ == progress_.steps - progress_.skipped && progress_.seconds >= 0))
-        throw std::runtime_error("'progress' makes no sense: " + io::to_json(progress_).dump());
+        throw RuntimeError("'progress' makes no sense: " + io::to_json(progress_).dump());
     });
   }
 

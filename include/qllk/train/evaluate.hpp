@@ -16,9 +16,6 @@
 
 namespace qllk::train {
 
-/// A stream begins as if this byte had come before it, so that its first byte is predicted and paid for too.
-inline constexpr Byte kStartByte = 0;
-
 /// What a model makes of a text: the sum of -log p(byte | all bytes before it) over every byte.
 struct Score {
   std::uint64_t bytes = 0;

@@ -20,7 +20,7 @@ struct Memory {
 
 /// Bytes of all dense leaves. Sparse gradients follow the positions of a batch and count as activations.
 template <HasFields Tree>
-[[gnu::cold]] std::size_t held(const Tree& tree) {
+QLLK_COLD std::size_t held(const Tree& tree) {
   std::size_t bytes = 0;
   for_each_parameter(
       [&](const Path&, const auto& leaf) {
@@ -31,7 +31,7 @@ template <HasFields Tree>
 }
 
 /// Bytes that the C library has given out, 0 where it does not tell.
-[[gnu::cold]] inline std::size_t heap_bytes() {
+QLLK_COLD inline std::size_t heap_bytes() {
 #if defined(__GLIBC__)
   const auto info = mallinfo2();
   return info.uordblks + info.hblkhd;

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "qllk/config.hpp"
+
 namespace qllk::train {
 
 /// Where a run stands. With the parameters and the optimiser's state this is all that a resumed run needs.

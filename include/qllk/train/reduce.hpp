@@ -11,14 +11,17 @@
 #include <vector>
 
 #include "qllk/core/parameters.hpp"
-#include "qllk/core/product_sum.hpp"
-#include "qllk/core/sparse_table.hpp"
 #include "qllk/core/threads.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/product_sum.hpp"
+#include "qllk/linalg/sparse_table.hpp"
+#include "qllk/linalg/views.hpp"
 #include "qllk/optim/row_update.hpp"
 #include "qllk/optim/step.hpp"
 
 namespace qllk::train {
+
+using linalg::HashTable, linalg::is_hash_table_v, linalg::ProductSum, linalg::SparseGrads, linalg::values;
 
 /// Gradients of zero for parameters of these shapes, in the form that Grads has for each leaf.
 template <HasFields Grads, HasFields Params>
@@ -56,7 +59,7 @@ class Reducer {
 
   /// Tiles for parameters of these shapes.
   template <HasFields Params>
-  [[gnu::cold]] explicit Reducer(const Params& params) {
+  QLLK_COLD explicit Reducer(const Params& params) {
     for_each_parameter(
         [&](const Path&, const auto& leaf) {
           using Leaf = std::remove_cvref_t<decltype(leaf)>;
@@ -194,7 +197,7 @@ class Reducer {
       const auto sum = values(totals_[tile.leaf], tile);
       double square = 0;
       for (Index j = 0; j < tile.columns; ++j)
-        square += static_cast<double>(qllk::values(sum.data() + j * tile.rows, tile.rows).square().sum());
+        square += static_cast<double>(linalg::values(sum.data() + j * tile.rows, tile.rows).square().sum());
       squares_[static_cast<std::size_t>(i)] = square;
     });
     double square = 0;
@@ -215,7 +218,7 @@ class Reducer {
   }
 
   static auto values(Scalar* leaf, const Tile& tile) {
-    return qllk::values(leaf + tile.column * tile.rows, tile.rows * tile.columns);
+    return linalg::values(leaf + tile.column * tile.rows, tile.rows * tile.columns);
   }
 
   std::vector<Tile> tiles_;

@@ -36,7 +36,7 @@ using TrainerSettings = BasicTrainerSettings<optim::AdamW>;
 
 /// Returns s. Throws std::invalid_argument when a setting makes no sense.
 template <Optimizer Optim>
-[[gnu::cold]] const BasicTrainerSettings<Optim>& checked(const BasicTrainerSettings<Optim>& s) {
+QLLK_COLD const BasicTrainerSettings<Optim>& checked(const BasicTrainerSettings<Optim>& s) {
   using optim::expect_setting;
   const auto positive = [](const char* name, auto value) { expect_setting(value > 0, name, value, "> 0"); };
   const auto not_negative = [](const char* name, auto value) { expect_setting(value >= 0, name, value, ">= 0"); };
@@ -46,7 +46,7 @@ template <Optimizer Optim>
   const auto at_most_one = [](const char* name, double value) {
     expect_setting(value >= 0 && value <= 1, name, value, "0 to 1");
   };
-  constexpr Index kMostBytes = Index{1} << 40;  // of a batch, so that no product of sizes overflows
+  constexpr std::int64_t kMostBytes = std::int64_t{1} << 40;  // of a batch, so that no product of sizes overflows
   positive("batch", s.batch);
   positive("context", s.context);
   expect_setting(s.batch <= kMostBytes / s.context, "batch", s.batch, "at most 2^40 bytes in all its sequences");

@@ -14,12 +14,13 @@
 #include "qllk/core/optimizer.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
-#include "qllk/core/sparse_table.hpp"
 #include "qllk/core/threads.hpp"
 #include "qllk/core/turns.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/data/batches.hpp"
 #include "qllk/data/corpus.hpp"
+#include "qllk/linalg/sparse_table.hpp"
+#include "qllk/linalg/views.hpp"
 #include "qllk/nn/loss.hpp"
 #include "qllk/optim/adam.hpp"
 #include "qllk/optim/row_update.hpp"
@@ -30,6 +31,8 @@
 #include "qllk/train/settings.hpp"
 
 namespace qllk::train {
+
+using linalg::is_hash_table_v, linalg::values;
 
 /// Trains a model on random crops of a corpus, its hashed tables with optim::RowUpdate and all else with an optimiser.
 ///
@@ -52,7 +55,7 @@ class Trainer {
 
   /// Weights drawn from settings.seed. Throws std::invalid_argument when a setting makes no sense or the corpus is shorter
   /// than one context.
-  [[gnu::cold]] Trainer(Model model, BasicTrainerSettings<Optim> settings, data::Corpus corpus, int threads)
+  QLLK_COLD Trainer(Model model, BasicTrainerSettings<Optim> settings, data::Corpus corpus, int threads)
       : model_(std::move(model)),
         settings_(checked(settings)),
         crops_(std::move(corpus), settings.seed),
@@ -191,7 +194,7 @@ class Trainer {
   };
 
   /// Pieces are in the order in which threads take them: of all groups the first piece, then of all the second.
-  [[gnu::cold]] void divide() {
+  QLLK_COLD void divide() {
     const auto parts = [](Index whole, Index most) { return (whole + most - 1) / most; };
     const Index groups = std::min(settings_.shards, settings_.batch), sequences = parts(settings_.batch, groups);
     const Index each = std::min(settings_.context, std::max(parts(sequences * settings_.context, settings_.piece),
@@ -212,7 +215,7 @@ class Trainer {
   }
 
   /// Losses and gradients of all pieces, the latter of the mean over the whole batch. The reducer has left all gradients zero.
-  [[gnu::noinline]] void differentiate() {
+  QLLK_NOINLINE void differentiate() {
     for (Group& group : groups_) {
       model_.reset(group.state, group.sequences);
       model_.reset(group.dstate, group.sequences);
@@ -234,7 +237,7 @@ class Trainer {
     });
   }
 
-  [[gnu::noinline]] void forward(Index i, Piece& piece, Group& group, const Turn& turn) {
+  QLLK_NOINLINE void forward(Index i, Piece& piece, Group& group, const Turn& turn) {
     for (const auto& [all, part] : {std::pair(&inputs_, &piece.inputs), {&targets_, &piece.targets}}) {
       part->clear();
       for (Index s = group.first; s < group.first + group.sequences; ++s) {

@@ -15,7 +15,7 @@
 namespace qllk::nn {
 namespace {
 
-using testing::random_bytes;
+using conformance::random_bytes;
 
 std::vector<Byte> bytes_of(std::string_view text) { return {text.begin(), text.end()}; }
 

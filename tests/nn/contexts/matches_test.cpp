@@ -12,7 +12,7 @@
 namespace qllk::nn {
 namespace {
 
-using testing::random_bytes;
+using conformance::random_bytes;
 
 /// What a row says.
 struct Found {

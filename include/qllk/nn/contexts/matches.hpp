@@ -53,7 +53,7 @@ class MatchContext {
   /// Throws std::invalid_argument when lengths or window_bits make no sense.
   explicit MatchContext(Config config) : config_(std::move(config)) {
     const auto& lengths = config_.lengths;
-    const auto fail = [](const std::string& what) { throw std::invalid_argument("MatchContext: " + what); };
+    const auto fail = [](const std::string& what) { throw InvalidArgument("MatchContext: " + what); };
     if (lengths.size() > kMostOrders) fail(std::to_string(lengths.size()) + " lengths, expected at most 4");
     for (std::size_t i = 0; i < lengths.size(); ++i)
       if (lengths[i] < 1 || lengths[i] > 16 || (i > 0 && lengths[i] >= lengths[i - 1]))

@@ -17,7 +17,7 @@ namespace detail {
 /// Throws std::invalid_argument unless a table of 2^bits rows makes sense.
 inline void check_bits(const char* context, int bits) {
   if (bits < 4 || bits > 24)
-    throw std::invalid_argument(std::string(context) + ": bits is " + std::to_string(bits) + ", expected 4 to 24");
+    throw InvalidArgument(std::string(context) + ": bits is " + std::to_string(bits) + ", expected 4 to 24");
 }
 }  // namespace detail
 
@@ -44,7 +44,7 @@ class NgramContext {
   /// Throws std::invalid_argument when orders or bits make no sense.
   explicit NgramContext(Config config) : config_(config) {
     if (config.orders < 1 || config.orders > 32)
-      throw std::invalid_argument("NgramContext: orders is " + std::to_string(config.orders) + ", expected 1 to 32");
+      throw InvalidArgument("NgramContext: orders is " + std::to_string(config.orders) + ", expected 1 to 32");
     detail::check_bits("NgramContext", config.bits);
   }
 

@@ -39,7 +39,7 @@ class WordContext {
   /// Throws std::invalid_argument when orders or bits make no sense.
   explicit WordContext(Config config) : config_(config) {
     if (config.orders < 0 || config.orders > 4)
-      throw std::invalid_argument("WordContext: orders is " + std::to_string(config.orders) + ", expected 0 to 4");
+      throw InvalidArgument("WordContext: orders is " + std::to_string(config.orders) + ", expected 0 to 4");
     detail::check_bits("WordContext", config.bits);
   }
 

@@ -1,4 +1,4 @@
-#include "qllk/core/gemm.hpp"
+#include "qllk/linalg/gemm.hpp"
 
 #include <gtest/gtest.h>
 
@@ -8,8 +8,9 @@
 #include <thread>
 #include <vector>
 
-#include "core/allocations.hpp"
 #include "qllk/core/random.hpp"
+#include "qllk/linalg/scratch.hpp"
+#include "support/allocations.hpp"
 
 namespace qllk {
 namespace {
@@ -48,7 +49,7 @@ TYPED_TEST_SUITE(Gemm, Scalars);
 
 template <Real Scalar>
 void check_all_transpositions(Index rows, Index cols, Index depth) {
-  SCOPED_TRACE(testing::Message() << rows << " x " << cols << " x " << depth);
+  SCOPED_TRACE(::testing::Message() << rows << " x " << cols << " x " << depth);
   Random random = Random::of(rows, cols, depth);
   const Mat<Scalar> a = random_matrix<Scalar>(rows, depth, random), at = a.transpose();
   const Mat<Scalar> b = random_matrix<Scalar>(depth, cols, random), bt = b.transpose();
@@ -63,16 +64,16 @@ void check_all_transpositions(Index rows, Index cols, Index depth) {
 
   const auto check = [&](const auto& left, const auto& right) {
     Mat<Scalar> c = start;
-    gemm_add(left, right, c);
+    linalg::gemm_add(left, right, c);
     EXPECT_TRUE(error(c, added, depth) <= 2);
     c = start;
-    gemm_add(left, right, c, Scalar(-0.75));
+    linalg::gemm_add(left, right, c, Scalar(-0.75));
     EXPECT_TRUE(error(c, scaled, depth) <= 2);
     c.setConstant(std::numeric_limits<Scalar>::quiet_NaN());
-    gemm(left, right, c);
+    linalg::gemm(left, right, c);
     EXPECT_TRUE(error(c, product, depth) <= 2);
     c.setConstant(std::numeric_limits<Scalar>::quiet_NaN());
-    gemm(left, right, c, bias);
+    linalg::gemm(left, right, c, bias);
     EXPECT_TRUE(error(c, biased, depth) <= 2);
   };
   check(a, b);
@@ -106,12 +107,12 @@ TYPED_TEST(Gemm, AColumnDoesNotDependOnTheOthers) {
     const auto start = random_matrix<TypeParam>(rows, kAll, random);
     const auto check = [&](const auto& left) {
       Mat<TypeParam> all = start, part(rows, kAll);
-      gemm_add(left, b, all, TypeParam(0.3));
+      linalg::gemm_add(left, b, all, TypeParam(0.3));
       for (const Index width : {1, 2, 5, 7, 16, 20, 32}) {
         part = start;
         for (Index j = 0; j < kAll; j += width) {
           const Index size = std::min(width, kAll - j);
-          gemm_add(left, b.middleCols(j, size), part.middleCols(j, size), TypeParam(0.3));
+          linalg::gemm_add(left, b.middleCols(j, size), part.middleCols(j, size), TypeParam(0.3));
         }
         EXPECT_EQ(all, part) << rows << " rows, " << width << " columns at a time";
       }
@@ -129,13 +130,13 @@ TYPED_TEST(Gemm, TakesBlocksOfLargerMatrices) {
   Mat<TypeParam> around = Mat<TypeParam>::Constant(15, 15, 2);
   const Mat<TypeParam> start = around.block(2, 3, 11, 9);
 
-  gemm_add(left.block(3, 4, 11, 13), right.block(5, 6, 13, 9), around.block(2, 3, 11, 9));
+  linalg::gemm_add(left.block(3, 4, 11, 13), right.block(5, 6, 13, 9), around.block(2, 3, 11, 9));
   const Mat<TypeParam> c = around.block(2, 3, 11, 9);
   EXPECT_TRUE(error(c, reference(a, b, start, 1), 13) <= 2);
   around.block(2, 3, 11, 9).setConstant(2);
   EXPECT_TRUE((around.array() == 2).all()) << "wrote outside its block";
 
-  gemm(left.block(3, 4, 11, 13), right.block(6, 5, 9, 13).transpose(), around.block(2, 3, 11, 9));
+  linalg::gemm(left.block(3, 4, 11, 13), right.block(6, 5, 9, 13).transpose(), around.block(2, 3, 11, 9));
   const Mat<TypeParam> d = around.block(2, 3, 11, 9), e = right.block(6, 5, 9, 13).transpose();
   const Mat<TypeParam> zero = Mat<TypeParam>::Zero(11, 9);
   EXPECT_TRUE(error(d, reference(a, e, zero, 1), 13) <= 2);
@@ -145,7 +146,7 @@ TYPED_TEST(Gemm, TakesRefsAsModulesDo) {
   Random random(2);
   const auto a = random_matrix<TypeParam>(6, 10, random);
   const auto b = random_matrix<TypeParam>(10, 8, random);
-  const auto through = [&](MatIn<TypeParam> x, MatOut<TypeParam> y) { gemm(a, x, y); };
+  const auto through = [&](MatIn<TypeParam> x, MatOut<TypeParam> y) { linalg::gemm(a, x, y); };
   Mat<TypeParam> y(6, 5);
   through(b.middleCols(2, 5), y);
   const Mat<TypeParam> zero = Mat<TypeParam>::Zero(6, 5);
@@ -161,10 +162,10 @@ TYPED_TEST(Gemm, SeveralOfOneXAreThoseOfEach) {
   const Vec<TypeParam> a_bias = random_matrix<TypeParam>(6, 1, random),
                        b_bias = random_matrix<TypeParam>(17, 1, random);
   Matrix a_alone(6, 4), b_alone(17, 4), a_together(6, 4), b_together(17, 4);
-  gemm(a, x, a_alone, a_bias);
-  gemm(b, x, b_alone, b_bias);
-  std::vector<AffineProduct<Matrix, TypeParam>> both{{a, a_bias, a_together}, {b, b_bias, b_together}};
-  gemm_all(x, std::span(both));
+  linalg::gemm(a, x, a_alone, a_bias);
+  linalg::gemm(b, x, b_alone, b_bias);
+  std::vector<linalg::AffineProduct<Matrix, TypeParam>> both{{a, a_bias, a_together}, {b, b_bias, b_together}};
+  linalg::gemm_all(x, std::span(both));
   EXPECT_EQ(a_together, a_alone);
   EXPECT_EQ(b_together, b_alone);
 }
@@ -172,7 +173,7 @@ TYPED_TEST(Gemm, SeveralOfOneXAreThoseOfEach) {
 TYPED_TEST(Gemm, LetsANonFiniteInputReachTheOutput) {
   Mat<TypeParam> a = Mat<TypeParam>::Ones(5, 5), b = Mat<TypeParam>::Ones(5, 5), c = Mat<TypeParam>::Zero(5, 5);
   a(2, 3) = std::numeric_limits<TypeParam>::quiet_NaN();
-  gemm_add(a, b, c);
+  linalg::gemm_add(a, b, c);
   EXPECT_TRUE(c.row(2).array().isNaN().all());
   EXPECT_TRUE((c.row(1).array() == 5).all());
 }
@@ -183,10 +184,10 @@ TYPED_TEST(Gemm, GivesTheSameBitsInEveryThread) {
   const auto b = random_matrix<TypeParam>(130, 40, random);
   const auto big = random_matrix<TypeParam>(300, 300, random);
   Mat<TypeParam> here(65, 40), there(65, 40), scratch(300, 300);
-  gemm(a, b, here);
+  linalg::gemm(a, b, here);
   std::thread([&] {
-    gemm(big, big, scratch);
-    gemm(a, b, there);
+    linalg::gemm(big, big, scratch);
+    linalg::gemm(a, b, there);
   }).join();
   EXPECT_EQ(here, there);
 }
@@ -198,12 +199,12 @@ TYPED_TEST(Gemm, DoesNotAllocateTheSecondTime) {
   const auto b = random_matrix<TypeParam>(300, 150, random);
   Mat<TypeParam> c(200, 150), da(200, 300), db(300, 150), one(200, 1);
   const auto products = [&] {
-    gemm(a, b, c);
-    gemm_add(c, b.transpose(), da);
-    gemm(a.transpose(), c, db);
-    gemm(a.leftCols(288).transpose(), c.leftCols(32), db.block(0, 0, 288, 32));
-    gemm(a, b.leftCols(1), one);
-    gemm(a.topRows(7), b.leftCols(20), c.topLeftCorner(7, 20));
+    linalg::gemm(a, b, c);
+    linalg::gemm_add(c, b.transpose(), da);
+    linalg::gemm(a.transpose(), c, db);
+    linalg::gemm(a.leftCols(288).transpose(), c.leftCols(32), db.block(0, 0, 288, 32));
+    linalg::gemm(a, b.leftCols(1), one);
+    linalg::gemm(a.topRows(7), b.leftCols(20), c.topLeftCorner(7, 20));
   };
   da.setZero();
   products();

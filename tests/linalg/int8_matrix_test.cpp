@@ -1,4 +1,4 @@
-#include "qllk/core/int8_matrix.hpp"
+#include "qllk/linalg/int8_matrix.hpp"
 
 #include <gtest/gtest.h>
 
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "qllk/core/random.hpp"
+#include "qllk/linalg/gemm.hpp"
 #include "qllk/model/classic.hpp"
 #include "qllk/model/transformer.hpp"
 #include "qllk/testing/subject.hpp"
@@ -17,7 +18,7 @@
 namespace qllk {
 namespace {
 
-using qllk::testing::random_matrix;
+using qllk::conformance::random_matrix;
 
 TEST(Int8Matrix, ProductsAreWithinTheBoundOfRounding) {
   Random random(1);
@@ -29,7 +30,7 @@ TEST(Int8Matrix, ProductsAreWithinTheBoundOfRounding) {
                          x = random_matrix<float>(cols, positions, random);
         const Vec<float> bias = random_matrix<float>(rows, 1, random);
         Mat<float> y = Mat<float>::Constant(rows, positions, std::numeric_limits<float>::quiet_NaN());
-        gemm(Int8Matrix(w), x, y, bias);
+        linalg::gemm(linalg::Int8Matrix(w), x, y, bias);
         for (Index t = 0; t < positions; ++t)
           for (Index r = 0; r < rows; ++r) {
             const double exact = static_cast<double>(bias[r]) + w.row(r).cast<double>().dot(x.col(t).cast<double>());
@@ -51,7 +52,7 @@ TEST(Int8Matrix, IntegersAreExact) {
         for (Index i = 0; i < m->size(); ++i) m->data()[i] = static_cast<float>(random.below(255)) - 127;
       w.col(0).setConstant(-127);
       x.row(0).setConstant(127);
-      gemm(Int8Matrix(w), x, y, Vec<float>::Zero(rows));
+      linalg::gemm(linalg::Int8Matrix(w), x, y, Vec<float>::Zero(rows));
       const Mat<float> exact = w * x;
       for (Index i = 0; i < y.size(); ++i)
         EXPECT_TRUE(std::abs(y.data()[i] - exact.data()[i]) <= 1e-6f * std::abs(exact.data()[i]))
@@ -61,13 +62,13 @@ TEST(Int8Matrix, IntegersAreExact) {
 
 TEST(Int8Matrix, AColumnDoesNotDependOnTheOthers) {
   Random random(3);
-  const Int8Matrix w(random_matrix<float>(40, 30, random));
+  const linalg::Int8Matrix w(random_matrix<float>(40, 30, random));
   const Mat<float> x = random_matrix<float>(30, 7, random);
   const Vec<float> bias = Vec<float>::Zero(40);
   Mat<float> all(40, 7), one(40, 1);
-  gemm(w, x, all, bias);
+  linalg::gemm(w, x, all, bias);
   for (Index t = 0; t < 7; ++t) {
-    gemm(w, x.col(t), one, bias);
+    linalg::gemm(w, x.col(t), one, bias);
     EXPECT_EQ(one, all.col(t)) << t;
   }
 }
@@ -75,13 +76,13 @@ TEST(Int8Matrix, AColumnDoesNotDependOnTheOthers) {
 TEST(Int8Matrix, ProductsOfOneXAreTheSameTogether) {
   Random random(5);
   const Mat<float> x = random_matrix<float>(30, 3, random);
-  const Int8Matrix a(random_matrix<float>(70, 30, random)), b(random_matrix<float>(17, 30, random));
+  const linalg::Int8Matrix a(random_matrix<float>(70, 30, random)), b(random_matrix<float>(17, 30, random));
   const Vec<float> a_bias = random_matrix<float>(70, 1, random), b_bias = random_matrix<float>(17, 1, random);
   Mat<float> a_alone(70, 3), b_alone(17, 3), a_together(70, 3), b_together(17, 3);
-  gemm(a, x, a_alone, a_bias);
-  gemm(b, x, b_alone, b_bias);
-  AffineProduct<Int8Matrix, float> both[] = {{a, a_bias, a_together}, {b, b_bias, b_together}};
-  gemm_all(x, std::span(both));
+  linalg::gemm(a, x, a_alone, a_bias);
+  linalg::gemm(b, x, b_alone, b_bias);
+  linalg::AffineProduct<linalg::Int8Matrix, float> both[] = {{a, a_bias, a_together}, {b, b_bias, b_together}};
+  linalg::gemm_all(x, std::span(both));
   EXPECT_EQ(a_together, a_alone);
   EXPECT_EQ(b_together, b_alone);
 }
@@ -89,9 +90,9 @@ TEST(Int8Matrix, ProductsOfOneXAreTheSameTogether) {
 TEST(Int8Matrix, RowsAndColumnsOfZerosGiveTheBias) {
   const Vec<float> bias = Vec<float>::LinSpaced(20, 0, 1);
   Mat<float> y(20, 1);
-  gemm(Int8Matrix(Mat<float>::Zero(20, 9)), Mat<float>::Ones(9, 1), y, bias);
+  linalg::gemm(linalg::Int8Matrix(Mat<float>::Zero(20, 9)), Mat<float>::Ones(9, 1), y, bias);
   EXPECT_EQ(y, bias);
-  gemm(Int8Matrix(Mat<float>::Ones(20, 9)), Mat<float>::Zero(9, 1), y, bias);
+  linalg::gemm(linalg::Int8Matrix(Mat<float>::Ones(20, 9)), Mat<float>::Zero(9, 1), y, bias);
   EXPECT_EQ(y, bias);
 }
 
@@ -99,7 +100,7 @@ TEST(Int8Matrix, WhatIsTooSmallToHaveAScaleGivesTheBias) {
   const Vec<float> bias = Vec<float>::LinSpaced(5, -1, 1);
   for (const auto& [weight, value] : {std::pair{1e-37f, 1.0f}, {1.0f, 1e-37f}}) {
     Mat<float> y(5, 2);
-    gemm(Int8Matrix(Mat<float>::Constant(5, 7, weight)), Mat<float>::Constant(7, 2, value), y, bias);
+    linalg::gemm(linalg::Int8Matrix(Mat<float>::Constant(5, 7, weight)), Mat<float>::Constant(7, 2, value), y, bias);
     for (Index t = 0; t < 2; ++t) EXPECT_EQ(y.col(t), bias);
   }
 }
@@ -108,12 +109,12 @@ TEST(Int8Matrix, WhatIsNotFiniteStaysSo) {
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     Mat<float> x = Mat<float>::Ones(9, 2), y(20, 2);
     x(4, 1) = bad;
-    gemm(Int8Matrix(Mat<float>::Ones(20, 9)), x, y, Vec<float>::Zero(20));
+    linalg::gemm(linalg::Int8Matrix(Mat<float>::Ones(20, 9)), x, y, Vec<float>::Zero(20));
     EXPECT_TRUE(y.col(0).allFinite());
     EXPECT_FALSE(y.col(1).array().isFinite().any());
     Mat<float> w = Mat<float>::Ones(20, 9);
     w(7, 3) = bad;
-    gemm(Int8Matrix(w), Mat<float>::Ones(9, 2), y, Vec<float>::Zero(20));
+    linalg::gemm(linalg::Int8Matrix(w), Mat<float>::Ones(9, 2), y, Vec<float>::Zero(20));
     for (Index t = 0; t < 2; ++t)
       for (Index r = 0; r < 20; ++r) EXPECT_EQ(std::isfinite(y(r, t)), r != 7) << r;
   }

@@ -3,7 +3,7 @@
 
 #include "qllk/core/types.hpp"
 
-namespace qllk {
+namespace qllk::linalg {
 
 /// A matrix [rows, cols] of undefined values that holds until this thread calls scratch again for that User and Scalar: for a
 /// result that is used up at once, and that no ProductSum refers to. Layers that take turns with it find it in the caches,
@@ -16,4 +16,4 @@ Eigen::Map<Mat<Scalar>> scratch(Index rows, Index cols) {
   return {memory.data(), rows, cols};
 }
 
-}  // namespace qllk
+}  // namespace qllk::linalg

@@ -6,10 +6,10 @@
 #include <span>
 #include <type_traits>
 
-#include "qllk/core/gemm_tile.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/gemm_tile.hpp"
 
-namespace qllk {
+namespace qllk::linalg {
 namespace detail {
 
 // GCC warns of any template argument that is a vector type, and every PacketBlock has one.
@@ -107,9 +107,9 @@ void gemm_turned(Index rows, Index cols, Index depth, const Scalar* a, Index a_s
 /// where they are when copying them would not pay; B is read in place, by tiles of columns that stay in the first-level
 /// cache while all rows of the piece pass.
 template <Real Scalar, bool a_transposed, bool b_transposed>
-[[gnu::noinline]] void gemm(Index rows, Index cols, Index depth, const Scalar* a, Index a_stride, const Scalar* b,
-                            Index b_stride, Scalar* c, Index c_stride, Scalar alpha, GemmStart<Scalar> start,
-                            GemmLater<Scalar> later) {
+QLLK_NOINLINE void gemm(Index rows, Index cols, Index depth, const Scalar* a, Index a_stride, const Scalar* b,
+                        Index b_stride, Scalar* c, Index c_stride, Scalar alpha, GemmStart<Scalar> start,
+                        GemmLater<Scalar> later) {
   using Tile = GemmTile<Scalar>;
   if (rows == 0 || cols == 0) return;
   if (depth == 0) {  // A and B may be null
@@ -206,4 +206,4 @@ void gemm_all(std::type_identity_t<MatIn<Scalar>> x, std::span<AffineProduct<Mat
   for (auto& each : products) gemm(each.weight, x, each.y, each.bias);
 }
 
-}  // namespace qllk
+}  // namespace qllk::linalg

@@ -9,7 +9,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace qllk::testing {
+namespace qllk::test {
 
 class TemporaryFolder {
  public:
@@ -55,4 +55,4 @@ std::string message_of(F&& f) {
   return "(nothing was thrown)";
 }
 
-}  // namespace qllk::testing
+}  // namespace qllk::test

@@ -4,10 +4,10 @@
 #include <type_traits>
 #include <vector>
 
-#include "qllk/core/gemm.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/gemm.hpp"
 
-namespace qllk {
+namespace qllk::linalg {
 
 /// Σ dY Xᵀ as a list of the factors, which stay where they are: the sum is taken later, a range of columns at a time, so
 /// that many backward passes can share one matrix and many threads can share the work. The factors must live and keep their
@@ -68,4 +68,4 @@ void add_product(ProductSum<Scalar>& total, std::type_identity_t<MatIn<Scalar>> 
   total.add(dy, x);
 }
 
-}  // namespace qllk
+}  // namespace qllk::linalg

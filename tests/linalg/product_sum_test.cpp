@@ -1,4 +1,4 @@
-#include "qllk/core/product_sum.hpp"
+#include "qllk/linalg/product_sum.hpp"
 
 #include <gtest/gtest.h>
 
@@ -18,7 +18,7 @@ Mat<double> random_matrix(Index rows, Index cols, Random& random) {
 
 TEST(ProductSum, IsTheSumOfItsProductsForAnyRangeOfColumns) {
   Random random(1);
-  ProductSum<double> sum(5, 9);
+  linalg::ProductSum<double> sum(5, 9);
   Mat<double> dense = Mat<double>::Zero(5, 9);
   std::vector<Mat<double>> factors;
   for (const Index n : {7, 1, 0, 20}) {
@@ -26,8 +26,8 @@ TEST(ProductSum, IsTheSumOfItsProductsForAnyRangeOfColumns) {
     factors.push_back(random_matrix(9, n, random));
   }
   for (std::size_t i = 0; i < factors.size(); i += 2) {
-    add_product(sum, factors[i], factors[i + 1]);
-    add_product(dense, factors[i], factors[i + 1]);
+    linalg::add_product(sum, factors[i], factors[i + 1]);
+    linalg::add_product(dense, factors[i], factors[i + 1]);
   }
   for (const Index begin : {Index{0}, Index{3}, Index{8}})
     for (const Index width : {Index{1}, 9 - begin}) {
@@ -42,7 +42,7 @@ TEST(ProductSum, IsTheSumOfItsProductsForAnyRangeOfColumns) {
 }
 
 TEST(ProductSum, OfNothingLeavesTheOutputFresh) {
-  ProductSum<double> sum(2, 3);
+  linalg::ProductSum<double> sum(2, 3);
   Mat<double> one = Mat<double>::Ones(2, 4), other = Mat<double>::Ones(3, 4), out = Mat<double>::Constant(2, 3, 5);
   sum.add(one, other);
   sum.setZero();

@@ -19,9 +19,9 @@
 #include <utility>
 
 #include "qllk/core/types.hpp"
-#include "qllk/io/input_file.hpp"
+#include "qllk/files/input_file.hpp"
 
-namespace qllk::io {
+namespace qllk::files {
 
 /// A file that appears under its name complete, on disk, or not at all; until `commit` the old one stays.
 ///
@@ -40,12 +40,12 @@ class AtomicFile {
   /// Throws std::runtime_error if the target exists but is no regular file or not writable, or its folder is missing
   /// or not writable.
   explicit AtomicFile(const std::filesystem::path& target) : name_(target.string()), target_(follow_links(target)) {
-    if (!target_.has_filename()) throw std::runtime_error("cannot write '" + name_ + "': it names no file");
+    if (!target_.has_filename()) throw RuntimeError("cannot write '" + name_ + "': it names no file");
     struct stat old;
     const bool replaces = ::stat(target_.c_str(), &old) == 0;
     if (!replaces && errno != ENOENT) throw_errno("cannot write", name_, errno);  // a name that is too long, for one
     if (replaces && !S_ISREG(old.st_mode))
-      throw std::runtime_error("cannot write '" + name_ + "': it exists and is not a regular file");
+      throw RuntimeError("cannot write '" + name_ + "': it exists and is not a regular file");
     if (replaces && ::access(target_.c_str(), W_OK) != 0) throw_errno("cannot write", name_, errno);
     remove_abandoned();
     create();
@@ -172,7 +172,7 @@ class AtomicFile {
   }
 
   void require_open() const {
-    if (!file_.is_open()) throw std::logic_error("'" + name_ + "' is committed or given up already");
+    if (!file_.is_open()) throw LogicError("'" + name_ + "' is committed or given up already");
   }
 
   void discard() noexcept {
@@ -192,4 +192,4 @@ class AtomicFile {
   FileDescriptor file_;
 };
 
-}  // namespace qllk::io
+}  // namespace qllk::files

@@ -23,11 +23,11 @@
 
 #include "qllk/core/types.hpp"
 
-namespace qllk::io {
+namespace qllk::files {
 
 /// Throws std::runtime_error: "cannot open 'a/b': No such file or directory".
 [[noreturn]] inline void throw_errno(const std::string& attempt, const std::string& path, int error) {
-  throw std::runtime_error(attempt + " '" + path + "': " + std::generic_category().message(error));
+  throw RuntimeError(attempt + " '" + path + "': " + std::generic_category().message(error));
 }
 
 /// Owns an open file descriptor, or none (-1).
@@ -113,9 +113,8 @@ class InputFile {
       if (count < 0 && errno == EINTR) continue;
       if (count < 0) throw_errno("cannot read", name_, errno);
       if (count == 0)
-        throw std::runtime_error(change().value_or("'" + name_ + "' has fewer bytes than its size, " +
-                                                   std::to_string(size_) + ": byte " + std::to_string(offset) +
-                                                   " cannot be read"));
+        throw RuntimeError(change().value_or("'" + name_ + "' has fewer bytes than its size, " + std::to_string(size_) +
+                                             ": byte " + std::to_string(offset) + " cannot be read"));
       offset += static_cast<std::uint64_t>(count);
       out = out.subspan(static_cast<std::size_t>(count));
     }
@@ -137,7 +136,7 @@ class InputFile {
 
   /// Throws std::runtime_error with the change, if there is one.
   void check_unchanged() const {
-    if (const auto what = change()) throw std::runtime_error(*what);
+    if (const auto what = change()) throw RuntimeError(*what);
   }
 
   /// All bytes up to its end, in memory. Throws std::runtime_error on an error, and if the file changes meanwhile.
@@ -159,8 +158,8 @@ class InputFile {
   InputFile(FileDescriptor descriptor, const std::string& name) : descriptor_(std::move(descriptor)), name_(name) {
     struct stat status;
     if (!descriptor_.is_open() || ::fstat(descriptor_.get(), &status) != 0) throw_errno("cannot open", name_, errno);
-    if (S_ISDIR(status.st_mode)) throw std::runtime_error("'" + name_ + "' is a folder, expected a file");
-    if (S_ISBLK(status.st_mode)) throw std::runtime_error("'" + name_ + "' is not a regular file, but a block device");
+    if (S_ISDIR(status.st_mode)) throw RuntimeError("'" + name_ + "' is a folder, expected a file");
+    if (S_ISBLK(status.st_mode)) throw RuntimeError("'" + name_ + "' is not a regular file, but a block device");
     regular_ = S_ISREG(status.st_mode) && status.st_size > 0;
     if (regular_) size_ = static_cast<std::uint64_t>(status.st_size);
     modified_ = status.st_mtim;
@@ -225,4 +224,4 @@ class StoredBytes {
   SharedBytes memory_;
 };
 
-}  // namespace qllk::io
+}  // namespace qllk::files

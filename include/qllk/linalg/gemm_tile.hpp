@@ -6,7 +6,7 @@
 
 #include "qllk/core/types.hpp"
 
-namespace qllk::detail {
+namespace qllk::linalg::detail {
 
 /// Shape of the register tile: kRows packets by up to kCols columns of C, so that accumulators, a column of A and a value of B
 /// fit the registers (24 + 4 + 1 of 32, or 12 + 2 + 1 of 16).
@@ -52,8 +52,8 @@ struct GemmPart {
 /// What differs from tile to tile is not in `part`: a processor waits where what was just written is read in larger pieces.
 /// `later` is how many values of the next part were asked for by the tiles before, or -1 where there is none.
 template <Real Scalar, int R, int Cols, bool b_transposed, bool far = false>
-[[gnu::noinline]] void gemm_tile(const GemmPart<Scalar>& part, const Scalar* a, const Index a_stride, Scalar* const c,
-                                 const Scalar* const start, const Index later) {
+QLLK_NOINLINE void gemm_tile(const GemmPart<Scalar>& part, const Scalar* a, const Index a_stride, Scalar* const c,
+                             const Scalar* const start, const Index later) {
   using Eigen::internal::pload1, Eigen::internal::ploadu, Eigen::internal::pmadd, Eigen::internal::pset1,
       Eigen::internal::pstoreu;
   using Packet = typename GemmTile<Scalar>::Packet;
@@ -214,4 +214,4 @@ void gemm_vector(Index rows, const GemmPart<Scalar>& part) {
   }
 }
 
-}  // namespace qllk::detail
+}  // namespace qllk::linalg::detail

@@ -6,8 +6,9 @@
 #include <vector>
 
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/views.hpp"
 
-namespace qllk {
+namespace qllk::linalg {
 
 /// A learned table whose gradient is sparse. Otherwise a Table: a column [dim] for each key.
 template <Real Scalar>
@@ -92,4 +93,4 @@ class SparseGrads {
   Mat<Scalar> values_;  // its first columns_ ones
 };
 
-}  // namespace qllk
+}  // namespace qllk::linalg

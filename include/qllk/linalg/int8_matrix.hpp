@@ -20,11 +20,12 @@
 #include <arm_neon.h>
 #endif
 
-#include "qllk/core/gemm.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/gemm.hpp"
+#include "qllk/linalg/views.hpp"
 
-namespace qllk {
+namespace qllk::linalg {
 namespace detail {
 
 /// kRows rows by four columns at a time: sums[r] += Σ_{j<4} weights[4 r + j] · x[j], by the dot-product instruction of the
@@ -236,7 +237,7 @@ inline void gemm(const Int8Matrix& weights, MatIn<float> x, MatOut<float> y, con
 template <class Model>
 typename Model::Int8Params to_int8(typename Model::Params params) {
   typename Model::Int8Params out;
-  detail::build(params, out, [](auto& from, auto& to) {
+  qllk::detail::build(params, out, [](auto& from, auto& to) {
     if constexpr (std::is_same_v<std::remove_cvref_t<decltype(to)>, Int8Matrix>)
       to = Int8Matrix(from);
     else
@@ -245,4 +246,4 @@ typename Model::Int8Params to_int8(typename Model::Params params) {
   return out;
 }
 
-}  // namespace qllk
+}  // namespace qllk::linalg
