@@ -16,6 +16,7 @@ function(qllk_dependency package version debian target url sha256)
     return()
   endif()
   find_package(${package} ${version} QUIET CONFIG)
+  set(${package}_VERSION "${${package}_VERSION}" PARENT_SCOPE)
   if(TARGET ${target})
     return()
   endif()
@@ -47,6 +48,9 @@ qllk_dependency(
   Eigen3 3.4.0 libeigen3-dev Eigen3::Eigen
   https://gitlab.com/libeigen/eigen/-/archive/3.4.0/eigen-3.4.0.tar.bz2
   b4c198460eba6f28d34894e3a5710998818515104d6e74e5cc331ce31e46e626 HEADERS .)
+if(Eigen3_VERSION VERSION_GREATER_EQUAL 3.5)
+  message(FATAL_ERROR "QLLK needs Eigen 3.4, but found ${Eigen3_VERSION} in ${Eigen3_DIR}: set Eigen3_DIR to another")
+endif()
 if(QLLK_BUILD_TESTS OR QLLK_BUILD_BENCH OR QLLK_BUILD_EXAMPLES)
   qllk_dependency(
     nlohmann_json 3.11 nlohmann-json3-dev nlohmann_json::nlohmann_json

@@ -1,8 +1,10 @@
-# `cmake --install`: the headers, a CMake package and a pkg-config file. All of it may be moved afterwards.
+# `cmake --install`: headers with a CMake package and a pkg-config file (--component headers), the tools (tools) and the compiled
+# library (compiled). All of it may be moved afterwards.
 
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
+set(CMAKE_INSTALL_DEFAULT_COMPONENT_NAME headers)
 set(qllk_package_dir "${CMAKE_INSTALL_DATADIR}/cmake/qllk")
 set(qllk_pkgconfig_dir "${CMAKE_INSTALL_DATADIR}/pkgconfig")
 
@@ -24,7 +26,26 @@ install(
   NAMESPACE qllk::
   DESTINATION "${qllk_package_dir}")
 # The io targets hold no paths: they are the same whether or not this build found nlohmann_json.
-install(FILES "${PROJECT_SOURCE_DIR}/cmake/qllkIo.cmake" DESTINATION "${qllk_package_dir}")
+install(FILES "${PROJECT_SOURCE_DIR}/cmake/qllkIo.cmake" "${PROJECT_SOURCE_DIR}/cmake/qllkFast.cmake"
+        DESTINATION "${qllk_package_dir}")
+
+# The compiled library is for one architecture, so it does not stand in share/.
+if(TARGET qllk_compiled AND QLLK_BUILD_COMPILED)
+  install(
+    TARGETS qllk_compiled
+    EXPORT qllkCompiledTargets
+    ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT compiled)
+  install(
+    EXPORT qllkCompiledTargets
+    NAMESPACE qllk::
+    DESTINATION "${CMAKE_INSTALL_LIBDIR}/cmake/qllk-compiled"
+    COMPONENT compiled)
+  install(FILES "${PROJECT_SOURCE_DIR}/cmake/compiled/qllk-compiledConfig.cmake"
+          DESTINATION "${CMAKE_INSTALL_LIBDIR}/cmake/qllk-compiled" COMPONENT compiled)
+endif()
+if(QLLK_BUILD_EXAMPLES)
+  install(TARGETS ${qllk_tools} RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}" COMPONENT tools)
+endif()
 
 configure_package_config_file(
   "${PROJECT_SOURCE_DIR}/cmake/qllkConfig.cmake.in" "${PROJECT_BINARY_DIR}/package/qllkConfig.cmake"

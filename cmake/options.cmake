@@ -1,8 +1,6 @@
 # qllk_options: how our own tests, benchmarks and tools are compiled. It is never exported: warnings and processor flags
 # are the business of whoever builds a program.
 
-include(CheckCXXCompilerFlag)
-
 add_library(qllk_options INTERFACE)
 target_compile_features(qllk_options INTERFACE cxx_std_20)
 target_link_libraries(qllk_options INTERFACE qllk::qllk qllk::io)
@@ -19,22 +17,11 @@ if(CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
 endif()
 
 if(QLLK_NATIVE)
-  if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm)")
-    set(qllk_native -mcpu=native)
-  else()
-    set(qllk_native -march=native)
-  endif()
-  check_cxx_compiler_flag(${qllk_native} QLLK_HAS_NATIVE)
-  if(QLLK_HAS_NATIVE)
-    target_compile_options(qllk_options INTERFACE ${qllk_native})
-  else()
-    message(WARNING "QLLK_NATIVE is on, but ${CMAKE_CXX_COMPILER} does not know ${qllk_native}: building portable code")
-  endif()
-  # GCC 12's scheduling for Haswell suits our products better than that for Zen 4: training takes 1 or 2 % less time with
-  # AVX-512, up to 5 % less with AVX2 (bench_model_models).
-  if(QLLK_HAS_NATIVE AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-    target_compile_options(qllk_options INTERFACE -mtune=haswell)
-  endif()
+  target_link_libraries(qllk_options INTERFACE qllk::fast)
+elseif(QLLK_PORTABLE AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  target_compile_options(qllk_options INTERFACE -march=x86-64-v3)  # processors since 2013 (Intel), 2015 (AMD)
+elseif(QLLK_PORTABLE AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)")
+  target_compile_options(qllk_options INTERFACE -march=armv8-a)
 endif()
 
 if(QLLK_SANITIZE)

@@ -1,15 +1,14 @@
 // The command line of qllk-experiment.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "command_line.hpp"
+#include "qllk/files/machine.hpp"
 #include "qllk/train/recipe.hpp"
 #include "qllk/train/trainer.hpp"
 
@@ -22,7 +21,7 @@ struct Options {
   std::optional<double> seconds, eval_every;
   std::optional<std::uint64_t> bytes;
   std::uint64_t val_bytes = 0, seed = 1;
-  int threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  int threads = qllk::files::Machine().processors();
   bool plain = false;
 
   void add_to(CLI::App& app) {

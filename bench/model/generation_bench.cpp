@@ -92,7 +92,7 @@ void Generate(benchmark::State& state) {
     if constexpr (std::is_same_v<Params, typename Model::Params>)
       return model.init(random);
     else
-      return to_int8<Model>(model.init(random));
+      return qllk::linalg::to_int8<Model>(model.init(random));
   }();
   generate::Generator generator(model, params);
   generator.feed(bench::words(1000));

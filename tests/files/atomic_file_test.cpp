@@ -49,7 +49,7 @@ class FileSizeLimit {
 
 TEST(AtomicFile, AppearsWhenItIsCommitted) {
   const TemporaryFolder folder;
-  files::AtomicFile file(folder / "a");
+  AtomicFile file(folder / "a");
   file.write("hello, ");
   file.write(std::string(1 << 20, 'x'));
   EXPECT_FALSE(fs::exists(folder / "a"));
@@ -63,7 +63,7 @@ TEST(AtomicFile, AppearsWhenItIsCommitted) {
 TEST(AtomicFile, ReplacesTheOldFileAtOnce) {
   const TemporaryFolder folder;
   write_text(folder / "a", "old");
-  files::AtomicFile file(folder / "a");
+  AtomicFile file(folder / "a");
   file.write("new");
   EXPECT_EQ(read_text(folder / "a"), "old");
   file.commit();
@@ -74,7 +74,7 @@ TEST(AtomicFile, LeavesNothingBehindWithoutCommit) {
   const TemporaryFolder folder;
   write_text(folder / "a", "old");
   {
-    files::AtomicFile file(folder / "a");
+    AtomicFile file(folder / "a");
     file.write("new");
     EXPECT_EQ(folder.entries(), 2);
   }
@@ -86,7 +86,7 @@ TEST(AtomicFile, KeepsTheOldFileWhenTheDiskIsFull) {
   const TemporaryFolder folder;
   write_text(folder / "a", "old");
   {
-    files::AtomicFile file(folder / "a");
+    AtomicFile file(folder / "a");
     const FileSizeLimit limit(10'000);
     file.write(std::string(9'000, 'x'));
     EXPECT_EQ(message_of<std::runtime_error>([&] { file.write(std::string(9'000, 'x')); }),
@@ -104,7 +104,7 @@ TEST(AtomicFile, KeepsPermissionsAndGivesNewFilesTheUsualOnes) {
   write_text(folder / "private", "old");
   fs::permissions(folder / "private", fs::perms(0600));
   for (const char* name : {"private", "new"}) {
-    files::AtomicFile file(folder / name);
+    AtomicFile file(folder / name);
     file.write("new");
     file.commit();
   }
@@ -119,7 +119,7 @@ TEST(AtomicFile, KeepsTheOwnerWhereItMay) {
   write_text(folder / "a", "old");
   ASSERT_EQ(::chown((folder / "a").c_str(), 1234, 5678), 0);
   fs::permissions(folder / "a", fs::perms(0640));
-  files::AtomicFile file(folder / "a");
+  AtomicFile file(folder / "a");
   file.write("new");
   file.commit();
   struct stat status;
@@ -134,7 +134,7 @@ TEST(AtomicFile, TakesEveryNameThatAFolderTakes) {
   for (const std::size_t size : {96u, 97u, 240u, 255u}) {
     const std::string path = folder / std::string(size, 'n');
     for (const char* text : {"old", "new"}) {
-      files::AtomicFile file(path);
+      AtomicFile file(path);
       file.write(text);
       file.commit();
       EXPECT_EQ(read_text(path), text);
@@ -142,7 +142,7 @@ TEST(AtomicFile, TakesEveryNameThatAFolderTakes) {
   }
   EXPECT_EQ(folder.entries(), 4);
   const std::string too_long = folder / std::string(256, 'n');
-  EXPECT_EQ(message_of<std::runtime_error>([&] { files::AtomicFile file(too_long); }),
+  EXPECT_EQ(message_of<std::runtime_error>([&] { AtomicFile file(too_long); }),
             "cannot write '" + too_long + "': File name too long");
 }
 
@@ -159,7 +159,7 @@ TEST(AtomicFile, NeedsNoLookIntoItsFolder) {
               ::setgid(1234) == 0 && ::setuid(1234) == 0;
     if (!bound) ::_exit(2);
     try {
-      files::AtomicFile file(folder / "blind/a");
+      AtomicFile file(folder / "blind/a");
       file.write("new");
       file.commit();
       ::_exit(0);
@@ -182,7 +182,7 @@ TEST(AtomicFile, FollowsLinksToTheirTarget) {
   fs::create_symlink("link", folder / "link2");
   fs::create_symlink("far/b", folder / "dangling");
   for (const char* name : {"link2", "dangling"}) {
-    files::AtomicFile file(folder / name);
+    AtomicFile file(folder / name);
     file.write("new");
     file.commit();
     EXPECT_TRUE(fs::is_symlink(folder / name));
@@ -190,7 +190,7 @@ TEST(AtomicFile, FollowsLinksToTheirTarget) {
   EXPECT_EQ(read_text(folder / "far/a"), "new");
   EXPECT_EQ(read_text(folder / "far/b"), "new");
   fs::create_symlink("circle", folder / "circle");
-  EXPECT_THROW(files::AtomicFile(folder / "circle"), std::runtime_error);
+  EXPECT_THROW(AtomicFile(folder / "circle"), std::runtime_error);
 }
 
 TEST(AtomicFile, WritesIntoTheCurrentFolder) {
@@ -198,7 +198,7 @@ TEST(AtomicFile, WritesIntoTheCurrentFolder) {
   const fs::path before = fs::current_path();
   fs::current_path(folder.path());
   {
-    files::AtomicFile file("plain-name");
+    AtomicFile file("plain-name");
     file.write("new");
     file.commit();
   }
@@ -211,16 +211,16 @@ TEST(AtomicFile, RefusesWhatIsNotAFile) {
   fs::create_directory(folder / "sub");
   ASSERT_EQ(::mkfifo((folder / "fifo").c_str(), 0600), 0);
   for (const std::string& path : {folder / "sub", folder / "fifo", std::string("/dev/null")})
-    EXPECT_EQ(message_of<std::runtime_error>([&] { files::AtomicFile file(path); }),
+    EXPECT_EQ(message_of<std::runtime_error>([&] { AtomicFile file(path); }),
               "cannot write '" + path + "': it exists and is not a regular file");
-  EXPECT_EQ(message_of<std::runtime_error>([&] { files::AtomicFile file(folder / "missing/a"); }),
+  EXPECT_EQ(message_of<std::runtime_error>([&] { AtomicFile file(folder / "missing/a"); }),
             "cannot write '" + (folder / "missing/a") + "': No such file or directory");
-  EXPECT_THROW(files::AtomicFile(""), std::runtime_error);
-  EXPECT_THROW(files::AtomicFile(folder / "missing/"), std::runtime_error);
+  EXPECT_THROW(AtomicFile(""), std::runtime_error);
+  EXPECT_THROW(AtomicFile(folder / "missing/"), std::runtime_error);
   if (::geteuid() != 0) {
     write_text(folder / "a", "old");
     fs::permissions(folder / "a", fs::perms(0400));
-    EXPECT_EQ(message_of<std::runtime_error>([&] { files::AtomicFile file(folder / "a"); }),
+    EXPECT_EQ(message_of<std::runtime_error>([&] { AtomicFile file(folder / "a"); }),
               "cannot write '" + (folder / "a") + "': Permission denied");
   }
 }
@@ -232,7 +232,7 @@ TEST(AtomicFile, RemovesWhatAKilledProcessLeft) {
   const pid_t child = ::fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
-    files::AtomicFile file(folder / "a");
+    AtomicFile file(folder / "a");
     file.write("half");
     ::kill(::getpid(), SIGKILL);
   }
@@ -241,7 +241,7 @@ TEST(AtomicFile, RemovesWhatAKilledProcessLeft) {
   EXPECT_EQ(folder.entries(), 3);
   EXPECT_EQ(read_text(folder / "a"), "old");
   {
-    files::AtomicFile file(folder / "a");
+    AtomicFile file(folder / "a");
     file.write("new");
     file.commit();
   }
@@ -251,9 +251,9 @@ TEST(AtomicFile, RemovesWhatAKilledProcessLeft) {
 
 TEST(AtomicFile, LivingWritersDoNotDisturbEachOther) {
   const TemporaryFolder folder;
-  files::AtomicFile first(folder / "a");
+  AtomicFile first(folder / "a");
   first.write("first");
-  files::AtomicFile second(folder / "a");
+  AtomicFile second(folder / "a");
   second.write("second");
   EXPECT_EQ(folder.entries(), 2);
   first.commit();

@@ -28,19 +28,19 @@ using qllk::test::message_of;
 using qllk::test::TemporaryFolder;
 using qllk::test::write_text;
 
-std::string text_of(const files::SharedBytes& shared) { return {shared.bytes.begin(), shared.bytes.end()}; }
+std::string text_of(const SharedBytes& shared) { return {shared.bytes.begin(), shared.bytes.end()}; }
 
 TEST(InputFile, ReadsARegularFile) {
   const TemporaryFolder folder;
   write_text(folder / "a", "hello");
-  files::SharedBytes bytes;
+  SharedBytes bytes;
   {
-    const files::InputFile file(folder / "a");
+    const InputFile file(folder / "a");
     EXPECT_TRUE(file.is_regular());
     EXPECT_EQ(file.size(), 5u);
     bytes = file.contents();
   }
-  const files::SharedBytes copy = bytes;
+  const SharedBytes copy = bytes;
   bytes = {};
   EXPECT_EQ(text_of(copy), "hello");
 }
@@ -48,7 +48,7 @@ TEST(InputFile, ReadsARegularFile) {
 TEST(InputFile, OfNoBytesIsEmpty) {
   const TemporaryFolder folder;
   write_text(folder / "a", "");
-  EXPECT_EQ(files::InputFile(folder / "a").contents().bytes.size(), 0u);
+  EXPECT_EQ(InputFile(folder / "a").contents().bytes.size(), 0u);
 }
 
 TEST(InputFile, ReadsAFifoIntoMemory) {
@@ -56,7 +56,7 @@ TEST(InputFile, ReadsAFifoIntoMemory) {
   ASSERT_EQ(::mkfifo((folder / "fifo").c_str(), 0600), 0);
   for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{65'536}, std::size_t{200'000}}) {
     std::thread writer([&] { write_text(folder / "fifo", std::string(size, 'x')); });
-    const files::InputFile file(folder / "fifo");
+    const InputFile file(folder / "fifo");
     EXPECT_FALSE(file.is_regular());
     EXPECT_EQ(text_of(file.contents()), std::string(size, 'x'));
     writer.join();
@@ -64,7 +64,7 @@ TEST(InputFile, ReadsAFifoIntoMemory) {
 }
 
 TEST(InputFile, ReadsFilesWhoseSizeIsNotTold) {
-  const files::InputFile file("/proc/self/status");
+  const InputFile file("/proc/self/status");
   EXPECT_FALSE(file.is_regular());
   EXPECT_NE(text_of(file.contents()).find("input_file"), std::string::npos);
 }
@@ -82,7 +82,7 @@ TEST(InputFile, WaitsForAPipeThatDoesNotBlock) {
   const int saved = ::dup(STDIN_FILENO);
   ::dup2(ends[0], STDIN_FILENO);
   ::close(ends[0]);
-  const files::SharedBytes bytes = files::InputFile::standard_input().contents();
+  const SharedBytes bytes = InputFile::standard_input().contents();
   writer.join();
   ::dup2(saved, STDIN_FILENO);
   ::close(saved);
@@ -93,7 +93,7 @@ TEST(InputFile, TellsOfEveryChange) {
   const TemporaryFolder folder;
   const std::string path = folder / "a";
   write_text(path, "hello");
-  const files::InputFile file(path);
+  const InputFile file(path);
   EXPECT_EQ(file.change(), std::nullopt);
   EXPECT_NO_THROW(file.check_unchanged());
 
@@ -118,7 +118,7 @@ TEST(InputFile, IsAsItWasWhenTheNameIsGivenToAnother) {
   const TemporaryFolder folder;
   write_text(folder / "a", "hello");
   write_text(folder / "b", "other");
-  const files::InputFile file(folder / "a");
+  const InputFile file(folder / "a");
   ASSERT_EQ(::rename((folder / "b").c_str(), (folder / "a").c_str()), 0);
   EXPECT_EQ(text_of(file.contents()), "hello");
 }
@@ -128,7 +128,7 @@ TEST(StoredBytes, LeavesLargeFilesWhereTheyLie) {
   for (const std::size_t size : {std::size_t{0}, std::size_t{65'535}, std::size_t{65'536}}) {
     const std::string path = folder / std::to_string(size);
     write_text(path, std::string(size, 'x'));
-    const files::StoredBytes bytes{files::InputFile(path)};
+    const StoredBytes bytes{InputFile(path)};
     EXPECT_EQ(bytes.size(), size);
     EXPECT_EQ(bytes.in_memory().size(), size < 65'536 ? size : 0u);
     std::vector<qllk::Byte> out(size / 2);
@@ -147,24 +147,24 @@ TEST(StoredBytes, LeavesLargeFilesWhereTheyLie) {
 
 TEST(InputFile, ErrorsNameThePath) {
   const TemporaryFolder folder;
-  EXPECT_EQ(message_of<std::runtime_error>([&] { files::InputFile file(folder / "missing"); }),
+  EXPECT_EQ(message_of<std::runtime_error>([&] { InputFile file(folder / "missing"); }),
             "cannot open '" + (folder / "missing") + "': No such file or directory");
-  EXPECT_EQ(message_of<std::runtime_error>([&] { files::InputFile file(folder.path()); }),
+  EXPECT_EQ(message_of<std::runtime_error>([&] { InputFile file(folder.path()); }),
             "'" + folder.path() + "' is a folder, expected a file");
 }
 
 TEST(FileDescriptor, MovesItsOwnership) {
-  files::FileDescriptor first(::open("/dev/null", O_RDONLY));
+  FileDescriptor first(::open("/dev/null", O_RDONLY));
   ASSERT_TRUE(first.is_open());
-  files::FileDescriptor second(std::move(first));
+  FileDescriptor second(std::move(first));
   EXPECT_TRUE(second.is_open());
-  files::FileDescriptor third;
+  FileDescriptor third;
   third = std::move(second);
   EXPECT_TRUE(third.is_open());
   EXPECT_EQ(third.close(), 0);
   EXPECT_FALSE(third.is_open());
   EXPECT_EQ(third.close(), 0);
-  EXPECT_EQ(files::FileDescriptor(1 << 20).close(), EBADF);
+  EXPECT_EQ(FileDescriptor(1 << 20).close(), EBADF);
 }
 
 }  // namespace

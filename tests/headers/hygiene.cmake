@@ -19,7 +19,7 @@ set(may_data core files)
 set(may_io core files nn mixers model)
 set(may_generate core model)
 set(may_compress core files model io)
-set(may_train core linalg nn model optim data io)
+set(may_train core linalg files nn model optim data io)
 set(may_distributed core linalg train)
 set(may_testing core linalg nn mixers)
 

@@ -28,6 +28,7 @@
 #include "qllk/compress/checksum.hpp"
 #include "qllk/compress/fingerprint.hpp"
 #include "qllk/compress/frequencies.hpp"
+#include "qllk/compress/sizes.hpp"
 #include "qllk/core/threads.hpp"
 #include "qllk/core/types.hpp"
 
@@ -63,17 +64,6 @@ class MemorySource {
 struct MemorySink {
   std::vector<Byte> bytes;
   void write(Bytes more) { bytes.insert(bytes.end(), more.begin(), more.end()); }
-};
-
-/// Sizes of the two sides.
-struct Sizes {
-  std::uint64_t original = 0;
-  std::uint64_t compressed = 0;
-
-  /// Of the original; 0 where it is empty.
-  double bits_per_byte() const {
-    return original > 0 ? 8 * static_cast<double>(compressed) / static_cast<double>(original) : 0;
-  }
 };
 
 namespace detail {

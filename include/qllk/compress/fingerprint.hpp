@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "qllk/compress/checksum.hpp"
+#include "qllk/core/concepts.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/threads.hpp"
 #include "qllk/core/types.hpp"
@@ -16,7 +17,7 @@ namespace qllk::compress {
 
 /// A model's logits, one byte at a time. Compressor and decompressor both call it, for each byte with matrices of the
 /// same shapes, so that rounding is the same on both sides; a pass over many bytes at once would round otherwise.
-template <class Model>
+template <ByteModel Model>
 class Predictor {
  public:
   using Scalar = typename Model::Scalar;
@@ -25,6 +26,8 @@ class Predictor {
   /// Keeps references to both: they must outlive it.
   Predictor(const Model& model, const typename Model::Params& params)
       : model_(model), params_(params), state_(model.initial_state(1)) {}
+  Predictor(const Model&&, const typename Model::Params&) = delete;
+  Predictor(const Model&, const typename Model::Params&&) = delete;
 
   /// Takes the byte that came last (kStartByte before the first). The logits stay until the next call.
   Logits next(Byte last) {

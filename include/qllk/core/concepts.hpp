@@ -7,9 +7,24 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
+#include "qllk/core/turns.hpp"
 #include "qllk/core/types.hpp"
 
 namespace qllk::inline QLLK_ISA {
+
+/// A layer: what a module computes of each position by itself, or of bytes.
+///
+///   forward(params, x, cache, y)             writes y
+///   backward(params, x, cache, dy, g, dx)    adds to g, overwrites dx; once for each forward, as it may overwrite the cache
+///
+/// Shapes   x, dx: [in, n]    y, dy: [out, n]    n may be 0
+template <class L, class Scalar>
+concept Layer = HasFields<typename L::Params> && std::default_initializable<typename L::Cache> &&
+    requires(const L& layer, const typename L::Params& params, typename L::Grads& grads, typename L::Cache& cache,
+             const Eigen::Ref<const Mat<Scalar>>& in, Eigen::Ref<Mat<Scalar>> out) {
+  layer.forward(params, in, cache, out);
+  layer.backward(params, in, cache, in, grads, out);
+};
 
 /// A sequence mixer: the part of a block that lets a position see the ones before it.
 ///
@@ -42,6 +57,60 @@ concept SequenceMixer = std::copyable<M> && HasFields<typename M::Params> && Has
   mixer.reset(state, sequences);
   mixer.forward(params, in, state, cache, out);
   mixer.backward(params, in, cache, in, state, grads, out);
+};
+
+/// A model that predicts bytes, over a stream of any length.
+///
+///   initial_state(sequences)                       the state of as many streams' start
+///   forward(params, bytes, state, cache, logits)   logits [256, n]: column t predicts the byte after bytes[t], and depends on the
+///                                                  bytes up to it only; advances the state. Params may be another tree of the same
+///                                                  tensors, as of 8 bits
+///
+/// bytes: [sequences × length], each sequence contiguous. A stream cut anywhere, its state handed on, gives the same answer.
+template <class M>
+concept ByteModel = HasFields<typename M::Params> && std::default_initializable<typename M::Cache> &&
+    requires(const M& model, const typename M::Params& params, typename M::State& state, typename M::Cache& cache,
+             Mat<typename M::Scalar>& logits, Bytes bytes, Index sequences) {
+  { model.initial_state(sequences) } -> std::same_as<typename M::State>;
+  model.forward(params, bytes, state, cache, logits);
+};
+
+/// A ByteModel whose chunks several threads can compute at a time, as many as it has stages (core/turns.hpp).
+template <class M>
+concept PipelinedModel = ByteModel<M> &&
+    requires(const M& model, const typename M::Params& params, typename M::State& state, typename M::Cache& cache,
+             Mat<typename M::Scalar>& logits, Bytes bytes, Turn turn) {
+  { model.stages() } -> std::same_as<Index>;
+  model.forward(params, bytes, state, cache, logits, turn);
+};
+
+/// A model that a Trainer can train.
+///
+///   backward(params, bytes, cache, dlogits, dstate, g, turn)   adds to g, which may have deferred products; turns dstate from
+///                                                              the gradient of the final state into that of the initial one;
+///                                                              overwrites the cache and dlogits: once for each forward
+///   set_noise(cache, noise)              what the next forward leaves out at random; throws std::invalid_argument for what the
+///                                        model cannot leave out, so that nobody trains without the dropout that was asked for
+///   history(), prime(state, s, bytes)    how many bytes before a crop its features see, and how sequence s is told of them
+template <class M>
+concept TrainableModel = PipelinedModel<M> && std::copyable<M> && std::equality_comparable<typename M::Config> &&
+    std::constructible_from<M, typename M::Config> &&
+    requires(const M& model, const typename M::Params& params, typename M::Grads& grads,
+             typename M::DeferredGrads& deferred, typename M::State& state, typename M::StateGrads& dstate,
+             typename M::Cache& cache, Mat<typename M::Scalar>& dlogits, const typename M::Noise& noise, Bytes bytes,
+             Index sequences, Random& random, Turn turn) {
+  { model.config() } -> std::same_as<const typename M::Config&>;
+  { model.zeros() } -> std::same_as<typename M::Params>;
+  { model.init(random) } -> std::same_as<typename M::Params>;
+  { model.flop() } -> std::convertible_to<double>;
+  { model.zero_grads() } -> std::same_as<typename M::Grads>;
+  model.reset(state, sequences);
+  model.reset(dstate, sequences);
+  model.backward(params, bytes, cache, dlogits, dstate, grads, turn);
+  model.backward(params, bytes, cache, dlogits, dstate, deferred, turn);
+  model.set_noise(cache, noise);
+  { model.history() } -> std::same_as<Index>;
+  model.prime(state, sequences, bytes);
 };
 
 /// A configuration for blocks of that width.

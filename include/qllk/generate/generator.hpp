@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "qllk/core/concepts.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/threads.hpp"
 #include "qllk/core/types.hpp"
@@ -18,7 +19,7 @@ namespace qllk::generate {
 /// Bytes that are fed wait until there are kChunk of them, or until a prediction is wanted: the chunks that the model sees
 /// depend on the stream alone, never on how it was cut into calls of `feed`. So do all the bytes that come out.
 /// The stream begins with kStartByte: an empty prompt is a prompt.
-template <class Model, class Params = typename Model::Params>
+template <ByteModel Model, class Params = typename Model::Params>
 class Generator {
  public:
   using Scalar = typename Model::Scalar;
@@ -30,6 +31,8 @@ class Generator {
     waiting_.reserve(kChunk);
     waiting_.push_back(kStartByte);
   }
+  Generator(const Model&&, const Params&) = delete;
+  Generator(const Model&, const Params&&) = delete;
 
   /// Reads bytes of any number: a prompt, or more of one after bytes were generated.
   void feed(Bytes bytes) {

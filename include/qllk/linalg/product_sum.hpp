@@ -9,6 +9,14 @@
 
 namespace qllk::linalg {
 
+namespace detail {
+/// A matrix that can be referred to: its values lie in memory, and it is no temporary that owns them.
+template <class M>
+concept Referable = (std::remove_cvref_t<M>::Flags & Eigen::DirectAccessBit) != 0 &&
+                    (std::is_lvalue_reference_v<M> ||
+                     !std::is_base_of_v<Eigen::PlainObjectBase<std::remove_cvref_t<M>>, std::remove_cvref_t<M>>);
+}  // namespace detail
+
 /// Σ dY Xᵀ as a list of the factors, which stay where they are: the sum is taken later, a range of columns at a time, so
 /// that many backward passes can share one matrix and many threads can share the work. The factors must live and keep their
 /// values until then. Otherwise as the dense gradient [rows, cols] that it stands for.
@@ -20,7 +28,9 @@ class ProductSum {
   /// Forgets the terms, and keeps the memory of the list.
   void setZero() { terms_.clear(); }
 
-  void add(MatIn<Scalar> dy, MatIn<Scalar> x) {
+  /// Temporaries are refused.
+  template <detail::Referable Dy, detail::Referable X>
+  void add(Dy&& dy, X&& x) {
     QLLK_ASSERT(dy.rows() == rows_ && x.rows() == cols_ && dy.cols() == x.cols());
     terms_.push_back({dy.cols(), dy.data(), dy.outerStride(), x.data(), x.outerStride()});
   }

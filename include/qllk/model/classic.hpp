@@ -15,6 +15,7 @@
 #include "qllk/linalg/views.hpp"
 #include "qllk/model/classic_layer.hpp"
 #include "qllk/nn/byte_embedding.hpp"
+#include "qllk/nn/dropout.hpp"
 #include "qllk/nn/feature_shortcut.hpp"
 #include "qllk/nn/linear.hpp"
 #include "qllk/nn/patching.hpp"
@@ -38,6 +39,7 @@ template <Real S>
 class QLLKClassic {
  public:
   using Scalar = S;
+  using Noise = nn::Noise;
 
   struct Config {
     Index dim = 256;
@@ -146,6 +148,16 @@ class QLLKClassic {
     s.phase = 0;
   }
 
+  /// The original has no dropout. Throws std::invalid_argument if there is to be some.
+  void set_noise(Cache&, const Noise& noise) const {
+    if (noise.rate > 0 || noise.orders > 0)
+      throw InvalidArgument("QLLKClassic: dropout is " + std::to_string(noise.rate) + " and order_dropout " +
+                            std::to_string(noise.orders) + ", expected 0: the model has none");
+  }
+  /// No feature sees further back than the state.
+  Index history() const { return 0; }
+  void prime(State&, Index, Bytes) const {}
+
   /// Stages of a Turn: the bytes, every layer, and the rows.
   Index stages() const { return config_.layers + 2; }
 
@@ -248,3 +260,7 @@ class QLLKClassic {
 };
 
 }  // namespace qllk::inline QLLK_ISA
+
+#ifdef QLLK_COMPILED
+#include "qllk/model/compiled.hpp"
+#endif

@@ -58,6 +58,7 @@ template <Real S, template <Real> class Mixer = mixers::Registered, nn::StreamCo
 class QLLKTransformer {
  public:
   using Scalar = S;
+  using Noise = nn::Noise;
   using Block = nn::Block<Scalar, Mixer<Scalar>>;
   using Stack = nn::Stack<Scalar, Block>;
   using Hashing = nn::FeatureHashing<Scalar, nn::NgramContext, nn::WordContext, nn::MatchContext, More...>;
@@ -145,7 +146,7 @@ class QLLKTransformer {
   };
 
   struct Cache {
-    nn::Noise noise;  // set before forward to train with dropout
+    nn::Noise noise;
     nn::PatchPlan plan;
     typename nn::ByteEmbedding<Scalar>::Cache embedding;
     typename Hashing::Cache hashing;
@@ -231,6 +232,8 @@ class QLLKTransformer {
     s.slots.setZero(config_.dim_local * config_.patch, sequences);
   }
 
+  /// What the next forward leaves out; nothing unless this is called.
+  void set_noise(Cache& c, const Noise& noise) const { c.noise = noise; }
   /// How many bytes before a training crop decide its features, at most.
   Index history() const { return hashing_.history(); }
   /// Lets the features of a sequence know the bytes that came before, as if it had read them. For a state that has read nothing.
@@ -375,3 +378,7 @@ class QLLKTransformer {
 };
 
 }  // namespace qllk::inline QLLK_ISA
+
+#ifdef QLLK_COMPILED
+#include "qllk/model/compiled.hpp"
+#endif

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "qllk/core/concepts.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/types.hpp"
@@ -304,14 +305,14 @@ Conformance check_all(const Subject& subject, const typename Subject::Params& pa
 ///
 /// Shapes   x: [dim, sequences × length]; length may be 0. `start` is the state of `sequences` streams to begin from.
 /// Cost     about 30 passes forward and backward, and one forward and a short pass more for each position
-template <class Mixer, Real Scalar>
+template <SequenceMixer Mixer, Real Scalar>
 Conformance check_mixer(const Mixer& mixer, const typename Mixer::Params& params, const Mat<Scalar>& x, Index sequences,
                         const typename Mixer::State& start, std::uint64_t seed = 1) {
   return detail::check_all(detail::MixerSubject<Mixer, Scalar>{mixer}, params, x, sequences, start, seed);
 }
 
 /// As check_mixer, for a whole model. bytes: [sequences × length], each sequence contiguous.
-template <class Model>
+template <ByteModel Model>
 Conformance check_model(const Model& model, const typename Model::Params& params, const std::vector<Byte>& bytes,
                         Index sequences, const typename Model::State& start, std::uint64_t seed = 1) {
   return detail::check_all(detail::ModelSubject<Model>{model}, params, bytes, sequences, start, seed);

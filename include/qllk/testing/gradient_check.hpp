@@ -10,6 +10,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "qllk/core/concepts.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/types.hpp"
@@ -178,11 +179,10 @@ GradientReport check_gradients(const Subject& subject, typename Subject::Params 
 /// overwrites all of dx.
 /// Shapes   x: [in, n]    y: [outputs, n]
 /// Cost     four forward passes for each of up to `entries` values of every tensor: choose small sizes, odd ones too
-template <class Layer>
-GradientReport check_layer_gradients(const Layer& layer, const typename Layer::Params& params, const Mat<double>& x,
+template <Layer<double> L>
+GradientReport check_layer_gradients(const L& layer, const typename L::Params& params, const Mat<double>& x,
                                      Index outputs, const GradientCheckSettings& settings = {}) {
-  return detail::check_gradients(detail::LayerSubject<Layer, Mat<double>, double>{layer, outputs}, params, x, {},
-                                 settings);
+  return detail::check_gradients(detail::LayerSubject<L, Mat<double>, double>{layer, outputs}, params, x, {}, settings);
 }
 
 /// As above, for a layer whose input is bytes, which have no gradient: `backward(p, bytes, cache, dy, g)`.
@@ -199,14 +199,14 @@ GradientReport check_layer_gradients(const Layer& layer, const typename Layer::P
 /// As check_layer_gradients; the loss is <dy, y> + <dfinal, final state>, and the gradient of the initial state is
 /// compared as "state.…" for every tensor in `State::fields()`. `start` is the state to begin from: a disturbed one, or
 /// one after some positions, shows more than zeros.
-template <class Mixer>
+template <SequenceMixer Mixer>
 GradientReport check_mixer_gradients(const Mixer& mixer, const typename Mixer::Params& params, const Mat<double>& x,
                                      const typename Mixer::State& start, const GradientCheckSettings& settings = {}) {
   return detail::check_gradients(detail::MixerSubject<Mixer, double>{mixer}, params, x, start, settings);
 }
 
 /// Checks a whole model: as check_mixer_gradients, with bytes (sequences × length) for input and logits for y.
-template <class Model>
+template <ByteModel Model>
 GradientReport check_model_gradients(const Model& model, const typename Model::Params& params,
                                      const std::vector<Byte>& bytes, const typename Model::State& start,
                                      const GradientCheckSettings& settings = {}) {

@@ -6,24 +6,18 @@
 #include <mutex>
 #include <numeric>
 #include <span>
+#include <string>
 #include <vector>
 
+#include "qllk/core/concepts.hpp"
 #include "qllk/core/threads.hpp"
 #include "qllk/core/turns.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/data/corpus.hpp"
 #include "qllk/nn/loss.hpp"
+#include "qllk/train/score.hpp"
 
 namespace qllk::train {
-
-/// What a model makes of a text: the sum of -log p(byte | all bytes before it) over every byte.
-struct Score {
-  std::uint64_t bytes = 0;
-  double nats = 0;
-
-  double nats_per_byte() const { return bytes > 0 ? nats / static_cast<double>(bytes) : 0; }
-  double bits_per_byte() const { return nats_per_byte() * nn::kBitsPerNat; }
-};
 
 struct EvaluateSettings {
   Index chunk = 256;  // bytes of a forward pass
@@ -59,8 +53,9 @@ struct Borrowed {
 /// follow each other, each one layer behind the one before (see Turns).
 ///
 /// Calls progress(score) after some chunks, of this thread; it returns false to stop there.
+/// Errors: std::invalid_argument for a chunk or a number of threads outside its range.
 /// Cost: one forward pass; memory for one chunk a thread, whatever the corpus's size.
-template <class Model, class Params, class Progress>
+template <PipelinedModel Model, class Params, class Progress>
 Score evaluate(const Model& model, const Params& params, const data::Corpus& corpus, Progress&& progress,
                EvaluateSettings settings = {}) {
   struct Chunk {
@@ -68,6 +63,8 @@ Score evaluate(const Model& model, const Params& params, const data::Corpus& cor
     Mat<typename Model::Scalar> logits;
   };
   constexpr std::uint64_t kRounds = 8;  // chunks a thread, from one wait for all to the next
+  if (settings.chunk < 1 || settings.chunk > (1 << 24))
+    throw InvalidArgument("the chunk is " + std::to_string(settings.chunk) + " bytes, expected 1 to 16777216");
   ThreadPool pool(settings.threads);
   const auto threads = static_cast<std::size_t>(pool.size());
   const auto size = static_cast<std::size_t>(settings.chunk);
@@ -103,7 +100,7 @@ Score evaluate(const Model& model, const Params& params, const data::Corpus& cor
   return score;
 }
 
-template <class Model, class Params>
+template <PipelinedModel Model, class Params>
 Score evaluate(const Model& model, const Params& params, const data::Corpus& corpus, EvaluateSettings settings = {}) {
   return evaluate(
       model, params, corpus, [](const Score&) { return true; }, settings);

@@ -1,13 +1,12 @@
 // The settings of a run where nobody says otherwise, by the size of the text and the budget.
 #pragma once
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <type_traits>
 
+#include "qllk/files/machine.hpp"
 #include "qllk/model/classic.hpp"
 #include "qllk/model/transformer.hpp"
 #include "qllk/train/settings.hpp"
@@ -46,7 +45,7 @@ inline double expected_bytes(const Budget& budget, const TrainerSettings& settin
       static_cast<double>(budget.steps) * static_cast<double>(settings.batch) * static_cast<double>(settings.context));
 }
 
-/// Little to see: small steps and few blocks. Much: more rows for n-grams, within an eighth of this machine's memory. The more
+/// Little to see: small steps and few blocks. Much: more rows for n-grams, within an eighth of the memory that this process may use. The more
 /// often text comes again, the more is left out at random and the slower rows follow, or what was seen before is trusted more
 /// than it deserves. Chosen with bench/experiments, but for dropout beyond 25 passes, which is extrapolated.
 inline Recipe<QLLKTransformer<float>> recipe(std::type_identity<QLLKTransformer<float>>, std::uint64_t corpus,
@@ -82,7 +81,7 @@ inline Recipe<QLLKTransformer<float>> recipe(std::type_identity<QLLKTransformer<
 
   const double distinct = std::min(bytes, static_cast<double>(corpus));
   config.bits = distinct < 8e6 ? 16 : distinct < 3.2e7 ? 17 : 18;
-  const double memory = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+  const auto memory = static_cast<double>(files::Machine().memory_limit());
   const auto table_bytes = [&] {
     return static_cast<double>(((config.orders - 1 + config.words) << config.bits) * config.dim_local) * sizeof(float);
   };

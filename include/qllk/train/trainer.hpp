@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "qllk/core/concepts.hpp"
 #include "qllk/core/optimizer.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
@@ -41,7 +42,7 @@ using linalg::is_hash_table_v, linalg::values;
 /// are added in a fixed order: one seed gives bit-identical weights for any number of threads. The batch of step i
 /// depends on the seed and i only, so that a run restored from `params()`, `optimizer()`, `average()` and `progress()` goes on
 /// as if it had never stopped. After the first few no step allocates.
-template <class Model, Optimizer Optim = optim::AdamW>
+template <TrainableModel Model, Optimizer Optim = optim::AdamW>
 class Trainer {
  public:
   using Scalar = typename Model::Scalar;
@@ -90,6 +91,7 @@ class Trainer {
   /// step has not happened.
   template <class Hook = NoHook>
   StepReport step(double progress, Hook&& hook = {}) {
+    not_exchanged();
     const auto start = std::chrono::steady_clock::now();
     const auto count = static_cast<std::size_t>(settings_.batch * settings_.context);
     crops_.batch(static_cast<std::uint64_t>(progress_.steps), settings_.batch, settings_.context, inputs_, targets_);
@@ -145,23 +147,35 @@ class Trainer {
 
   /// Returns use(params) with the averaged weights for params: those to score, to keep and to write with, where the last
   /// ones, params(), are those to train on. Hashed tables are the last ones, and are not copied; so is everything until there
-  /// is an average. Until `use` returns, params() and average() are exchanged: it must not read them, save or step.
+  /// is an average. `use` must not call step, params or average: they throw std::logic_error then.
   template <class Use>
   decltype(auto) with_average(Use&& use) {
     struct Back {
       Trainer* trainer;
-      ~Back() { trainer->exchange_average(); }
+      ~Back() {
+        trainer->exchange_average();
+        trainer->exchanged_ = false;
+      }
     };
     if (!settings_.average.begun(progress_.steps)) return std::forward<Use>(use)(std::as_const(params_));
+    not_exchanged();
     exchange_average();
+    exchanged_ = true;
     const Back back{this};
     return std::forward<Use>(use)(std::as_const(params_));
   }
 
   const Model& model() const { return model_; }
   const Settings& settings() const { return settings_; }
-  const Params& params() const { return params_; }
-  const Params& average() const { return average_; }  // without hashed tables
+  const Params& params() const {
+    not_exchanged();
+    return params_;
+  }
+  /// Without hashed tables.
+  const Params& average() const {
+    not_exchanged();
+    return average_;
+  }
   const State& optimizer() const { return optimizer_; }
   const Progress& progress() const { return progress_; }
   const Memory& memory() const { return memory_; }
@@ -246,9 +260,8 @@ class Trainer {
       }
     }
     if (piece.number == 0) prime(group);  // the others wait for it at the first stage
-    if constexpr (requires { piece.cache.noise; })
-      piece.cache.noise = {settings_.dropout, settings_.order_dropout, settings_.match_dropout,
-                           Random::of(settings_.seed, progress_.steps, i)};
+    model_.set_noise(piece.cache, {settings_.dropout, settings_.order_dropout, settings_.match_dropout,
+                                   Random::of(settings_.seed, progress_.steps, i)});
     model_.forward(params_, piece.inputs, group.state, piece.cache, piece.logits, turn);
     piece.nats = nn::softmax_cross_entropy<Scalar>(
         piece.targets, piece.logits, Scalar(1) / static_cast<Scalar>(settings_.batch * settings_.context));
@@ -256,15 +269,14 @@ class Trainer {
 
   /// Features see what scoring would have shown them: the bytes of the corpus before the crop.
   void prime(Group& group) {
-    if constexpr (requires { model_.history(); }) {
-      const auto most = static_cast<std::uint64_t>(model_.history());
-      group.history.reserve(static_cast<std::size_t>(most));
-      for (Index s = 0; s < group.sequences; ++s) {
-        const std::uint64_t start = starts_[static_cast<std::size_t>(group.first + s)], size = std::min(start, most);
-        group.history.resize(static_cast<std::size_t>(size));
-        crops_.corpus().copy(start - size, group.history);
-        model_.prime(group.state, s, group.history);
-      }
+    const auto most = static_cast<std::uint64_t>(model_.history());
+    if (most == 0) return;
+    group.history.reserve(static_cast<std::size_t>(most));
+    for (Index s = 0; s < group.sequences; ++s) {
+      const std::uint64_t start = starts_[static_cast<std::size_t>(group.first + s)], size = std::min(start, most);
+      group.history.resize(static_cast<std::size_t>(size));
+      crops_.corpus().copy(start - size, group.history);
+      model_.prime(group.state, s, group.history);
     }
   }
 
@@ -280,6 +292,10 @@ class Trainer {
         params_, average_);
   }
 
+  void not_exchanged() const {
+    if (exchanged_)
+      throw LogicError("the trainer was called from within with_average, which has exchanged its weights");
+  }
   void exchange_average() {
     for_each_parameter(
         [](const Path&, auto& p, auto& mean) {
@@ -295,6 +311,7 @@ class Trainer {
   Params params_;
   State optimizer_;
   Params average_;
+  bool exchanged_ = false;  // params_ and average_, while with_average runs
   Progress progress_;
   std::vector<Byte> inputs_, targets_;
   std::vector<std::uint64_t> starts_;  // of each sequence in the corpus
@@ -306,3 +323,7 @@ class Trainer {
 };
 
 }  // namespace qllk::train
+
+#ifdef QLLK_COMPILED
+#include "qllk/train/compiled.hpp"
+#endif

@@ -1,15 +1,14 @@
 // What qllk-train was asked for.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "qllk/core/types.hpp"
+#include "qllk/files/machine.hpp"
 
 namespace train_tool {
 
@@ -24,7 +23,7 @@ struct Options {
   std::optional<std::int64_t> steps;
   std::optional<qllk::Index> batch, context;
   std::optional<std::uint64_t> seed;
-  int threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  int threads = qllk::files::Machine().processors();
   bool resume = false;
 
   void check() const {

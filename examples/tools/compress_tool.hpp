@@ -4,13 +4,14 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <system_error>
 
 #include "command_line.hpp"
 #include "display.hpp"
-#include "qllk/compress/compressor.hpp"
+#include "qllk/language_model.hpp"
 #include "tool.hpp"
 
 namespace tool {
@@ -41,17 +42,13 @@ struct Interrupted {};
 /// Rate and time left on standard error, of the bytes of the original.
 class CompressProgress {
  public:
-  /// all: bytes of the original, 0 if that is not known.
-  explicit CompressProgress(std::uint64_t all = 0) : all_(all) {}
-
-  void operator()(std::uint64_t done) { (*this)(done, all_); }
-  void operator()(std::uint64_t done, std::uint64_t all) {
+  void operator()(std::uint64_t done, std::uint64_t all) const {
     if (Interrupt::requested()) throw Interrupted();
     const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
     if (seconds < 1) return;  // of short work, nothing
     const double rate = static_cast<double>(done) / seconds;
     const double share = all > 0 ? static_cast<double>(done) / static_cast<double>(all) : 0;
-    display_.progress(share, [&] {
+    display_->progress(share, [&] {
       std::string text = readable_bytes(static_cast<double>(done));
       if (all > 0) text += " of " + readable_bytes(static_cast<double>(all));
       text += ", " + readable_bytes(rate) + "/s";
@@ -63,8 +60,7 @@ class CompressProgress {
  private:
   using Clock = std::chrono::steady_clock;
   Clock::time_point start_ = Clock::now();
-  std::uint64_t all_;
-  Display display_;
+  std::shared_ptr<Display> display_ = std::make_shared<Display>();
 };
 
 /// The whole program: work(arguments) returns the sizes of both sides.

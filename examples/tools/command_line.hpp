@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "build_info.hpp"
 #include "display.hpp"
 #include "number.hpp"
 #include "qllk/core/types.hpp"
@@ -34,6 +35,12 @@ CLI::Option* add_number(CLI::App& app, const std::string& name, Value& value, co
 /// Of --threads.
 inline constexpr Range<int> kThreads{1, 1024};
 
+/// "0.2.0 (AVX-512, 12.2.0)"
+inline std::string version() {
+  return std::to_string(QLLK_VERSION_MAJOR) + "." + std::to_string(QLLK_VERSION_MINOR) + "." +
+         std::to_string(QLLK_VERSION_PATCH) + " (" + instruction_set() + ", compiler " + __VERSION__ + ")";
+}
+
 /// The program: parses the command line, then calls body(), which returns the exit status.
 /// A wrong command line ends with status 2, any other error with 1; either is one line on standard error.
 template <class Body>
@@ -46,11 +53,13 @@ int run(CLI::App& app, int argc, char** argv, Body&& body) {
     text = visible(qllk::Bytes(reinterpret_cast<const qllk::Byte*>(text.data()), text.size()), "");
     write_all(STDERR_FILENO, app.get_name() + ": " + text + "\n");  // nobody is left to tell of a failure
   };
+  app.set_version_flag(
+      "--version", [&] { return app.get_name() + " " + version(); }, "Print the version and exit");
   try {
     app.parse(argc, argv);
     return body();
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
     complain(std::string(error.what()) + " (" + app.get_name() + " --help tells more)");
     return 2;
   } catch (const std::bad_alloc&) {

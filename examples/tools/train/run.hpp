@@ -29,6 +29,7 @@
 #include "qllk/io/model_file.hpp"
 #include "qllk/train/checkpoint.hpp"
 #include "qllk/train/evaluate.hpp"
+#include "qllk/train/fits.hpp"
 #include "qllk/train/recipe.hpp"
 #include "qllk/train/trainer.hpp"
 #include "run_files.hpp"
@@ -184,7 +185,9 @@ class Run {
       if (options.mixer) set_mixers(config, *options.mixer);
       tool::override_picks(options.config, options.set, config, settings);
       check_length(settings.context);
-      trainer_.emplace(Model(config), settings, texts_.training, options.threads);
+      const Model model(config);
+      train::expect_fits(model, settings);
+      trainer_.emplace(model, settings, texts_.training, options.threads);
       return;
     }
     const io::Json& notes = checkpoint->notes();
@@ -198,6 +201,7 @@ class Run {
                                   notes.at("sources").dump() + "; give the same --data, or begin a new run");
     if (!options.steps && !options.seconds) budget_ = checkpoint->budget();
     check_length(settings.context);
+    train::expect_fits(checkpoint->model<Model>(), settings);
     trainer_.emplace(checkpoint->model<Model>(), settings, texts_.training, options.threads);
     checkpoint->restore(*trainer_);
     smooth_ = {notes.at("smooth_sum").get<double>(), notes.at("smooth_weight").get<double>()};

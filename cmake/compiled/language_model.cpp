@@ -1,0 +1,7 @@
+#include "qllk/language_model_impl.hpp"
+
+namespace qllk::inline QLLK_ISA {
+
+template class BasicLanguageModel<StoredLanguageModel>;
+
+}  // namespace qllk::inline QLLK_ISA
