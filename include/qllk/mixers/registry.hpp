@@ -4,6 +4,7 @@
 #include "qllk/core/types.hpp"
 #include "qllk/mixers/any_mixer.hpp"
 #include "qllk/mixers/latent_kernel.hpp"
+#include "qllk/mixers/linear_attention.hpp"
 #include "qllk/mixers/min_gru.hpp"
 #include "qllk/mixers/softmax_attention.hpp"
 
@@ -11,6 +12,6 @@ namespace qllk::mixers {
 
 /// Any of the library's mixers. The first is what a model has unless told otherwise, and what old files mean.
 template <Real Scalar>
-using Registered = AnyMixer<LatentKernel<Scalar>, MinGru<Scalar>, SoftmaxAttention<Scalar>>;
+using Registered = AnyMixer<LatentKernel<Scalar>, MinGru<Scalar>, SoftmaxAttention<Scalar>, LinearAttention<Scalar>>;
 
 }  // namespace qllk::mixers
