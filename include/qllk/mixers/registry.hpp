@@ -5,6 +5,7 @@
 #include "qllk/mixers/any_mixer.hpp"
 #include "qllk/mixers/latent_kernel.hpp"
 #include "qllk/mixers/linear_attention.hpp"
+#include "qllk/mixers/linformer.hpp"
 #include "qllk/mixers/min_gru.hpp"
 #include "qllk/mixers/retention.hpp"
 #include "qllk/mixers/softmax_attention.hpp"
@@ -14,6 +15,6 @@ namespace qllk::mixers {
 /// Any of the library's mixers. The first is what a model has unless told otherwise, and what old files mean.
 template <Real Scalar>
 using Registered = AnyMixer<LatentKernel<Scalar>, MinGru<Scalar>, SoftmaxAttention<Scalar>, LinearAttention<Scalar>,
-                            Retention<Scalar>>;
+                            Retention<Scalar>, Linformer<Scalar>>;
 
 }  // namespace qllk::mixers
