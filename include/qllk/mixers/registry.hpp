@@ -6,6 +6,7 @@
 #include "qllk/mixers/latent_kernel.hpp"
 #include "qllk/mixers/linear_attention.hpp"
 #include "qllk/mixers/linformer.hpp"
+#include "qllk/mixers/melf.hpp"
 #include "qllk/mixers/min_gru.hpp"
 #include "qllk/mixers/retention.hpp"
 #include "qllk/mixers/softmax_attention.hpp"
@@ -15,6 +16,6 @@ namespace qllk::mixers {
 /// Any of the library's mixers. The first is what a model has unless told otherwise, and what old files mean.
 template <Real Scalar>
 using Registered = AnyMixer<LatentKernel<Scalar>, MinGru<Scalar>, SoftmaxAttention<Scalar>, LinearAttention<Scalar>,
-                            Retention<Scalar>, Linformer<Scalar>>;
+                            Retention<Scalar>, Linformer<Scalar>, Melf<Scalar>>;
 
 }  // namespace qllk::mixers
