@@ -1,6 +1,7 @@
 // What every mixer of the registry promises, whatever it computes.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <stdexcept>
 #include <string>
@@ -44,19 +45,28 @@ class Mixers : public ::testing::TestWithParam<std::string_view> {
   }
 };
 
+/// From a state after some positions; a mixer that works by groups of positions may not use all of it in each case.
 TEST_P(Mixers, BackwardMatchesCentralDifference) {
-  for (const Index dim : {1, 2, 6})
-    for (const auto& [sequences, length] : {std::array<Index, 2>{1, 1}, {1, 9}, {3, 5}}) {
+  for (const Index dim : {1, 2, 6}) {
+    std::vector<std::string> dead;  // in all cases so far
+    for (const auto& [sequences, length, before] : {std::array<Index, 3>{1, 1, 4}, {1, 9, 5}, {3, 5, 6}}) {
       SCOPED_TRACE(std::to_string(dim) + ", " + std::to_string(sequences) + " x " + std::to_string(length));
-      Random random = Random::of(dim, sequences, length);
+      Random random = Random::of(dim, sequences, length, before);
       const auto mixer = make<double>(dim);
       const auto p = generic(mixer, random);
-      auto start = state_after(mixer, p, dim, sequences, 4, random);
+      auto start = state_after(mixer, p, dim, sequences, before, random);
       conformance::disturb(start, 0.2, random);
-      const auto report =
-          conformance::check_mixer_gradients(mixer, p, random_matrix<double>(dim, sequences * length, random), start);
-      EXPECT_TRUE(report.passed(1e-6)) << report.str();
+      // a small step, as a second derivative may jump
+      const auto report = conformance::check_mixer_gradients(
+          mixer, p, random_matrix<double>(dim, sequences * length, random), start, {.step = 0x1p-13});
+      EXPECT_TRUE(report.passed(1e-6, report.dead)) << report.str();
+      if (length == 1)
+        dead = report.dead;
+      else
+        std::erase_if(dead, [&](const auto& name) { return std::ranges::count(report.dead, name) == 0; });
     }
+    EXPECT_EQ(dead, std::vector<std::string>{});
+  }
 }
 
 TEST_P(Mixers, IsCausalAndTheSameInAnyChunks) {
@@ -67,7 +77,7 @@ TEST_P(Mixers, IsCausalAndTheSameInAnyChunks) {
       const auto mixer = make<double>(4);
       const auto p = generic(mixer, random);
       const auto result = conformance::check_mixer(mixer, p, random_matrix<double>(4, sequences * length, random),
-                                                   sequences, state_after(mixer, p, 4, sequences, 3, random));
+                                                   sequences, state_after(mixer, p, 4, sequences, 4, random));
       EXPECT_TRUE(result.passed(1e-9)) << result.str();
       EXPECT_TRUE(result.reacts || length == 0);
     }
@@ -98,6 +108,8 @@ TEST_P(Mixers, DoesNotAllocateAfterTheFirstPass) {
   long before = 0;
   for (int i = 0; i < 4; ++i) {
     if (i == 2) before = test::allocations();
+    mixer.reset(state, 2);  // as a training step does: a state may grow with its stream
+    mixer.reset(dstate, 2);
     mixer.forward(p, x, state, cache, y);
     mixer.backward(p, x, cache, dy, dstate, g, dx);
   }

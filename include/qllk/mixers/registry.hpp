@@ -4,12 +4,18 @@
 #include "qllk/core/types.hpp"
 #include "qllk/mixers/any_mixer.hpp"
 #include "qllk/mixers/latent_kernel.hpp"
+#include "qllk/mixers/linear_attention.hpp"
+#include "qllk/mixers/linformer.hpp"
+#include "qllk/mixers/melf.hpp"
 #include "qllk/mixers/min_gru.hpp"
+#include "qllk/mixers/retention.hpp"
+#include "qllk/mixers/softmax_attention.hpp"
 
 namespace qllk::mixers {
 
 /// Any of the library's mixers. The first is what a model has unless told otherwise, and what old files mean.
 template <Real Scalar>
-using Registered = AnyMixer<LatentKernel<Scalar>, MinGru<Scalar>>;
+using Registered = AnyMixer<LatentKernel<Scalar>, MinGru<Scalar>, SoftmaxAttention<Scalar>, LinearAttention<Scalar>,
+                            Retention<Scalar>, Linformer<Scalar>, Melf<Scalar>>;
 
 }  // namespace qllk::mixers
