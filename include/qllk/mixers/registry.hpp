@@ -3,6 +3,7 @@
 
 #include "qllk/core/types.hpp"
 #include "qllk/mixers/any_mixer.hpp"
+#include "qllk/mixers/gated_delta.hpp"
 #include "qllk/mixers/latent_kernel.hpp"
 #include "qllk/mixers/min_gru.hpp"
 
@@ -10,6 +11,6 @@ namespace qllk::mixers {
 
 /// Any of the library's mixers. The first is what a model has unless told otherwise, and what old files mean.
 template <Real Scalar>
-using Registered = AnyMixer<LatentKernel<Scalar>, MinGru<Scalar>>;
+using Registered = AnyMixer<LatentKernel<Scalar>, MinGru<Scalar>, GatedDelta<Scalar>>;
 
 }  // namespace qllk::mixers
