@@ -5,12 +5,13 @@
 #include "qllk/mixers/any_mixer.hpp"
 #include "qllk/mixers/gated_delta.hpp"
 #include "qllk/mixers/latent_kernel.hpp"
+#include "qllk/mixers/mamba2.hpp"
 #include "qllk/mixers/min_gru.hpp"
 
 namespace qllk::mixers {
 
 /// Any of the library's mixers. The first is what a model has unless told otherwise, and what old files mean.
 template <Real Scalar>
-using Registered = AnyMixer<LatentKernel<Scalar>, MinGru<Scalar>, GatedDelta<Scalar>>;
+using Registered = AnyMixer<LatentKernel<Scalar>, MinGru<Scalar>, GatedDelta<Scalar>, Mamba2<Scalar>>;
 
 }  // namespace qllk::mixers
