@@ -5,6 +5,7 @@
 #include "qllk/mixers/any_mixer.hpp"
 #include "qllk/mixers/gated_delta.hpp"
 #include "qllk/mixers/latent_kernel.hpp"
+#include "qllk/mixers/mamba.hpp"
 #include "qllk/mixers/mamba2.hpp"
 #include "qllk/mixers/min_gru.hpp"
 
@@ -12,6 +13,6 @@ namespace qllk::mixers {
 
 /// Any of the library's mixers. The first is what a model has unless told otherwise, and what old files mean.
 template <Real Scalar>
-using Registered = AnyMixer<LatentKernel<Scalar>, MinGru<Scalar>, GatedDelta<Scalar>, Mamba2<Scalar>>;
+using Registered = AnyMixer<LatentKernel<Scalar>, MinGru<Scalar>, GatedDelta<Scalar>, Mamba2<Scalar>, Mamba<Scalar>>;
 
 }  // namespace qllk::mixers
