@@ -8,11 +8,13 @@
 #include "qllk/mixers/mamba.hpp"
 #include "qllk/mixers/mamba2.hpp"
 #include "qllk/mixers/min_gru.hpp"
+#include "qllk/mixers/rwkv4.hpp"
 
 namespace qllk::mixers {
 
 /// Any of the library's mixers. The first is what a model has unless told otherwise, and what old files mean.
 template <Real Scalar>
-using Registered = AnyMixer<LatentKernel<Scalar>, MinGru<Scalar>, GatedDelta<Scalar>, Mamba2<Scalar>, Mamba<Scalar>>;
+using Registered =
+    AnyMixer<LatentKernel<Scalar>, MinGru<Scalar>, GatedDelta<Scalar>, Mamba2<Scalar>, Mamba<Scalar>, Rwkv4<Scalar>>;
 
 }  // namespace qllk::mixers
