@@ -9,12 +9,13 @@
 #include "qllk/mixers/mamba2.hpp"
 #include "qllk/mixers/min_gru.hpp"
 #include "qllk/mixers/rwkv4.hpp"
+#include "qllk/mixers/rwkv7.hpp"
 
 namespace qllk::mixers {
 
 /// Any of the library's mixers. The first is what a model has unless told otherwise, and what old files mean.
 template <Real Scalar>
-using Registered =
-    AnyMixer<LatentKernel<Scalar>, MinGru<Scalar>, GatedDelta<Scalar>, Mamba2<Scalar>, Mamba<Scalar>, Rwkv4<Scalar>>;
+using Registered = AnyMixer<LatentKernel<Scalar>, MinGru<Scalar>, GatedDelta<Scalar>, Mamba2<Scalar>, Mamba<Scalar>,
+                            Rwkv4<Scalar>, Rwkv7<Scalar>>;
 
 }  // namespace qllk::mixers
