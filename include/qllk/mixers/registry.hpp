@@ -8,6 +8,7 @@
 #include "qllk/mixers/mamba.hpp"
 #include "qllk/mixers/mamba2.hpp"
 #include "qllk/mixers/min_gru.hpp"
+#include "qllk/mixers/rg_lru.hpp"
 #include "qllk/mixers/rwkv4.hpp"
 #include "qllk/mixers/rwkv7.hpp"
 
@@ -16,6 +17,6 @@ namespace qllk::mixers {
 /// Any of the library's mixers. The first is what a model has unless told otherwise, and what old files mean.
 template <Real Scalar>
 using Registered = AnyMixer<LatentKernel<Scalar>, MinGru<Scalar>, GatedDelta<Scalar>, Mamba2<Scalar>, Mamba<Scalar>,
-                            Rwkv4<Scalar>, Rwkv7<Scalar>>;
+                            Rwkv4<Scalar>, Rwkv7<Scalar>, RgLru<Scalar>>;
 
 }  // namespace qllk::mixers
