@@ -37,6 +37,13 @@ auto column(Matrix&& m, Index j) {
   return values(m.data() + j * m.outerStride(), m.rows());
 }
 
+/// Rows row … row + size - 1 of column j.
+template <class Matrix>
+auto part(Matrix&& m, Index row, Index j, Index size) {
+  QLLK_ASSERT(0 <= row && row + size <= m.rows() && 0 <= j && j < m.cols());
+  return values(m.data() + row + j * m.outerStride(), size);
+}
+
 /// y += x
 template <Real Scalar>
 QLLK_NOINLINE void add(MatOut<Scalar> y, MatIn<Scalar> x) {

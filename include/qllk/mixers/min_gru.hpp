@@ -22,15 +22,12 @@ using linalg::column;
 ///   h_t = (1 - z_t) ⊙ h_{t-1} + z_t ⊙ c_t
 ///   y_t = W_o h_t + b_o
 ///
-///   backward, from the last position:   dh_t = W_oᵀ dy_t + (1 - z_{t+1}) ⊙
-///   dh_{t+1}
-///                                       dc_t = z_t ⊙ dh_t,   d(W_z x_t) = z_t
-///                                       (1 - z_t) ⊙ (c_t - h_{t-1}) ⊙ dh_t
+///   backward, from the last position:   dh_t = W_oᵀ dy_t + (1 - z_{t+1}) ⊙ dh_{t+1}
+///                                       dc_t = z_t ⊙ dh_t,   d(W_z x_t) = z_t (1 - z_t) ⊙ (c_t - h_{t-1}) ⊙ dh_t
 ///
-/// Shapes   x, y, dy, dx: [dim, n]    n = sequences × length, each sequence
-/// contiguous Cost     6·dim²·n FLOP forward, twice that backward; dim scalars
-/// of state a sequence Source   Feng et al. 2024, "Were RNNs all we needed?",
-/// section 3.1.2
+/// Shapes   x, y, dy, dx: [dim, n]    n = sequences × length, each sequence contiguous
+/// Cost     6·dim²·n FLOP forward, twice that backward; dim scalars of state a sequence
+/// Source   Feng et al. 2024, "Were RNNs all we needed?", section 3.1.2
 template <Real S>
 class MinGru {
  public:
@@ -68,8 +65,7 @@ class MinGru {
 
   struct Cache {
     Mat<Scalar> start;            // the state before the first position
-    Mat<Scalar> gate, candidate;  // z, c; after backward the gradients of what
-                                  // the sigmoid saw, and of c
+    Mat<Scalar> gate, candidate;  // z, c; after backward the gradients of what the sigmoid saw, and of c
     Mat<Scalar> hidden;           // h
     typename nn::Linear<Scalar>::Cache linear;
   };
@@ -84,8 +80,7 @@ class MinGru {
   void reset(State& state, Index sequences) const { state.hidden.setZero(config_.dim, sequences); }
 
   Params zeros() const { return {linear_.zeros(), linear_.zeros(), linear_.zeros()}; }
-  /// Gates start spread evenly, in the logarithm, over memories of 2 to 1,024
-  /// positions.
+  /// Gates start spread evenly, in the logarithm, over memories of 2 to 1,024 positions.
   Params init(Random& random) const {
     Params p{linear_.init(random), linear_.init(random), linear_.init(random)};
     for (Index i = 0; i < config_.dim; ++i) {
@@ -114,14 +109,12 @@ class MinGru {
     linear_.forward(p.out_proj, c.hidden, c.linear, y);
   }
 
-  /// Adds to g, overwrites dx; turns dstate from the gradient of the final
-  /// state into that of the initial one. Once for each forward. x is the x of
-  /// forward. dx must not alias x or dy.
+  /// Adds to g, overwrites dx; turns dstate from the gradient of the final state into that of the initial one. Once for each
+  /// forward. x is the x of forward. dx must not alias x or dy.
   void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Grads& g,
                 MatOut<Scalar> dx) const {
     const Index sequences = dstate.hidden.cols(), length = sequences > 0 ? x.cols() / sequences : 0;
-    linear_.backward(p.out_proj, c.hidden, c.linear, dy, g.out_proj,
-                     dx);  // dx: of h, from y
+    linear_.backward(p.out_proj, c.hidden, c.linear, dy, g.out_proj, dx);  // dx: of h, from y
     for (Index s = 0; s < sequences; ++s)
       for (Index t = (s + 1) * length; t-- > s * length;) {
         auto z = column(c.gate, t), candidate = column(c.candidate, t), dh = column(dstate.hidden, s),
