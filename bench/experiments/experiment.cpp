@@ -140,7 +140,7 @@ class Experiment {
 
 void run_experiment(Options& options) {
   options.complete();
-  io::visit_architecture(options.arch, [&]<class Model>(std::type_identity<Model>) {
+  io::visit_architecture<io::EveryModel>(options.arch, [&]<class Model>(std::type_identity<Model>) {
     Experiment<Model> experiment(options);
     std::optional<experiments::Results> results;
     if (options.results) results.emplace(*options.results);

@@ -2,6 +2,6 @@
 
 namespace qllk::inline QLLK_ISA {
 
-template class BasicLanguageModel<StoredLanguageModel>;
+template class BasicLanguageModel<StoredEveryModel>;
 
 }  // namespace qllk::inline QLLK_ISA

@@ -2,8 +2,8 @@
 
 namespace qllk::train {
 
-template class Trainer<QLLKTransformer<float>>;
-template StepReport Trainer<QLLKTransformer<float>>::step<NoHook>(double, NoHook&&);
-template StepReport Trainer<QLLKTransformer<float>>::step<NoHook&>(double, NoHook&);
+template class Trainer<EveryTransformer>;
+template StepReport Trainer<EveryTransformer>::step<NoHook>(double, NoHook&&);
+template StepReport Trainer<EveryTransformer>::step<NoHook&>(double, NoHook&);
 
 }  // namespace qllk::train

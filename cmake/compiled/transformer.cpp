@@ -2,16 +2,12 @@
 
 namespace qllk::inline QLLK_ISA {
 
-template class QLLKTransformer<float>;
-template void QLLKTransformer<float>::forward(const QLLKTransformer<float>::Params&, Bytes,
-                                              QLLKTransformer<float>::State&, QLLKTransformer<float>::Cache&,
-                                              Mat<float>&, Turn) const;
-template void QLLKTransformer<float>::forward(const QLLKTransformer<float>::Int8Params&, Bytes,
-                                              QLLKTransformer<float>::State&, QLLKTransformer<float>::Cache&,
-                                              Mat<float>&, Turn) const;
-template void QLLKTransformer<float>::backward(const QLLKTransformer<float>::Params&, Bytes,
-                                               QLLKTransformer<float>::Cache&, Mat<float>&,
-                                               QLLKTransformer<float>::StateGrads&,
-                                               QLLKTransformer<float>::DeferredGrads&, Turn) const;
+template class QLLKTransformer<float, mixers::Registered>;
+template void EveryTransformer::forward(const EveryTransformer::Params&, Bytes, EveryTransformer::State&,
+                                        EveryTransformer::Cache&, Mat<float>&, Turn) const;
+template void EveryTransformer::forward(const EveryTransformer::Int8Params&, Bytes, EveryTransformer::State&,
+                                        EveryTransformer::Cache&, Mat<float>&, Turn) const;
+template void EveryTransformer::backward(const EveryTransformer::Params&, Bytes, EveryTransformer::Cache&, Mat<float>&,
+                                         EveryTransformer::StateGrads&, EveryTransformer::DeferredGrads&, Turn) const;
 
 }  // namespace qllk::inline QLLK_ISA

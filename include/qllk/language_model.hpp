@@ -62,8 +62,9 @@ struct GenerationOptions {
 /// Called with the bytes of the original that are done, and all of them, 0 where that is not known. It may throw to stop.
 using CompressionProgress = std::function<void(std::uint64_t done, std::uint64_t all)>;
 
-/// The models that a LanguageModel can be: an io::AnyModel, see language_model_impl.hpp.
-struct StoredLanguageModel;
+/// The models that a LanguageModel can be: an io::AnyModel or an io::EveryModel, see language_model_impl.hpp.
+struct StoredAnyModel;
+struct StoredEveryModel;
 
 /// A trained model, whatever its architecture. A value that never changes; copies share the weights.
 ///
@@ -123,15 +124,16 @@ class BasicLanguageModel {
   std::shared_ptr<const Stored> stored_;
 };
 
-using LanguageModel = BasicLanguageModel<StoredLanguageModel>;
+// The definitions are in the compiled library, with every mixer; or they follow here, and models have the recommended one.
+#ifdef QLLK_COMPILED
+extern template class BasicLanguageModel<StoredEveryModel>;
+using LanguageModel = BasicLanguageModel<StoredEveryModel>;
+#else
+using LanguageModel = BasicLanguageModel<StoredAnyModel>;
+#endif
 
 }  // namespace qllk::inline QLLK_ISA
 
-// The definitions are in the compiled library, or here.
-#ifdef QLLK_COMPILED
-namespace qllk::inline QLLK_ISA {
-extern template class BasicLanguageModel<StoredLanguageModel>;
-}
-#else
+#ifndef QLLK_COMPILED
 #include "qllk/language_model_impl.hpp"
 #endif

@@ -28,8 +28,13 @@
 
 namespace qllk::inline QLLK_ISA {
 
-struct StoredLanguageModel {
-  io::AnyModel any;
+struct StoredAnyModel {
+  using Any = io::AnyModel;
+  Any any;
+};
+struct StoredEveryModel {
+  using Any = io::EveryModel;
+  Any any;
 };
 
 namespace detail {
@@ -84,7 +89,7 @@ void visit_model(const Stored& stored, bool int8, F&& f) {
 template <class Stored>
 BasicLanguageModel<Stored> BasicLanguageModel<Stored>::train(const Corpus& text, const TrainingOptions& options) {
   std::shared_ptr<const Stored> trained;
-  io::visit_architecture(options.arch, [&]<class Model>(std::type_identity<Model>) {
+  io::visit_architecture<typename Stored::Any>(options.arch, [&]<class Model>(std::type_identity<Model>) {
     trained = std::make_shared<const Stored>(Stored{detail::train_model<Model>(text, options)});
   });
   return BasicLanguageModel(std::move(trained));
@@ -92,7 +97,7 @@ BasicLanguageModel<Stored> BasicLanguageModel<Stored>::train(const Corpus& text,
 
 template <class Stored>
 BasicLanguageModel<Stored> BasicLanguageModel<Stored>::load(const std::filesystem::path& path) {
-  return BasicLanguageModel(std::make_shared<const Stored>(Stored{io::load_model(path)}));
+  return BasicLanguageModel(std::make_shared<const Stored>(Stored{io::load_model<typename Stored::Any>(path)}));
 }
 
 template <class Stored>

@@ -32,7 +32,7 @@ int train(const Options& options) {
     tool::RunFolder::check_unused(*options.out);
   }
   int status = 1;
-  io::visit_architecture(arch, [&]<class Model>(std::type_identity<Model>) {
+  io::visit_architecture<io::EveryModel>(arch, [&]<class Model>(std::type_identity<Model>) {
     status = train_model<Model>(options, checkpoint ? &*checkpoint : nullptr, std::move(folder));
   });
   return status;

@@ -13,6 +13,8 @@
 #include "qllk/core/types.hpp"
 #include "qllk/io/json_members.hpp"
 #include "qllk/io/safetensors_reader.hpp"
+#include "qllk/mixers/default.hpp"
+#include "qllk/mixers/registry.hpp"
 #include "qllk/model/classic.hpp"
 #include "qllk/model/transformer.hpp"
 #include "qllk/nn/contexts/matches.hpp"
@@ -37,7 +39,11 @@ struct StoredModel {
   typename M::Params params;
 };
 
+/// Where the default model has the mixer that it recommends: what a program compiles that names no other.
 using AnyModel = std::variant<StoredModel<QLLKTransformer<float>>, StoredModel<QLLKClassic<float>>>;
+/// Where it has any mixer: what tools and the compiled library run.
+using EveryModel =
+    std::variant<StoredModel<QLLKTransformer<float, mixers::Registered>>, StoredModel<QLLKClassic<float>>>;
 
 namespace detail {
 template <class F, class... Stored>
@@ -55,9 +61,9 @@ void visit_names(std::string_view name, F&& f, std::type_identity<std::variant<S
 }  // namespace detail
 
 /// Calls f(std::type_identity<Model>) for the architecture of that name. Throws std::invalid_argument if there is none.
-template <class F>
+template <class Any = AnyModel, class F>
 void visit_architecture(std::string_view name, F&& f) {
-  detail::visit_names(name, f, std::type_identity<AnyModel>{});
+  detail::visit_names(name, f, std::type_identity<Any>{});
 }
 
 template <Real S>
@@ -96,9 +102,11 @@ struct Members<QLLKClassic<float>::Config> {
   }
 };
 
-template <>
-struct Architecture<QLLKTransformer<float>> {
-  using Config = QLLKTransformer<float>::Config;
+/// The default model with whatever mixer: GCC 12 does not match its constrained template parameter.
+template <class Model>
+requires requires(typename Model::Config c) { c.dim_local, c.match, c.mixer_local; }
+struct Architecture<Model> {
+  using Config = typename Model::Config;
   static constexpr std::string_view name = "default";
 
   static void check(const SafetensorsReader& reader, const std::string& prefix, const Config& c) {
@@ -137,16 +145,6 @@ struct Members<nn::MatchContext::Config> {
   template <class Config, class F>
   static void visit(Config& c, F&& f) {
     f("lengths", c.lengths), f("window_bits", c.window_bits);
-  }
-};
-template <>
-struct Members<QLLKTransformer<float>::Config> {
-  template <class Config, class F>
-  static void visit(Config& c, F&& f) {
-    f("dim_local", c.dim_local), f("dim", c.dim), f("patch", c.patch), f("encoder", c.encoder), f("layers", c.layers);
-    f("decoder", c.decoder), f("orders", c.orders), f("bits", c.bits), f("hidden", c.hidden);
-    f("words", c.words, Index{0}), f("match", c.match, nn::MatchContext::Config{});
-    f("mixer_local", c.mixer_local), f("mixer", c.mixer);
   }
 };
 

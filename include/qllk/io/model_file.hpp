@@ -102,7 +102,8 @@ void save_model(const std::filesystem::path& path, const Model& model, const typ
 ///
 /// Throws std::runtime_error that names the file if it is missing, cut short, no model file, or has weights that are not
 /// finite: what comes back can be run.
-inline AnyModel load_model(const std::filesystem::path& path) {
+template <class Any = AnyModel>
+Any load_model(const std::filesystem::path& path) {
   const SafetensorsReader reader(path);
   const auto format = reader.metadata().find("format");
   if (format != reader.metadata().end() && format->second == "qllk-training")
@@ -114,18 +115,18 @@ inline AnyModel load_model(const std::filesystem::path& path) {
     return detail::with_params(reader, Classic(Architecture<Classic>::infer(reader, "")));
   }
   detail::check_version(reader);
-  std::optional<AnyModel> loaded;
+  std::optional<Any> loaded;
   const auto load = [&]<class Model>(std::type_identity<Model>) {
     loaded = detail::with_params(reader, detail::described_model<Model>(reader, ""));
   };
-  detail::naming(reader, [&] { visit_architecture(detail::metadata(reader, "arch"), load); });
+  detail::naming(reader, [&] { visit_architecture<Any>(detail::metadata(reader, "arch"), load); });
   return std::move(*loaded);
 }
 
 /// Reads a model file of one architecture. Throws as load_model, also if it holds another.
 template <class Model>
 StoredModel<Model> load_model_as(const std::filesystem::path& path) {
-  AnyModel any = load_model(path);
+  auto any = load_model<std::variant<StoredModel<Model>, StoredModel<QLLKClassic<float>>>>(path);
   if (auto* stored = std::get_if<StoredModel<Model>>(&any)) return std::move(*stored);
   const auto name =
       std::visit([](const auto& s) { return Architecture<std::remove_cvref_t<decltype(s.model)>>::name; }, any);

@@ -4,22 +4,23 @@
 #include "qllk/core/turns.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/linalg/int8_matrix.hpp"
+#include "qllk/mixers/registry.hpp"
 #include "qllk/model/classic.hpp"
 #include "qllk/model/transformer.hpp"
 
 namespace qllk::inline QLLK_ISA {
 
-extern template class QLLKTransformer<float>;
-extern template void QLLKTransformer<float>::forward(const QLLKTransformer<float>::Params&, Bytes,
-                                                     QLLKTransformer<float>::State&, QLLKTransformer<float>::Cache&,
-                                                     Mat<float>&, Turn) const;
-extern template void QLLKTransformer<float>::forward(const QLLKTransformer<float>::Int8Params&, Bytes,
-                                                     QLLKTransformer<float>::State&, QLLKTransformer<float>::Cache&,
-                                                     Mat<float>&, Turn) const;
-extern template void QLLKTransformer<float>::backward(const QLLKTransformer<float>::Params&, Bytes,
-                                                      QLLKTransformer<float>::Cache&, Mat<float>&,
-                                                      QLLKTransformer<float>::StateGrads&,
-                                                      QLLKTransformer<float>::DeferredGrads&, Turn) const;
+/// The default model with any choice of mixers.
+using EveryTransformer = QLLKTransformer<float, mixers::Registered>;
+
+extern template class QLLKTransformer<float, mixers::Registered>;
+extern template void EveryTransformer::forward(const EveryTransformer::Params&, Bytes, EveryTransformer::State&,
+                                               EveryTransformer::Cache&, Mat<float>&, Turn) const;
+extern template void EveryTransformer::forward(const EveryTransformer::Int8Params&, Bytes, EveryTransformer::State&,
+                                               EveryTransformer::Cache&, Mat<float>&, Turn) const;
+extern template void EveryTransformer::backward(const EveryTransformer::Params&, Bytes, EveryTransformer::Cache&,
+                                                Mat<float>&, EveryTransformer::StateGrads&,
+                                                EveryTransformer::DeferredGrads&, Turn) const;
 
 extern template class QLLKClassic<float>;
 extern template void QLLKClassic<float>::forward(const QLLKClassic<float>::Params&, Bytes, QLLKClassic<float>::State&,

@@ -18,7 +18,7 @@
 #include "qllk/linalg/product_sum.hpp"
 #include "qllk/linalg/scratch.hpp"
 #include "qllk/linalg/views.hpp"
-#include "qllk/mixers/registry.hpp"
+#include "qllk/mixers/default.hpp"
 #include "qllk/nn/block.hpp"
 #include "qllk/nn/byte_embedding.hpp"
 #include "qllk/nn/contexts/matches.hpp"
@@ -54,7 +54,7 @@ namespace qllk::inline QLLK_ISA {
 ///
 /// Shapes   bytes: [sequences × length], each sequence contiguous, any length    logits: [256, sequences × length]
 /// Cost     linear in the length; the state is of constant size, 0.8 MB a sequence, most of it the memory for matches
-template <Real S, template <Real> class Mixer = mixers::Registered, nn::StreamContext... More>
+template <Real S, template <Real> class Mixer = mixers::Default, nn::StreamContext... More>
 class QLLKTransformer {
  public:
   using Scalar = S;
@@ -79,6 +79,15 @@ class QLLKTransformer {
     std::vector<typename Mixer<Scalar>::Config> mixer{Mixer<Scalar>::recommended()};
     Index hidden = 2;  // width of an Mlp's hidden layer, in multiples of its input's
     std::tuple<typename More::Config...> more{};
+
+    /// What files and command lines name (io/json_members.hpp).
+    template <class Self, class F>
+    static void members(Self& c, F&& f) {
+      f("dim_local", c.dim_local), f("dim", c.dim), f("patch", c.patch), f("encoder", c.encoder), f("layers", c.layers);
+      f("decoder", c.decoder), f("orders", c.orders), f("bits", c.bits), f("hidden", c.hidden);
+      f("words", c.words, Index{0}), f("match", c.match, nn::MatchContext::Config{});
+      f("mixer_local", c.mixer_local), f("mixer", c.mixer);
+    }
     bool operator==(const Config&) const = default;
   };
 

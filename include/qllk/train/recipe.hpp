@@ -48,9 +48,10 @@ inline double expected_bytes(const Budget& budget, const TrainerSettings& settin
 /// Little to see: small steps and few blocks. Much: more rows for n-grams, within an eighth of the memory that this process may use. The more
 /// often text comes again, the more is left out at random and the slower rows follow, or what was seen before is trusted more
 /// than it deserves. Chosen with bench/experiments, but for dropout beyond 25 passes, which is extrapolated.
-inline Recipe<QLLKTransformer<float>> recipe(std::type_identity<QLLKTransformer<float>>, std::uint64_t corpus,
-                                             const Budget& budget, const Wanted& wanted = {}) {
-  Recipe<QLLKTransformer<float>> r;
+template <class Model>
+requires requires(typename Model::Config c) { c.dim_local, c.match, c.mixer_local; }
+Recipe<Model> recipe(std::type_identity<Model>, std::uint64_t corpus, const Budget& budget, const Wanted& wanted = {}) {
+  Recipe<Model> r;
   auto& config = r.config;
   auto& settings = r.settings;
   settings = wanted.settings(8);
