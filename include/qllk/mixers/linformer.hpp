@@ -111,8 +111,8 @@ class Linformer {
         qkv_(config.dim, config.dim),
         rotary_(head_dim_) {
     if (config.segment <= 0 || config.slots <= 0)
-      throw std::invalid_argument("Linformer: segment is " + std::to_string(config.segment) + " and slots is " +
-                                  std::to_string(config.slots) + ", expected both > 0");
+      throw InvalidArgument("Linformer: segment is " + std::to_string(config.segment) + " and slots is " +
+                            std::to_string(config.slots) + ", expected both > 0");
     rotary_.angles(0, config.segment, angles_);
   }
 

@@ -19,13 +19,13 @@ namespace qllk::mixers {
 using linalg::AffineProduct, linalg::gemm_all, linalg::scratch, linalg::values;
 
 /// head_dim, or for 0 the largest divisor of dim that is at most 64. Throws std::invalid_argument unless it divides dim.
-[[gnu::cold]] inline Index head_width(std::string_view mixer, Index dim, Index head_dim) {
+QLLK_COLD inline Index head_width(std::string_view mixer, Index dim, Index head_dim) {
   Index width = head_dim;
   if (head_dim == 0 && dim > 0)
     for (width = std::min<Index>(dim, 64); dim % width != 0;) --width;
   if (dim <= 0 || width <= 0 || dim % width != 0)
-    throw std::invalid_argument(std::string(mixer) + ": dim is " + std::to_string(dim) + " and head_dim " +
-                                std::to_string(head_dim) + ", expected dim > 0 and head_dim to divide it, or 0");
+    throw InvalidArgument(std::string(mixer) + ": dim is " + std::to_string(dim) + " and head_dim " +
+                          std::to_string(head_dim) + ", expected dim > 0 and head_dim to divide it, or 0");
   return width;
 }
 

@@ -96,7 +96,7 @@ class SoftmaxAttention {
         qkv_(config.dim, out),
         rotary_(head_dim_) {
     if (config.window < 0)
-      throw std::invalid_argument("SoftmaxAttention: window is " + std::to_string(config.window) + ", expected >= 0");
+      throw InvalidArgument("SoftmaxAttention: window is " + std::to_string(config.window) + ", expected >= 0");
   }
 
   /// Of a position that sees `window` of them; without a window, of the projections only.

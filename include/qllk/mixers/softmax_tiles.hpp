@@ -40,8 +40,8 @@ class SoftmaxTiles {
   };
 
   /// Overwrites u and l.
-  [[gnu::noinline]] static void forward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, Span span, MatOut<Scalar> u,
-                                        Scalar* l) {
+  QLLK_NOINLINE static void forward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, Span span, MatOut<Scalar> u,
+                                    Scalar* l) {
     const Index d = q.rows();
     auto memory = scratch<SoftmaxTiles, Scalar>(kKeys, kQueries);
     alignas(64) Scalar most[kQueries], sum[kQueries];
@@ -80,9 +80,9 @@ class SoftmaxTiles {
   }
 
   /// Overwrites dq, which may be q; adds to dk and dv.
-  [[gnu::noinline]] static void backward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, Span span, MatIn<Scalar> u,
-                                         const Scalar* l, MatIn<Scalar> du, MatOut<Scalar> dq, MatOut<Scalar> dk,
-                                         MatOut<Scalar> dv) {
+  QLLK_NOINLINE static void backward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, Span span, MatIn<Scalar> u,
+                                     const Scalar* l, MatIn<Scalar> du, MatOut<Scalar> dq, MatOut<Scalar> dk,
+                                     MatOut<Scalar> dv) {
     const Index d = q.rows();
     auto memory = scratch<SoftmaxTiles, Scalar>(2 * kKeys + d, kQueries);
     alignas(64) Scalar dot[kQueries];
