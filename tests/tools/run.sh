@@ -347,7 +347,7 @@ text_changes() {
     grep -q '^saved .*: what was trained up to step' err || die "no word of what is kept"
     only_files $way "model.safetensors training.safetensors"
     expect 0 tool eval --model $way/model.safetensors --data text
-    refuse 1 "the text differs" train --resume --out $way --data long --data long
+    refuse 1 "the text differs" train --resume --out $way --data long --data text
     cp long it
     expect 0 tool train --resume --out $way --steps 1
   done
