@@ -30,7 +30,7 @@
 #include "qllk/train/checkpoint.hpp"
 #include "qllk/train/evaluate.hpp"
 #include "qllk/train/fits.hpp"
-#include "qllk/train/recipe.hpp"
+#include "qllk/train/speed.hpp"
 #include "qllk/train/trainer.hpp"
 #include "run_files.hpp"
 #include "text.hpp"
@@ -179,8 +179,8 @@ class Run {
     unchanged_validation_ = tool::UnchangedText(texts_.validation);
     budget_ = budget_of(options);
     if (checkpoint == nullptr) {
-      auto [config, settings] = train::recipe(std::type_identity<Model>{}, texts_.training.size(), budget_,
-                                              {.batch = options.batch, .context = options.context});
+      auto [config, settings] = train::measured_recipe<Model>(texts_.training, budget_, options.threads,
+                                                              {.batch = options.batch, .context = options.context});
       settings.seed = options.seed.value_or(settings.seed);
       if (options.mixer) set_mixers(config, *options.mixer);
       tool::override_picks(options.config, options.set, config, settings);
