@@ -19,6 +19,7 @@
 #include "qllk/linalg/scratch.hpp"
 #include "qllk/linalg/views.hpp"
 #include "qllk/mixers/default.hpp"
+#include "qllk/model/transformer_config.hpp"
 #include "qllk/nn/block.hpp"
 #include "qllk/nn/byte_embedding.hpp"
 #include "qllk/nn/contexts/matches.hpp"
@@ -30,6 +31,7 @@
 #include "qllk/nn/layer_norm.hpp"
 #include "qllk/nn/linear.hpp"
 #include "qllk/nn/patching.hpp"
+#include "qllk/nn/recency.hpp"
 #include "qllk/nn/stack.hpp"
 
 namespace qllk::linalg {
@@ -45,15 +47,16 @@ namespace qllk::inline QLLK_ISA {
 ///   h  = Block × layers(Patching(x))                   each patch of P bytes, dim
 ///   x += Unpatching(LN(h))                             the patch's answer for each of its P rows
 ///   x  = Block × decoder(x)                            each byte
-///   z  = W LN(x) + b + CopyLogits(b)                   256 logits each byte
+///   z  = W LN(x) + b + Recency(b) + CopyLogits(b)      256 logits each byte
 ///
 /// FeatureHashing looks up n-grams, words and matches: what followed the same bytes before, within the last 64 kB. Contexts of
-/// your own come behind these as `More`.
+/// your own come behind these as `More`. Recency knows what came lately, in a window of the same size.
 ///
 /// Causal: patch p is complete at byte P·p and serves rows P·p … P·p+P-1 (nn::PatchPlan); row t sees bytes 0 … t only.
 ///
 /// Shapes   bytes: [sequences × length], each sequence contiguous, any length    logits: [256, sequences × length]
-/// Cost     linear in the length; the state is of constant size, 0.8 MB a sequence, most of it the memory for matches
+/// Cost     linear in the length; the state is of constant size, 1.8 MB a sequence by default, most of it the memory
+///          for matches and recency; 0.5 MB with windows of 2^14 bytes
 template <Real S, template <Real> class Mixer = mixers::Default, nn::StreamContext... More>
 class QLLKTransformer {
  public:
@@ -63,33 +66,7 @@ class QLLKTransformer {
   using Stack = nn::Stack<Scalar, Block>;
   using Hashing = nn::FeatureHashing<Scalar, nn::NgramContext, nn::WordContext, nn::MatchContext, More...>;
 
-  struct Config {
-    Index dim_local = 128;  // width at the byte level
-    Index dim = 256;        // width at the patch level
-    Index patch = 8;
-    Index encoder = 0;  // byte-level blocks before patching
-    Index layers = 2;   // patch-level blocks
-    Index decoder = 2;  // byte-level blocks after unpatching
-    Index orders = 6;   // n-grams up to this many bytes
-    Index words = 2;    // orders of words
-    int bits = 16;      // log2 of the rows for each of these orders
-    nn::MatchContext::Config match{.lengths = {8, 4, 2}};
-    /// Block i of a level has mixer i, counted from the front again where there are more blocks.
-    std::vector<typename Mixer<Scalar>::Config> mixer_local{Mixer<Scalar>::recommended()};
-    std::vector<typename Mixer<Scalar>::Config> mixer{Mixer<Scalar>::recommended()};
-    Index hidden = 2;  // width of an Mlp's hidden layer, in multiples of its input's
-    std::tuple<typename More::Config...> more{};
-
-    /// What files and command lines name (io/json_members.hpp).
-    template <class Self, class F>
-    static void members(Self& c, F&& f) {
-      f("dim_local", c.dim_local), f("dim", c.dim), f("patch", c.patch), f("encoder", c.encoder), f("layers", c.layers);
-      f("decoder", c.decoder), f("orders", c.orders), f("bits", c.bits), f("hidden", c.hidden);
-      f("words", c.words, Index{0}), f("match", c.match, nn::MatchContext::Config{});
-      f("mixer_local", c.mixer_local), f("mixer", c.mixer);
-    }
-    bool operator==(const Config&) const = default;
-  };
+  using Config = TransformerConfig<Mixer<Scalar>, More...>;
 
   /// What is learned, and what goes with it: Matrix is Mat, or another form of one; Rows what FeatureHashing has of that.
   template <class Matrix, class Rows>
@@ -109,6 +86,7 @@ class QLLKTransformer {
     Norm norm;
     Linear head;
     typename nn::CopyLogits<Scalar>::Params copy;
+    typename nn::Recency<Scalar>::Params recency;
 
     template <class Visit, class... T>
     static void fields(Visit&& visit, T&... t) {
@@ -123,6 +101,7 @@ class QLLKTransformer {
       visit("norm", t.norm...);
       visit("head", t.head...);
       visit("copy", t.copy...);
+      visit("recency", t.recency...);
     }
   };
   using Params = Tensors<Mat<Scalar>, typename Hashing::Params>;
@@ -151,6 +130,7 @@ class QLLKTransformer {
   /// What a stream remembers between chunks.
   struct State : StateGrads {
     typename Hashing::State hashing;
+    typename nn::Recency<Scalar>::State recency;
     Index phase = 0;  // bytes seen so far, modulo P
   };
 
@@ -165,6 +145,7 @@ class QLLKTransformer {
     typename nn::Linear<Scalar>::Cache linear;
     typename nn::Dropout<Scalar>::Cache dropout;
     typename nn::CopyLogits<Scalar>::Cache copy;
+    typename nn::Recency<Scalar>::Cache recency;
     Mat<Scalar> patch_normal, slots, normal;
     Mat<Scalar> dslots;
   };
@@ -182,7 +163,8 @@ class QLLKTransformer {
         unpatching_({config.dim, config.dim_local * config.patch}),
         norm_({.dim = config.dim_local}),
         head_({config.dim_local, kByteValues}),
-        copy_(std::ssize(config.match.lengths), hashing_.template first_row<kMatches>()) {}
+        copy_(std::ssize(config.match.lengths), hashing_.template first_row<kMatches>()),
+        recency_(config.recency) {}
 
   const Config& config() const { return config_; }
   /// Floating-point operations of one byte forward: matrix products and mixers.
@@ -218,6 +200,7 @@ class QLLKTransformer {
     p.norm = norm_.init(random);
     p.head = head_.init(random);
     p.copy = copy_.init(random);
+    p.recency = recency_.init(random);
     return p;
   }
 
@@ -230,6 +213,7 @@ class QLLKTransformer {
   void reset(State& s, Index sequences) const {
     reset(static_cast<StateGrads&>(s), sequences);
     hashing_.reset(s.hashing, sequences);
+    recency_.reset(s.recency, sequences);
     s.phase = 0;
   }
   /// A gradient of zero.
@@ -244,9 +228,12 @@ class QLLKTransformer {
   /// What the next forward leaves out; nothing unless this is called.
   void set_noise(Cache& c, const Noise& noise) const { c.noise = noise; }
   /// How many bytes before a training crop decide its features, at most.
-  Index history() const { return hashing_.history(); }
+  Index history() const { return std::max(hashing_.history(), recency_.history()); }
   /// Lets the features of a sequence know the bytes that came before, as if it had read them. For a state that has read nothing.
-  void prime(State& s, Index sequence, Bytes before) const { hashing_.prime(s.hashing, sequence, before); }
+  void prime(State& s, Index sequence, Bytes before) const {
+    hashing_.prime(s.hashing, sequence, before);
+    recency_.prime(s.recency, sequence, before);
+  }
 
   /// Stages of a Turn: the bytes, patching, unpatching, and every block.
   Index stages() const { return kBlocks + config_.encoder + config_.layers + config_.decoder; }
@@ -261,6 +248,7 @@ class QLLKTransformer {
       prepare(c, n, c.plan.patches() * sequences);
       embedding_.forward(p.embedding, bytes, c.embedding, c.encoder.in());
       hashing_.forward(p.hashing, bytes, sequences, state.hashing, c.noise, c.hashing, c.encoder.in());
+      recency_.look_up(bytes, state.recency, c.recency);
       state.phase = c.plan.next_phase();
     });
     nn::Dropout<Scalar>::forward(c.noise, c.dropout, c.encoder.in());
@@ -283,6 +271,7 @@ class QLLKTransformer {
     norm_.forward(p.norm, c.decoder.out(), c.norm, c.normal);
     logits.resize(kByteValues, n);
     head_.forward(p.head, c.normal, c.linear, logits);
+    recency_.forward(p.recency, c.recency, logits);
     copy_.forward(p.copy, p.hashing.table, matches(c), stride(), c.copy, logits);
   }
 
@@ -294,6 +283,7 @@ class QLLKTransformer {
     QLLK_ASSERT(dlogits.cols() == std::ssize(bytes));
     const Index patches = c.plan.patches() * dstate.sequences();
     copy_.backward(matches(c), stride(), c.copy, dlogits, g.copy);
+    recency_.backward(c.recency, dlogits, g.recency);
     auto dnormal = linalg::scratch<QLLKTransformer, Scalar>(config_.dim_local, dlogits.cols());
     head_.backward(p.head, c.normal, c.linear, dlogits, g.head, dnormal);
     norm_.backward(p.norm, c.decoder.out(), c.norm, dnormal, g.norm, c.decoder.out());
@@ -342,6 +332,7 @@ class QLLKTransformer {
     t.norm = norm_.zeros();
     t.head = head_.zeros();
     t.copy = copy_.zeros();
+    t.recency = recency_.zeros();
   }
 
   static constexpr std::size_t kMatches = 2;  // the place of MatchContext among the contexts
@@ -384,6 +375,7 @@ class QLLKTransformer {
   nn::LayerNorm<Scalar> norm_;
   nn::Linear<Scalar> head_;
   nn::CopyLogits<Scalar> copy_;
+  nn::Recency<Scalar> recency_;
 };
 
 }  // namespace qllk::inline QLLK_ISA
