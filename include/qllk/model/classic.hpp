@@ -1,6 +1,7 @@
 // The original QLLK network, made causal: the baseline.
 #pragma once
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -144,6 +145,18 @@ class QLLKClassic {
     s.rows.setZero(kByteValues * config_.patch, sequences);
     s.bytes.assign(static_cast<std::size_t>((config_.patch - 1) * sequences), Byte{0});
     s.phase = 0;
+  }
+
+  /// Advances what a state knows of the bytes themselves, as forward does, and leaves its tensors alone.
+  void follow(State& s, Bytes bytes) const {
+    const Index pad = config_.patch - 1, sequences = s.sequences();
+    const Index length = sequences > 0 ? std::ssize(bytes) / sequences : 0, fresh = std::min(length, pad);
+    for (Index i = 0; i < sequences; ++i) {
+      const auto last = s.bytes.begin() + i * pad;
+      std::copy(last + fresh, last + pad, last);
+      std::copy_n(bytes.begin() + (i + 1) * length - fresh, fresh, last + pad - fresh);
+    }
+    s.phase = nn::PatchPlan{config_.patch, length, s.phase}.next_phase();
   }
 
   /// Stages of a Turn: the bytes, every layer, and the rows.
