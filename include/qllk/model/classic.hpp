@@ -1,6 +1,7 @@
 // The original QLLK network, made causal: the baseline.
 #pragma once
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -157,6 +158,17 @@ class QLLKClassic {
   /// No feature sees further back than the state.
   Index history() const { return 0; }
   void prime(State&, Index, Bytes) const {}
+  /// Advances what a state knows of the bytes themselves, as forward does, and leaves its tensors alone.
+  void follow(State& s, Bytes bytes) const {
+    const Index pad = config_.patch - 1, sequences = s.sequences();
+    const Index length = sequences > 0 ? std::ssize(bytes) / sequences : 0, fresh = std::min(length, pad);
+    for (Index i = 0; i < sequences; ++i) {
+      const auto last = s.bytes.begin() + i * pad;
+      std::copy(last + fresh, last + pad, last);
+      std::copy_n(bytes.begin() + (i + 1) * length - fresh, fresh, last + pad - fresh);
+    }
+    s.phase = nn::PatchPlan{config_.patch, length, s.phase}.next_phase();
+  }
 
   /// Stages of a Turn: the bytes, every layer, and the rows.
   Index stages() const { return config_.layers + 2; }

@@ -1,6 +1,8 @@
 // The default model's sizes.
 #pragma once
 
+#include <cstddef>
+#include <string>
 #include <tuple>
 #include <vector>
 
@@ -40,5 +42,18 @@ struct TransformerConfig {
   }
   bool operator==(const TransformerConfig&) const = default;
 };
+
+/// The configurations of a level's blocks. Throws std::invalid_argument if there is no mixer or count is negative.
+template <class Block, class MixerConfig>
+std::vector<typename Block::Config> level_blocks(const char* name, const std::vector<MixerConfig>& mixers, Index count,
+                                                 Index dim, Index hidden) {
+  if (count < 0)
+    throw InvalidArgument(std::string("QLLKTransformer: ") + name + " is " + std::to_string(count) + ", expected >= 0");
+  if (mixers.empty()) throw InvalidArgument(std::string("QLLKTransformer: no mixer for ") + name);
+  std::vector<typename Block::Config> blocks;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i)
+    blocks.push_back({.mixer = mixers[i % mixers.size()], .dim = dim, .hidden = hidden});
+  return blocks;
+}
 
 }  // namespace qllk::inline QLLK_ISA

@@ -85,6 +85,13 @@ class Recency {
     occurrences_.read(bytes.last(known), s.streams[static_cast<std::size_t>(sequence)]);
   }
 
+  /// Advances the state as look_up does.
+  void follow(Bytes bytes, State& s) const {
+    const std::size_t length = s.streams.empty() ? 0 : bytes.size() / s.streams.size();
+    for (std::size_t i = 0; i < s.streams.size(); ++i)
+      occurrences_.read(bytes.subspan(i * length, length), s.streams[i]);
+  }
+
   /// Finds what each position's logits are to be given, and advances the state.
   void look_up(Bytes bytes, State& s, Cache& c) const {
     c.ages.clear();
