@@ -43,8 +43,8 @@ data::Corpus text(std::size_t size) {
 }
 
 template <Real Scalar>
-QLLKTransformer<Scalar> transformer(std::string_view mixer) {
-  using Model = QLLKTransformer<Scalar>;
+QLLKTransformer<Scalar, mixers::Registered> transformer(std::string_view mixer) {
+  using Model = QLLKTransformer<Scalar, mixers::Registered>;
   typename Model::Config config{
       .dim_local = 32, .dim = 64, .patch = 4, .encoder = 1, .layers = 1, .decoder = 2, .orders = 3, .bits = 6};
   config.match = {.lengths = {5, 3}, .window_bits = 8};
