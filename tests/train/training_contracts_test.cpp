@@ -273,6 +273,7 @@ TEST(StreamMemory, TrainingSeesWhatScoringSees) {
   using Model = QLLKTransformer<float>;
   auto config = small<Model>().config();
   config.match = {.lengths = {6, 3}, .window_bits = 8};
+  config.recency = 9;
   const Model model(config);
   auto s = settings();
   s.dropout = s.order_dropout = s.match_dropout = 0;
@@ -292,7 +293,7 @@ TEST(StreamMemory, TrainingSeesWhatScoringSees) {
       const auto part = [&](const auto& all) {
         return Bytes(all).subspan(static_cast<std::size_t>(i * s.context), static_cast<std::size_t>(s.context));
       };
-      std::vector<Byte> before(static_cast<std::size_t>(std::min<std::uint64_t>(start, 256)));
+      std::vector<Byte> before(static_cast<std::size_t>(std::min<std::uint64_t>(start, 512)));
       text.copy(start - before.size(), before);
       for (double* const nats : {&alone, &primed}) {
         auto state = model.initial_state(1);
