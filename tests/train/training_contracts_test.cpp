@@ -325,7 +325,9 @@ TEST(StreamMemory, WhatWasReadIsRemembered) {
   while (text.size() < 200000) {
     const std::size_t size = 10 + random.below(400);
     if (text.size() > 1000 && random.below(2) == 0) {
-      const std::size_t from = text.size() - 1000 + random.below(500);
+      // from near and far: how far back a copy may be is learned too
+      const std::size_t reach = std::min<std::size_t>(text.size(), 8000),
+                        from = text.size() - reach + random.below(reach - 500);
       for (std::size_t i = 0; i < size; ++i) text.push_back(text[from + i]);
     } else {
       for (std::size_t i = 0; i < size; ++i) text.push_back(static_cast<Byte>(random.below(128)));
