@@ -1,4 +1,4 @@
-// qllk-train: trains a model on text, shows how it gets on, and scores it on text that it has not seen.
+// qllk-train: trains a model on text, shows progress, and scores it on held-out text.
 #include <signal.h>
 
 #include <cstdint>
@@ -18,10 +18,10 @@ void add_options(CLI::App& app, train_tool::Options& options) {
       ->allow_extra_args(false)
       ->type_name("PATH");
   auto* const path =
-      app.add_option("--val", options.val, "Text to score on; all of --data is for training then")->type_name("PATH");
+      app.add_option("--val", options.val, "Held-out text to score; all of --data is training text then")->type_name("PATH");
   using tool::add_number, tool::Range;
   add_number(app, "--val-fraction", options.val_fraction, Range<double>{0, 1, true, true},
-             "Share of --data, at its end, to score on and not to train on. Default: 0.1")
+             "Share of --data, at its end, that is held out for scoring. Default: 0.1")
       ->type_name("F")
       ->excludes(path);
   app.add_option("--arch", options.arch, "Model: default or classic. Default: default")->type_name("NAME");

@@ -263,10 +263,10 @@ class Run {
     for (const auto& path : sources_.data) from += (from.empty() ? "" : ", ") + (path == "-" ? "standard input" : path);
     display_.line("text        " + from);
     display_.line("            " + grouped(texts_.training.size()) + " bytes to train on, " +
-                  grouped(texts_.validation.size()) + " bytes to score on" +
+                  grouped(texts_.validation.size()) + " bytes held out" +
                   (sources_.val ? " (" + *sources_.val + ")" : " (its end)"));
     display_.line("baselines   8.0 bits per byte (uniform), " + number(order0_) +
-                  " (order-0 entropy of the text to score on)");
+                  " (order-0 entropy of the held-out text)");
     display_.line("model       " + std::string(io::Architecture<Model>::name) + ", " +
                   grouped(static_cast<std::uint64_t>(parameter_count(trainer_->params()))) + " parameters, " +
                   io::to_json(trainer_->model().config()).dump());
@@ -352,7 +352,7 @@ class Run {
     const auto start = Clock::now();
     const auto part = texts_.validation.slice(0, std::min(kQuickBytes, texts_.validation.size()));
     if (quick_share_ < 0)
-      display_.line("val below   of the first " + grouped(part.size()) + " bytes to score on; all of them at the end");
+      display_.line("val below   of the first " + grouped(part.size()) + " held-out bytes; all of them at the end");
     const auto score = evaluate(part, [](const train::Score&) {});
     quick_ = score.bits_per_byte();
     quick_share_ = share();
@@ -407,9 +407,9 @@ class Run {
       generator.feed(prompt);
       for (int i = 0; i < kLength; ++i) written.push_back(generator.next(sampler, random));
     });
-    display_.line("--- sample after step " + grouped(steps()) + ": a beginning from the text to score on");
+    display_.line("--- sample after step " + grouped(steps()) + ": a prompt from the held-out text");
     display_.line(tool::visible(prompt, "    "));
-    display_.line("--- and how the model goes on");
+    display_.line("--- and the continuation");
     display_.line(tool::visible(written, "    "));
     display_.line("---");
   }

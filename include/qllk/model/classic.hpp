@@ -74,7 +74,7 @@ class QLLKClassic {
   /// What a stream remembers between chunks; also the gradient of that (bytes and phase have none).
   struct State {
     std::vector<mixers::LatentState<Scalar>> layers;
-    Mat<Scalar> rows;  // [256·P, sequences]: the logits that the current patch gives to its P rows, until all are given
+    Mat<Scalar> rows;         // [256·P, sequences]: the logits of the P positions that the current patch serves
     std::vector<Byte> bytes;  // the last P-1 of each sequence
     Index phase = 0;          // bytes seen so far, modulo P
 
@@ -210,7 +210,7 @@ class QLLKClassic {
     });
   }
 
-  /// Adds to g, Grads or DeferredGrads; turns dstate from the gradient of the final state into that of the initial one.
+  /// Adds to g, Grads or DeferredGrads; replaces dstate, the gradient of the final state, by that of the initial state.
   /// Once for each forward, as it overwrites the cache. Pieces take turns last first.
   template <class G>
   void backward(const Params& p, [[maybe_unused]] Bytes bytes, Cache& c, const Mat<Scalar>& dlogits, State& dstate,

@@ -45,14 +45,14 @@ namespace qllk::inline QLLK_ISA {
 ///   x  = ByteEmbedding(b) + FeatureHashing(b)          each byte, dim_local
 ///   x  = Block × encoder(x)                            each byte
 ///   h  = Block × layers(Patching(x))                   each patch of P bytes, dim
-///   x += Unpatching(LN(h))                             the patch's answer for each of its P rows
+///   x += Unpatching(LN(h))                             a patch's output for each of the P positions that it serves
 ///   x  = Block × decoder(x)                            each byte
 ///   z  = W LN(x) + b + Recency(b) + CopyLogits(b)      256 logits each byte
 ///
 /// FeatureHashing looks up n-grams, words and matches: what followed the same bytes before, within the last 64 kB. Contexts of
 /// your own come behind these as `More`. Recency knows what came lately, in a window of the same size.
 ///
-/// Causal: patch p is complete at byte P·p and serves rows P·p … P·p+P-1 (nn::PatchPlan); row t sees bytes 0 … t only.
+/// Causal: patch p is complete at byte P·p and serves positions P·p … P·p+P-1 (nn::PatchPlan); position t sees bytes 0 … t only.
 ///
 /// Shapes   bytes: [sequences × length], each sequence contiguous, any length    logits: [256, sequences × length]
 /// Cost     linear in the length; the state is of constant size, 1.8 MB a sequence by default, most of it the memory
@@ -115,7 +115,7 @@ class QLLKTransformer {
   struct StateGrads {
     typename Stack::State encoder, blocks, decoder;
     Mat<Scalar> columns;  // Patching's
-    Mat<Scalar> slots;    // [dim_local·P, sequences]: what the current patch gives to its P rows, until all are given
+    Mat<Scalar> slots;    // [dim_local·P, sequences]: the current patch's output for the P positions that it serves
 
     Index sequences() const { return slots.cols(); }
     template <class Visit, class... T>
@@ -266,7 +266,7 @@ class QLLKTransformer {
     decoder_.advance(p.decoder, state.decoder, c.noise, c.decoder, first_decoder(), turn);
   }
 
-  /// Adds to g, Grads or DeferredGrads; turns dstate from the gradient of the final state into that of the initial one.
+  /// Adds to g, Grads or DeferredGrads; replaces dstate, the gradient of the final state, by that of the initial state.
   /// Once for each forward, as it overwrites the cache and dlogits. Pieces take turns last first.
   template <class G>
   void backward(const Params& p, Bytes bytes, Cache& c, Mat<Scalar>& dlogits, StateGrads& dstate, G& g,
