@@ -46,6 +46,12 @@ inline double expected_bytes(const Budget& budget, const TrainerSettings& settin
       static_cast<double>(budget.steps) * static_cast<double>(settings.batch) * static_cast<double>(settings.context));
 }
 
+/// Bytes of the rows that a position has in the hashed table, and of the whole table; matches, which have few, aside.
+inline Index row_bytes(const QLLKTransformer<float>::Config& c) {
+  return (c.orders - 1 + c.words) * c.dim_local * Index{sizeof(float)};
+}
+inline Index table_bytes(const QLLKTransformer<float>::Config& c) { return row_bytes(c) << c.bits; }
+
 /// Little to see: small steps and few blocks. Much: more rows for n-grams, within an eighth of this machine's memory. The more
 /// often text comes again, the more is left out at random and the slower rows follow, or what was seen before is trusted more
 /// than it deserves. Chosen with bench/experiments, but for dropout beyond 25 passes, which is extrapolated.
@@ -83,10 +89,7 @@ inline Recipe<QLLKTransformer<float>> recipe(std::type_identity<QLLKTransformer<
   const double distinct = std::min(bytes, static_cast<double>(corpus));
   config.bits = distinct < 8e6 ? 16 : distinct < 3.2e7 ? 17 : 18;
   const double memory = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
-  const auto table_bytes = [&] {
-    return static_cast<double>(((config.orders - 1 + config.words) << config.bits) * config.dim_local) * sizeof(float);
-  };
-  while (config.bits > 12 && table_bytes() > memory / 8) --config.bits;
+  while (config.bits > 12 && static_cast<double>(table_bytes(config)) > memory / 8) --config.bits;
   return r;
 }
 
