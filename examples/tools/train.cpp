@@ -60,6 +60,16 @@ void add_options(CLI::App& app, train_tool::Options& options) {
       ->type_name("T");
   add_number(app, "--batch", options.batch, Range<qllk::Index>{1, 1'000'000}, "Sequences in an update");
   add_number(app, "--context", options.context, Range<qllk::Index>{1, 1'000'000'000}, "Bytes in a sequence");
+  add_number(
+      app, "--chunk", options.chunk, Range<qllk::Index>{1, 1'000'000'000},
+      "Bytes of a sequence to hold in memory at once; longer ones are computed in parts, exactly, in 1.3 times the "
+      "time. Default: all");
+  tool::add_bytes(app, "--memory", options.memory,
+                  "Pick tables, batch and chunk such that training takes N bytes at the most, as 512M or 2G");
+  app.add_flag(
+      "--carry", options.carry,
+      "Read the text in order, each sequence from where the one before it ended, with the state it left, in place of "
+      "random places");
   add_number(app, "--threads", options.threads, tool::kThreads,
              "Threads; weights do not depend on it. Default: all processors");
   add_number(app, "--seed", options.seed, Range<std::uint64_t>{0, std::numeric_limits<std::uint64_t>::max()},

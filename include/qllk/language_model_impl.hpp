@@ -22,7 +22,7 @@
 #include "qllk/language_model.hpp"
 #include "qllk/linalg/int8_matrix.hpp"
 #include "qllk/train/evaluate.hpp"
-#include "qllk/train/fits.hpp"
+#include "qllk/train/required_memory.hpp"
 #include "qllk/train/speed.hpp"
 #include "qllk/train/trainer.hpp"
 

@@ -45,6 +45,16 @@ inline double expected_bytes(const Budget& budget, const TrainerSettings& settin
       static_cast<double>(budget.steps) * static_cast<double>(settings.batch) * static_cast<double>(settings.context));
 }
 
+/// Bytes of the rows that a position has in the hashed table, and of the whole table; matches, which have few, aside.
+template <class Config>
+Index row_bytes(const Config& c) {
+  return (c.orders - 1 + c.words) * c.dim_local * Index{sizeof(float)};
+}
+template <class Config>
+Index table_bytes(const Config& c) {
+  return row_bytes(c) << c.bits;
+}
+
 /// For little text in all: small batches and few blocks. For much text: more rows for n-grams, within an eighth of the memory that
 /// this process may use. For several epochs: more dropout and lower rates of rows, against overfitting. Chosen with bench/experiments, except for dropout beyond 25 epochs, which is extrapolated.
 template <class Model>
@@ -82,10 +92,7 @@ Recipe<Model> recipe(std::type_identity<Model>, std::uint64_t corpus, const Budg
   const double distinct = std::min(bytes, static_cast<double>(corpus));
   config.bits = distinct < 8e6 ? 16 : distinct < 3.2e7 ? 17 : 18;
   const auto memory = static_cast<double>(files::Machine().memory_limit());
-  const auto table_bytes = [&] {
-    return static_cast<double>(((config.orders - 1 + config.words) << config.bits) * config.dim_local) * sizeof(float);
-  };
-  while (config.bits > 12 && table_bytes() > memory / 8) --config.bits;
+  while (config.bits > 12 && static_cast<double>(table_bytes(config)) > memory / 8) --config.bits;
   return r;
 }
 
