@@ -10,6 +10,7 @@
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -209,7 +210,7 @@ TYPED_TEST(LongTraining, AnyNumberOfThreadsGivesTheSameBits) {
   for (const Crops crops : {Crops::random, Crops::consecutive}) {
     auto s = settings();
     s.chunk = 40;
-    s.dropout = 0.1;
+    if (!std::is_same_v<TypeParam, QLLKClassic<float>>) s.dropout = 0.1;  // which has none
     s.crops = crops;
     const auto train = [&](int threads) {
       Trainer<TypeParam> trainer(small<TypeParam>(), s, text(6000), threads);
