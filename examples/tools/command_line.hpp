@@ -4,7 +4,6 @@
 #include <signal.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <exception>
 #include <new>
 #include <optional>
@@ -14,8 +13,8 @@
 
 #include "build_info.hpp"
 #include "display.hpp"
+#include "interrupt.hpp"
 #include "number.hpp"
-#include "qllk/core/types.hpp"
 #include "tool.hpp"
 
 namespace tool {
@@ -69,11 +68,9 @@ template <class Body>
 int run(CLI::App& app, int argc, char** argv, Body&& body) {
   open_standard_streams();
   allow_open_files();
-  signal(SIGXFSZ, SIG_IGN);  // a file-size limit is an error of a write like others
-  const auto complain = [&](std::string text) {
-    std::replace(text.begin(), text.end(), '\n', ' ');
-    text = visible(qllk::Bytes(reinterpret_cast<const qllk::Byte*>(text.data()), text.size()), "");
-    write_all(STDERR_FILENO, app.get_name() + ": " + text + "\n");  // nobody is left to tell of a failure
+  signal(SIGXFSZ, SIG_IGN);                             // a file-size limit is an error of a write like others
+  const auto complain = [&](const std::string& text) {  // nobody is left to tell of a failure
+    write_all(STDERR_FILENO, app.get_name() + ": " + visible_line(text) + "\n", Interrupt::requested);
   };
   app.set_version_flag(
       "--version", [&] { return app.get_name() + " " + version(); }, "Print the version and exit");
@@ -84,6 +81,9 @@ int run(CLI::App& app, int argc, char** argv, Body&& body) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
     complain(std::string(error.what()) + " (" + app.get_name() + " --help tells more)");
     return 2;
+  } catch (const Interrupted&) {
+    complain("interrupted");
+    return Interrupt::exit_status();
   } catch (const std::bad_alloc&) {
     complain("out of memory");
   } catch (const std::exception& error) {

@@ -1,11 +1,12 @@
 // qllk-compress: makes a file smaller by a model's predictions.
 #include "compress_tool.hpp"
+#include "model.hpp"
 
 int main(int argc, char** argv) {
   const auto work = [](const tool::CompressArguments& arguments) {
-    qllk::files::InputFile in(arguments.in);
-    qllk::files::AtomicFile out(arguments.out);
-    const auto model = qllk::LanguageModel::load(arguments.model);
+    qllk::files::InputFile in = tool::open_input(arguments.in);
+    qllk::files::AtomicFile out = tool::open_output(arguments.out);
+    const auto model = tool::load_model(arguments.model);
     const auto sizes = model.compress(in, out, tool::CompressProgress());
     in.check_unchanged();
     out.commit();

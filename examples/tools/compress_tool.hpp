@@ -1,6 +1,8 @@
 // What qllk-compress and qllk-decompress share: arguments, progress, interruption, the result.
 #pragma once
 
+#include <signal.h>
+
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
@@ -11,6 +13,8 @@
 
 #include "command_line.hpp"
 #include "display.hpp"
+#include "interrupt.hpp"
+#include "output_file.hpp"
 #include "qllk/language_model.hpp"
 #include "tool.hpp"
 
@@ -21,8 +25,10 @@ struct CompressArguments {
 
   void add_to(CLI::App& app) {
     app.add_option("--model", model, "The model file, the same on both sides")->required()->option_text("FILE");
-    app.add_option("IN", in, "The file to read")->required()->option_text(" ");
-    app.add_option("OUT", out, "The file to write: it appears complete or not at all, and replaces an old one")
+    app.add_option("IN", in, "The file to read; - is standard input")->required()->option_text(" ");
+    app.add_option("OUT", out,
+                   "The file to write: it appears complete or not at all, and replaces an old one. Pipes and devices "
+                   "are written to as the bytes come; - is standard output, and the sizes go to standard error then")
         ->required()
         ->option_text(" ");
   }
@@ -30,14 +36,15 @@ struct CompressArguments {
   /// Throws std::runtime_error if OUT is one of the files that are read.
   void check_apart() const {
     std::error_code ignored;  // what is not there is not the same
-    for (const std::string& read : {in, model})
-      if (read == out || std::filesystem::equivalent(read, out, ignored))
-        throw std::runtime_error("OUT '" + out + "' is the same file as '" + read + "', which is read: name another");
+    const std::string written = is_standard_output(out) ? "/dev/stdout" : out;
+    for (const std::string& given : {in, model}) {
+      const std::string read = given == "-" ? "/dev/stdin" : given;
+      if (read != written && !std::filesystem::equivalent(read, written, ignored)) continue;
+      if (std::filesystem::is_regular_file(read, ignored) || !std::filesystem::exists(read, ignored))
+        throw std::runtime_error("OUT '" + out + "' is the same file as '" + given + "', which is read: name another");
+    }
   }
 };
-
-/// Thrown by CompressProgress after Ctrl-C: on its way out it leaves no half-written file.
-struct Interrupted {};
 
 /// Rate and time left on standard error, of the bytes of the original.
 class CompressProgress {
@@ -72,12 +79,18 @@ int run_compress(const std::string& name, const std::string& description, int ar
   arguments.add_to(app);
   return run(app, argc, argv, [&] {
     Interrupt::watch();
+    signal(SIGPIPE, SIG_IGN);  // whoever reads the progress may leave; of the result it is an error like others
     arguments.check_apart();
+    const bool streams = is_standard_output(arguments.out);
     try {
       const qllk::compress::Sizes sizes = work(arguments);
-      print_json({{"bytes_in", decompresses ? sizes.compressed : sizes.original},
-                  {"bytes_out", decompresses ? sizes.original : sizes.compressed},
-                  {"bits_per_byte", sizes.bits_per_byte()}});
+      const nlohmann::ordered_json json{{"bytes_in", decompresses ? sizes.compressed : sizes.original},
+                                        {"bytes_out", decompresses ? sizes.original : sizes.compressed},
+                                        {"bits_per_byte", sizes.bits_per_byte()}};
+      if (streams)
+        Display().line(json.dump());
+      else
+        print_json(json);
       return 0;
     } catch (const Interrupted&) {
       Display().line(name + ": interrupted: '" + arguments.out + "' is not written");

@@ -1,11 +1,12 @@
 // qllk-decompress: undoes qllk-compress.
 #include "compress_tool.hpp"
+#include "model.hpp"
 
 int main(int argc, char** argv) {
   const auto work = [](const tool::CompressArguments& arguments) {
-    const auto in = qllk::files::InputFile(arguments.in).contents();
-    qllk::files::AtomicFile out(arguments.out);
-    const auto model = qllk::LanguageModel::load(arguments.model);
+    const auto in = tool::open_input(arguments.in).contents();
+    qllk::files::AtomicFile out = tool::open_output(arguments.out);
+    const auto model = tool::load_model(arguments.model);
     const auto sizes = model.decompress(in.bytes, out, tool::CompressProgress(), "'" + arguments.in + "'");
     out.commit();
     return sizes;

@@ -1,10 +1,12 @@
 // Progress for people, on standard error: a bar redrawn in place on a terminal, plain lines elsewhere.
 #pragma once
 
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -12,6 +14,7 @@
 #include <string>
 #include <string_view>
 
+#include "interrupt.hpp"
 #include "qllk/core/types.hpp"
 #include "tool.hpp"
 
@@ -57,12 +60,25 @@ inline std::string visible(qllk::Bytes bytes, std::string_view indent) {
   return out;
 }
 
+/// The same in one line, without an indent.
+inline std::string visible_line(std::string text) {
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return visible(qllk::Bytes(reinterpret_cast<const qllk::Byte*>(text.data()), text.size()), "");
+}
+
 class Display {
  public:
-  /// A line that stays. Names of files may have bytes that do harm to a terminal: `visible` is what gets there.
+  /// A line that stays. Names of files may have bytes that do harm to a terminal, or line ends: `visible_line` is what
+  /// gets there.
   void line(const std::string& text) {
     clear();
-    put(visible(qllk::Bytes(reinterpret_cast<const qllk::Byte*>(text.data()), text.size()), "") + "\n");
+    put(visible_line(text) + "\n");
+  }
+
+  /// Lines that stay, indented, of bytes of any kind.
+  void text(qllk::Bytes bytes) {
+    clear();
+    put(visible(bytes, "    ") + "\n");
   }
 
   /// A new task begins.
@@ -119,8 +135,13 @@ class Display {
     drawn_ = true;
   }
 
-  /// Nobody is left to tell if it fails.
-  static void put(const std::string& text) { write_all(STDERR_FILENO, text); }
+  /// Nobody is left to tell if it fails. Whoever has stopped to read must not keep an interrupted tool from its end.
+  static void put(const std::string& text) {
+    static bool stuck = false;
+    pollfd ready{STDERR_FILENO, POLLOUT, 0};
+    if (stuck && ::poll(&ready, 1, 0) <= 0) return;
+    stuck = write_all(STDERR_FILENO, text, Interrupt::requested) == EINTR;
+  }
 
   static std::string percent(double share) {
     char text[16];

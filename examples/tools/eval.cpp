@@ -1,10 +1,13 @@
 // qllk-eval: the score of a model on a text.
+#include <signal.h>
+
 #include <chrono>
 #include <string>
 
 #include "build_info.hpp"
 #include "command_line.hpp"
 #include "display.hpp"
+#include "model.hpp"
 #include "qllk/files/machine.hpp"
 #include "qllk/language_model.hpp"
 #include "text.hpp"
@@ -25,9 +28,10 @@ int main(int argc, char** argv) {
   bool int8 = false;
   app.add_flag("--int8", int8, "Score with weights rounded to 8 bits, as qllk-generate --int8 uses them");
   return tool::run(app, argc, argv, [&] {
-    const auto model = qllk::LanguageModel::load(model_file);
-    const auto text = qllk::Corpus::open(data);
     tool::Interrupt::watch();
+    signal(SIGPIPE, SIG_IGN);  // whoever reads the progress may leave
+    const auto model = tool::load_model(model_file);
+    const auto text = qllk::Corpus::open(data);
     tool::Display display;
     for (const auto& warning : tool::build_warnings()) display.line("warning: " + warning);
     tool::warn_of_skipped(display, text);

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "command_line.hpp"
+#include "model.hpp"
 #include "qllk/files/input_file.hpp"
 #include "qllk/language_model.hpp"
 #include "tool.hpp"
@@ -44,7 +45,7 @@ int main(int argc, char** argv) {
   app.add_flag("--int8", options.int8,
                "Round weights to 8 bits: faster, in a quarter of the memory, a little less exact");
   return tool::run(app, argc, argv, [&] {
-    const auto model = LanguageModel::load(model_file);
+    const auto model = tool::load_model(model_file);
     files::SharedBytes input;
     if (prompt == "-") {
       input = files::InputFile::standard_input().contents();

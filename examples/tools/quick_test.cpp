@@ -150,6 +150,7 @@ class QuickTest {
   void check(bool good, const char* what) {
     std::printf("  %s  %s\n", good ? "ok    " : "FAILED", what);
     passed_ = passed_ && good;
+    if (tool::Interrupt::requested()) throw tool::Interrupted();  // not without removing the temporary folder
   }
 
   Model model_;
@@ -162,6 +163,7 @@ class QuickTest {
 int main(int argc, char** argv) {
   CLI::App app("Trains small models for ten steps and checks that all is well. Takes seconds.", "qllk-quick-test");
   return tool::run(app, argc, argv, [] {
+    tool::Interrupt::watch();
     for (const auto& warning : tool::build_warnings()) std::fprintf(stderr, "warning: %s\n", warning.c_str());
     QLLKTransformer<float>::Config small;
     small.dim_local = 32;

@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "names.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/data/corpus.hpp"
 #include "qllk/files/atomic_file.hpp"
@@ -37,16 +38,23 @@ struct TextSources {
       return path == "-" ? path : std::filesystem::absolute(path).string();
     };
     qllk::io::Json json{{"val_fraction", val_fraction}, {"data", qllk::io::Json::array()}};
-    for (const auto& path : data) json["data"].push_back(anywhere(path));
-    if (val) json["val"] = anywhere(*val);
+    for (const auto& path : data) json["data"].push_back(name_to_json(anywhere(path)));
+    if (val) json["val"] = name_to_json(anywhere(*val));
     return json;
   }
   static TextSources of_json(const qllk::io::Json& json) {
     TextSources sources;
-    sources.data = json.at("data").get<std::vector<std::string>>();
+    for (const auto& path : json.at("data")) sources.data.push_back(name_of_json(path));
     sources.val_fraction = json.at("val_fraction").get<double>();
-    if (json.contains("val")) sources.val = json.at("val").get<std::string>();
+    if (json.contains("val")) sources.val = name_of_json(json.at("val"));
     return sources;
+  }
+
+  /// For people.
+  std::string description() const {
+    std::string text;
+    for (const auto& path : data) text += (text.empty() ? "" : ", ") + (path == "-" ? "standard input" : path);
+    return text;
   }
 };
 
@@ -181,7 +189,8 @@ class RunFolder {
   static void make(const std::filesystem::path& folder) {
     std::error_code error;
     std::filesystem::create_directories(folder, error);
-    if (!std::filesystem::is_directory(folder))
+    std::error_code ignored;
+    if (!std::filesystem::is_directory(folder, ignored))
       fail(folder, error ? error : std::make_error_code(std::errc::file_exists));
   }
   [[noreturn]] static void fail(const std::filesystem::path& folder, const std::error_code& error) {

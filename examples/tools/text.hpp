@@ -42,14 +42,14 @@ class UnchangedText {
   std::uint64_t fingerprint_ = 0;
 };
 
-/// Names the files of folders that could not be read: the first few, and how many more.
+/// Names what was left out: the first few, and how many more.
 inline void warn_of_skipped(Display& display, const qllk::data::Corpus& text) {
   constexpr std::size_t kMostLines = 10;
   const auto& skipped = text.skipped();
   for (std::size_t i = 0; i < std::min(kMostLines, skipped.size()); ++i)
     display.line("warning: left out: " + skipped[i]);
   if (skipped.size() > kMostLines)
-    display.line("warning: and " + std::to_string(skipped.size() - kMostLines) + " more that cannot be read");
+    display.line("warning: and " + std::to_string(skipped.size() - kMostLines) + " more");
 }
 
 }  // namespace tool

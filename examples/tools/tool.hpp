@@ -1,13 +1,11 @@
-// What the command-line tools share: standard output, numbers for people, signals.
+// What the command-line tools share: standard output, numbers for people.
 #pragma once
 
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -18,6 +16,8 @@
 #include <string_view>
 #include <system_error>
 
+#include "interrupt.hpp"
+#include "names.hpp"
 #include "qllk/core/types.hpp"
 
 namespace tool {
@@ -41,20 +41,29 @@ inline void allow_open_files() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/// Writes all of it now, also to a pipe that whoever opened it made non-blocking. Returns 0 or the errno.
-inline int write_all(int descriptor, std::string_view bytes) {
+/// Writes all of it now, also to a pipe that whoever opened it made non-blocking. Returns 0 or the errno: EINTR if a
+/// signal came while it waited, and gives_up() says that this ends it.
+template <class GivesUp>
+int write_all(int descriptor, std::string_view bytes, GivesUp&& gives_up) {
   while (!bytes.empty()) {
     const auto count = ::write(descriptor, bytes.data(), bytes.size());
-    if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && errno == EINTR) {
+      if (gives_up()) return EINTR;
+      continue;
+    }
     if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
       pollfd wait{descriptor, POLLOUT, 0};
-      ::poll(&wait, 1, -1);
+      if (::poll(&wait, 1, -1) < 0 && gives_up()) return EINTR;
       continue;
     }
     if (count <= 0) return count < 0 ? errno : EIO;
     bytes.remove_prefix(static_cast<std::size_t>(count));
   }
   return 0;
+}
+
+inline int write_all(int descriptor, std::string_view bytes) {
+  return write_all(descriptor, bytes, [] { return false; });
 }
 
 /// Throws std::runtime_error if standard output is closed or full.
@@ -69,6 +78,13 @@ inline void write_stdout(qllk::Bytes bytes) {
 /// One object on a line of its own.
 inline void print_json(const nlohmann::ordered_json& object) {
   write_stdout(object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+}
+
+/// Text is UTF-8 as it is. JSON has nothing for other bytes: they are replaced, and another member, KEY_hex, has all of
+/// them.
+inline void set_text(nlohmann::ordered_json& object, const std::string& key, const std::string& text) {
+  object[key] = text;
+  if (!is_utf8(text)) object[key + "_hex"] = hex(text);
 }
 
 /// "1,234,567"
@@ -88,23 +104,5 @@ inline std::string readable_bytes(double bytes) {
   std::snprintf(text, sizeof text, unit == 0 || bytes >= 99.5 ? "%.0f %s" : "%.1f %s", bytes, units[unit]);
   return text;
 }
-
-/// SIGINT and SIGTERM ask a tool to finish what it does; a second one ends it at once.
-class Interrupt {
- public:
-  static void watch() {
-    struct sigaction action {};
-    action.sa_handler = [](int signal) { received_ = signal; };
-    action.sa_flags = SA_RESTART | static_cast<int>(SA_RESETHAND);
-    sigaction(SIGINT, &action, nullptr);
-    sigaction(SIGTERM, &action, nullptr);
-  }
-  static bool requested() { return received_ != 0; }
-  static int exit_status() { return 128 + received_; }
-
- private:
-  static inline std::atomic<int> received_{0};
-  static_assert(std::atomic<int>::is_always_lock_free);
-};
 
 }  // namespace tool

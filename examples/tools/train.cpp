@@ -12,9 +12,10 @@
 namespace {
 
 void add_options(CLI::App& app, train_tool::Options& options) {
-  app.add_option("--data", options.data,
-                 "Text to train on: a file, a folder (all files in it), or - for standard input. May be "
-                 "given several times. Default: the Eigen headers that this tool was built with")
+  app.add_option(
+         "--data", options.data,
+         "Text to train on: a file, a folder (all files in it but hidden folders and qllk's own files), or - for "
+         "standard input. May be given several times. Default: the Eigen headers that this tool was built with")
       ->allow_extra_args(false)
       ->type_name("PATH");
   auto* const path =
@@ -89,7 +90,8 @@ void add_options(CLI::App& app, train_tool::Options& options) {
 int main(int argc, char** argv) {
   CLI::App app(
       "Trains a byte-level language model. Progress goes to standard error; the last line of standard output is one "
-      "JSON object with the score.",
+      "JSON object with the score. Ctrl-C, or SIGTERM, SIGHUP or SIGXCPU, saves and ends the run; SIGUSR1 saves and "
+      "goes on.",
       "qllk-train");
   train_tool::Options options;
   add_options(app, options);

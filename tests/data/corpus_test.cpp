@@ -64,8 +64,9 @@ TEST(Corpus, OfSeveralFilesIsTheirBytesInTheOrderGiven) {
   write_text(folder / "small", "one");
   write_text(folder / "large", large);
   write_text(folder / "larger", larger);
+  for (const char* name : {"second", "third", "fourth"}) write_text(folder / name, "one");
   const Corpus corpus = Corpus::open_all(
-      {folder / "small", folder / "small", folder / "large", folder / "small", folder / "larger", folder / "small"});
+      {folder / "small", folder / "second", folder / "large", folder / "third", folder / "larger", folder / "fourth"});
   EXPECT_EQ(text_of(corpus), "oneone" + large + "one" + larger + "one");
   EXPECT_EQ(corpus.sources().size(), 6u);
   EXPECT_THROW(Corpus::open_all({}), std::invalid_argument);
@@ -101,8 +102,46 @@ TEST(Corpus, OfAFolderSortsByTheBytesOfPathsAndPassesOverWhatHasNoBytes) {
   fs::create_symlink(folder / "z", folder / "zz");
   fs::create_symlink(folder / "missing", folder / "dangling");
   fs::create_directory_symlink(folder.path(), folder / "cycle");
-  ASSERT_EQ(::mkfifo((folder / "fifo").c_str(), 0600), 0);  // to open it would wait for ever
-  EXPECT_EQ(text_of(Corpus::open(folder.path())), "0123445");
+  ASSERT_EQ(::mkfifo((folder / "fifo").c_str(), 0600), 0);    // to open it would wait for ever
+  EXPECT_EQ(text_of(Corpus::open(folder.path())), "012345");  // a file counts once
+}
+
+TEST(Corpus, CountsAFileOnceByWhateverName) {
+  const TemporaryFolder folder;
+  write_text(folder / "a", "one");
+  write_text(folder / "b", "two");
+  fs::create_hard_link(folder / "a", folder / "twin");
+  const std::string a = folder / "a", twin = folder / "twin";
+  const Corpus twice = Corpus::open_all({a, a, folder / "b", twin, folder.path()});
+  EXPECT_EQ(text_of(twice), "onetwo");
+  ASSERT_EQ(twice.skipped().size(), 5u);
+  EXPECT_EQ(twice.skipped()[1], "'" + twin + "' is the same file as '" + a + "', which counts once");
+  write_text(folder / "c", "one");  // the same bytes are another file
+  EXPECT_EQ(text_of(Corpus::open(folder.path())), "onetwoone");
+}
+
+TEST(Corpus, LeavesOutHiddenFoldersAndItsOwnFiles) {
+  const TemporaryFolder folder;
+  write_text(folder / "a", "text");
+  write_text(folder / ".hidden", "file");
+  fs::create_directories(folder / ".git/objects");
+  write_text(folder / ".git/objects/x", "objects");
+  write_text(folder / "packed", "QLLKzip\1 and more");
+  const auto safetensors = [](const std::string& header) {
+    return std::string(1, static_cast<char>(header.size())) + std::string(7, '\0') + header;
+  };
+  write_text(folder / "model", safetensors(R"({"__metadata__":{"arch":"default","format":"qllk"}})"));
+  write_text(folder / "run", safetensors(R"({"__metadata__":{"format":"qllk-training"}})"));
+  write_text(folder / "foreign", safetensors(R"({"__metadata__":{"format":"pt"}})"));
+  const Corpus corpus = Corpus::open(folder.path());
+  EXPECT_EQ(text_of(corpus), "file" + std::string("text") + safetensors(R"({"__metadata__":{"format":"pt"}})"));
+  EXPECT_EQ(corpus.skipped(),
+            (std::vector<std::string>{"'" + (folder / ".git") + "' is a hidden folder",
+                                      "'" + (folder / "model") + "' is a model or checkpoint of qllk",
+                                      "'" + (folder / "packed") + "' is a file of qllk-compress",
+                                      "'" + (folder / "run") + "' is a model or checkpoint of qllk"}));
+  EXPECT_EQ(text_of(Corpus::open(folder / ".git")), "objects");  // asked for by name
+  EXPECT_EQ(text_of(Corpus::open(folder / "packed")), "QLLKzip\1 and more");
 }
 
 TEST(Corpus, ReadsAFifoToItsEnd) {

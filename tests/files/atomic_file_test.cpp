@@ -60,6 +60,30 @@ TEST(AtomicFile, AppearsWhenItIsCommitted) {
   EXPECT_THROW(file.commit(), std::logic_error);
 }
 
+TEST(AtomicFile, ReplacesBytesBeforeItAppears) {
+  const TemporaryFolder folder;
+  AtomicFile file(folder / "a");
+  file.write("hello, world");
+  const std::string again = "HELL";
+  file.rewrite(0, qllk::Bytes(reinterpret_cast<const qllk::Byte*>(again.data()), again.size()));
+  file.write("!");
+  file.commit();
+  EXPECT_EQ(read_text(folder / "a"), "HELLo, world!");
+}
+
+TEST(AtomicFile, OfAnOpenPipePassesBytesOn) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  AtomicFile file(qllk::files::FileDescriptor(ends[1]), "pipe");
+  file.write("bytes");
+  EXPECT_THROW(file.rewrite(0, {}), std::logic_error);
+  file.commit();
+  char got[16];
+  EXPECT_EQ(::read(ends[0], got, sizeof got), 5);
+  EXPECT_EQ(::read(ends[0], got, sizeof got), 0) << "it is closed";
+  ::close(ends[0]);
+}
+
 TEST(AtomicFile, ReplacesTheOldFileAtOnce) {
   const TemporaryFolder folder;
   write_text(folder / "a", "old");

@@ -89,6 +89,24 @@ TEST(InputFile, WaitsForAPipeThatDoesNotBlock) {
   EXPECT_EQ(text_of(bytes), "hellohellohello");
 }
 
+TEST(InputFile, GivesUpWaitingWhenItIsTold) {
+  struct GivenUp {};
+  const TemporaryFolder folder;
+  const std::string path = folder / "fifo";
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  const FileDescriptor writer(::open(path.c_str(), O_RDWR));  // who writes nothing
+  const InputFile file(path);
+  static int calls;
+  calls = 0;
+  qllk::files::on_wait = [] {
+    if (++calls == 2) throw GivenUp();
+  };
+  std::vector<qllk::Byte> bytes(10);
+  EXPECT_THROW(file.read(bytes), GivenUp);
+  qllk::files::on_wait = nullptr;
+  EXPECT_EQ(calls, 2);
+}
+
 TEST(InputFile, TellsOfEveryChange) {
   const TemporaryFolder folder;
   const std::string path = folder / "a";

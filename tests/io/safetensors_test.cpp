@@ -79,14 +79,19 @@ TEST(Safetensors, WritesTheBytesThatTheFormatAsksFor) {
   writer.add("table", table);
   writer.add_values("flags", std::span<const std::uint8_t>(flags));
   writer.write(folder / "f");
-  std::string header = R"({"__metadata__":{"who":"me"},)"
+  std::string header = R"({"__metadata__":{"checksum":"0000000000000000","who":"me"},)"
                        R"("bias":{"data_offsets":[0,16],"dtype":"F64","shape":[2]},)"
                        R"("flags":{"data_offsets":[64,67],"dtype":"U8","shape":[3]},)"
                        R"("table":{"data_offsets":[16,40],"dtype":"F32","shape":[3,2]},)"
                        R"("weight":{"data_offsets":[40,64],"dtype":"F32","shape":[2,3]}})";
   header.resize((header.size() + 7) / 8 * 8, ' ');
-  EXPECT_EQ(read_text(folder / "f"), file_of(header, raw({0.5, -1.0}) + raw({1.f, 2.f, 3.f, 4.f, 5.f, 6.f}) +
-                                                         raw({1.f, 2.f, 3.f, 4.f, 5.f, 6.f}) + "\7\10\11"));
+  std::string written = read_text(folder / "f");
+  const std::size_t digits = written.find("\"checksum\":\"") + 12;
+  EXPECT_EQ(written.find_first_not_of("0123456789abcdef", digits), digits + 16);
+  EXPECT_NE(written.substr(digits, 16), std::string(16, '0'));
+  written.replace(digits, 16, 16, '0');
+  EXPECT_EQ(written, file_of(header, raw({0.5, -1.0}) + raw({1.f, 2.f, 3.f, 4.f, 5.f, 6.f}) +
+                                         raw({1.f, 2.f, 3.f, 4.f, 5.f, 6.f}) + "\7\10\11"));
 }
 
 TEST(Safetensors, ReadsAFileMadeByHand) {
@@ -415,6 +420,28 @@ TEST(Safetensors, AnyByteChangedIsAnErrorOrAnotherValidFile) {
       EXPECT_FALSE(read && at < sizeof header) << at;
       EXPECT_TRUE(read || at < sizeof header + header) << at;
     }
+}
+
+TEST(Safetensors, VerifyFindsEveryByteThatIsAltered) {
+  const TemporaryFolder folder;
+  const std::string whole = sample(folder), path = folder / "f";
+  SafetensorsReader(folder / "sample").verify();
+  std::uint64_t header = 0;
+  std::memcpy(&header, whole.data(), sizeof header);
+  Random random(6);
+  for (std::size_t at = sizeof header; at < whole.size(); ++at) {
+    std::string bytes = whole;
+    bytes[at] = static_cast<char>(static_cast<unsigned char>(bytes[at]) ^ (1 + random.below(255)));
+    write_text(path, bytes);
+    const std::string message = message_of<std::runtime_error>([&] {
+      const SafetensorsReader reader(path);
+      if (reader.has_checksum()) reader.verify();
+      if (!reader.has_checksum()) reader.fail("has no checksum");
+    });
+    EXPECT_TRUE(message.starts_with("'" + path + "' ")) << at << message;
+    const bool in_data = at >= sizeof header + header;
+    EXPECT_TRUE(!in_data || message.find("is damaged: its checksum is wrong") != std::string::npos) << at << message;
+  }
 }
 
 TEST(Safetensors, KeepsTheOldFileWhenTheDiskIsFull) {

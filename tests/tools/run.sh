@@ -250,6 +250,49 @@ failing_calls() {
   done
 }
 
+# One system call of those that a save makes fails, or the process dies there: whatever it is, the old or the new files
+# are there, whole. With QLLK_FAULTS_ALL=1 every call meets every fault; else each of them some.
+faults_while_saving() {
+  [ -n "${QLLK_FAULTS:-}" ] || return 0
+  make_text
+  expect 0 train --data text --dim 16 --set layers=1 --steps 2 --out run
+  cp -r run before
+  faulty() { # KIND AT
+    LD_PRELOAD=$QLLK_FAULTS QLLK_FAULT_PATH=$folder/run/ QLLK_FAULT_KIND=$1 QLLK_FAULT_AT=$2 QLLK_FAULT_COUNT=$folder/count \
+      "$bin/qllk-train" --resume --out "$folder/run" --steps 3 > out 2> err < /dev/null
+  }
+  faulty none 0 || die "it fails without a fault"
+  local calls kind at got file
+  calls=$(cat count)
+  [ "$calls" -ge 20 ] || die "only $calls system calls are seen"
+  for kind in EIO ENOSPC EDQUOT EOPNOTSUPP EINTR short kill killed; do
+    for at in $(seq 1 "$calls"); do
+      [ -n "${QLLK_FAULTS_ALL:-}" ] || [ $(((at + ${#kind}) % 4)) -eq 0 ] || continue
+      rm -rf run
+      cp -r before run
+      faulty $kind $at
+      got=$?
+      case $kind in
+        kill | killed) [ $got -eq 137 ] || die "$kind at $at: status $got" ;;
+        short) [ $got -eq 0 ] || die "$kind at $at: status $got" ;;
+        EINTR) [ $got -le 1 ] || die "$kind at $at: status $got" ;;
+        *) [ $got -le 1 ] || die "$kind at $at: status $got" ;;
+      esac
+      [ $got -ne 1 ] || tail -n 1 err | grep -q '^qllk-train: ' || die "$kind at $at: no message"
+      expect 0 tool train --resume --out run --print-config
+      expect 0 tool eval --model run/model.safetensors --data text
+      if [ $got -eq 0 ]; then
+        expect 0 tool train --resume --out run
+        grep -q '"steps":3[,}]' out || die "$kind at $at: not saved, without a word"
+      elif [ $got -eq 137 ]; then # what a dead process left is removed
+        expect 0 tool train --resume --out run --steps 4
+      fi
+      [ $kind = EIO ] || [ "$(ls -A run)" = $'model.safetensors\ntraining.safetensors' ] ||
+        die "$kind at $at: left: $(ls -A run | tr '\n' ' ')"
+    done
+  done
+}
+
 full_disk() {
   make_model
   cp -r run before
@@ -279,13 +322,30 @@ unwritable_folder() {
   fi
 }
 
+# start COMMAND…: in the background as from a terminal, where a script would have it ignore SIGINT. Its number is in
+# $process.
+start() {
+  set -m
+  "$@" > out 2> err < /dev/null &
+  process=$!
+  set +m
+}
+
+# Whether the tool that was started goes on, a second later.
+goes_on() {
+  sleep 1
+  kill -0 "$process" 2> /dev/null || die "it ended: $*"
+}
+
+# A budget that does not end.
+without_end=(--arch classic --batch 1 --context 16 --steps 1000000000)
+
 # interrupted SIGNAL STATUS: a signal during training leaves a checkpoint that can be used and continued.
 interrupted() {
   make_text
   # Not through a function: the process must be the tool itself.
   local command=(${emulator[@]+"${emulator[@]}"} "$bin/qllk-train" --arch classic --batch 1 --context 16)
-  "${command[@]}" --data text --steps 1000000000 --out run > out 2> err < /dev/null &
-  local process=$!
+  start "${command[@]}" --data text --steps 1000000000 --out run
   for _ in $(seq 1 600); do
     grep -qs '^val below' err && break
     sleep 0.1
@@ -312,8 +372,7 @@ at_work() {
   shift 2
   rm -f out err
   # Not through a function: the process must be the tool itself.
-  ${emulator[@]+"${emulator[@]}"} "$bin/qllk-$name" "$@" > out 2> err < /dev/null &
-  process=$!
+  start ${emulator[@]+"${emulator[@]}"} "$bin/qllk-$name" "$@"
   for _ in $(seq 1 600); do
     grep -qs "$sign" err && break
     ls -l /proc/$process/fd 2> fds | grep -q "/$sign$" && break
@@ -347,7 +406,7 @@ text_changes() {
     grep -q '^saved .*: what was trained up to step' err || die "no word of what is kept"
     only_files $way "model.safetensors training.safetensors"
     expect 0 tool eval --model $way/model.safetensors --data text
-    refuse 1 "the text differs" train --resume --out $way --data long --data long
+    refuse 1 "the text differs" train --resume --out $way --data long --data text
     cp long it
     expect 0 tool train --resume --out $way --steps 1
   done
@@ -409,7 +468,9 @@ text_edited() {
     while [ ${#new} -lt ${#was} ]; do new="$new "; done # the header's length holds
     sed -i "s/${was//\\/\\\\}/${new//\\/\\\\}/" old/training.safetensors
   done
+  without_checksum old/training.safetensors
   expect 0 tool train --resume --out old --steps 2
+  grep -q "^warning: this checkpoint is of an older version and has no checksum" err || die "no word of the checksum"
   grep -q "^note: this checkpoint is of an older version" err || die "no note"
   expect 0 tool train --resume --out old --steps 3
   grep -q "older version" err && die "the new checkpoint is of an older version still"
@@ -468,6 +529,307 @@ vanished_folder() {
 
 interrupt() { interrupted INT 130; }
 terminate() { interrupted TERM 143; }
+hang_up() { interrupted HUP 129; }
+processor_limit() { interrupted XCPU 152; }
+
+# SIGUSR1 saves and goes on; a signal that was ignored from the start stays ignored.
+other_signals() {
+  make_text
+  at_work '^val below' train --data text "${without_end[@]}" --out run
+  kill -USR1 $process
+  goes_on "after SIGUSR1"
+  grep -q '^saved run after step .*SIGUSR1' err || die "no word of the save"
+  expect 0 tool eval --model run/model.safetensors --data text
+  kill -TERM $process
+  wait $process
+  [ $? -eq 143 ] || die "it did not end as told"
+  expect 0 tool train --resume --out run --steps 1
+
+  local name
+  for name in HUP INT XCPU USR1; do
+    rm -f err
+    (
+      trap '' $name
+      exec ${emulator[@]+"${emulator[@]}"} "$bin/qllk-train" --data text "${without_end[@]}" --out ignored_$name
+    ) > out 2> err < /dev/null &
+    process=$!
+    for _ in $(seq 1 600); do
+      grep -qs '^val below' err && break
+      sleep 0.1
+    done
+    kill -$name $process
+    goes_on "SIG$name was to be ignored"
+    kill -TERM $process
+    wait $process
+    [ $? -eq 143 ] || die "it did not end as told"
+  done
+
+  # A terminal that closes may send it twice, and a limit every second: neither ends the save.
+  at_work '^val below' train --data text "${without_end[@]}" --out twice
+  for _ in 1 2 3 4 5; do kill -HUP $process; done
+  ends 129 "--resume --out twice"
+  expect 0 tool train --resume --out twice --steps 1
+
+  # A second Ctrl-C does not wait for the end of a long step.
+  at_work '^val below' train --data text --val text --arch classic --batch 512 --context 512 --steps 1000000 --out second
+  kill -INT $process
+  sleep 0.2
+  kill -INT $process
+  wait $process
+  [ $? -eq 130 ] || die "a second signal does not end it"
+  tail -n 1 err | grep -q "interrupted after" && die "it waited"
+
+  # Whoever reads the messages has stopped to.
+  rm -f fifo
+  mkfifo fifo
+  (
+    set -m
+    sleep 1000 < fifo &
+    echo $! > reader
+  )
+  set -m
+  ${emulator[@]+"${emulator[@]}"} "$bin/qllk-train" --data text --arch classic --batch 1 --context 16 --steps 1000000000 \
+    --out stuck > out 2> fifo < /dev/null &
+  process=$!
+  set +m
+  sleep 3
+  kill -TERM $process
+  wait $process
+  local got=$?
+  kill "$(cat reader)"
+  [ $got -eq 143 ] || die "status $got instead of 143"
+  expect 0 tool train --resume --out stuck --steps 1
+}
+
+# A tool that waits for a pipe ends when it is told to, and leaves nothing behind.
+signals_while_waiting() {
+  make_model
+  mkfifo pipe
+  local model=run/model.safetensors writer kind
+  for kind in closed open; do
+    if [ $kind = open ]; then
+      sleep 1000 <> pipe > pipe & # somebody who writes nothing
+      writer=$!
+    fi
+    for command in "train --data pipe --out waits" "train --data - --out waits" "eval --model $model --data pipe" \
+      "compress --model $model pipe packed" "decompress --model $model pipe unpacked" "generate --model $model --prompt -"; do
+      [[ $kind = closed && $command = *" -"* ]] && [[ $command != *pipe* ]] && continue
+      set -m
+      if [[ $command = *pipe* ]]; then
+        ${emulator[@]+"${emulator[@]}"} "$bin/"qllk-$command > out 2> err < /dev/null &
+      else
+        ${emulator[@]+"${emulator[@]}"} "$bin/"qllk-$command > out 2> err < pipe &
+      fi
+      process=$!
+      set +m
+      sleep 1
+      kill -TERM $process
+      for _ in $(seq 1 50); do
+        kill -0 $process 2> /dev/null || break
+        sleep 0.1
+      done
+      kill -KILL $process 2> /dev/null && die "it still waits: $command"
+      wait $process
+      [ $? -eq 143 ] || die "not status 143: $command"
+    done
+  done
+  kill $writer
+  only_files . "err out pipe run text"
+}
+
+# Time in which the process is stopped is no training.
+suspension() {
+  make_text
+  at_work '^val below' train --data text --arch classic --batch 1 --context 16 --seconds 4 --out run
+  kill -STOP $process
+  sleep 5
+  kill -CONT $process
+  local before=$SECONDS
+  wait $process || die "it failed"
+  [ $((SECONDS - before)) -ge 2 ] || die "the budget was used up while it was stopped"
+  awk "BEGIN { s = $(sed 's/.*"seconds":\([0-9.]*\).*/\1/' out); exit !(s >= 4 && s < 5) }" || die "not four seconds"
+}
+
+# A limit of file sizes is an error of the write; nothing half-written stays.
+file_size_limit() {
+  make_model
+  make_long_text
+  head -c 30000 long > it
+  local model=run/model.safetensors
+  expect 0 tool compress --model $model it packed
+  mkdir limited
+  for command in "compress --model $model it limited/q" "decompress --model $model packed limited/u"; do
+    (
+      ulimit -f 8
+      tool $command > out 2> err
+    )
+    [ $? -eq 1 ] || die "not status 1: $command"
+    grep -q "cannot write 'limited/.': File too large" err || die "no clear line: $command"
+    [ -z "$(ls -A limited)" ] || die "left: $(ls -A limited)"
+  done
+  (
+    ulimit -f 8
+    tool generate --model $model --bytes 20000 > limited/generated 2> err
+  )
+  [ $? -eq 1 ] || die "generate: not status 1"
+  grep -q "^qllk-generate: cannot write to standard output: File too large" err || die "no clear line"
+}
+
+# What lies in a folder beside the text is not trained on, and one file counts once.
+text_of_folders() {
+  make_text
+  mkdir here
+  cp text here/text
+  cd here || exit 1
+  expect 0 train --data . --steps 2
+  mkdir .git
+  cp ../text .git/object
+  tool compress --model qllk-out/1/model.safetensors text packed > /dev/null 2>&1
+  cp qllk-out/1/training.safetensors renamed.bin
+  ln text twin
+  rm -f out err
+  train --data . --steps 2 > ../out 2> ../err || die "it fails"
+  cmp qllk-out/1/model.safetensors qllk-out/2/model.safetensors || die "something else was trained on"
+  mv ../out ../err .
+  for word in "'./.git' is a hidden folder" "model.safetensors' is a model or checkpoint" \
+    "'./packed' is a file of qllk-compress" "'./renamed.bin' is a model or checkpoint" "is the same file as"; do
+    grep -q "^warning: left out: .*$word" err || die "no word: $word"
+  done
+  cd ..
+  expect 0 train --data text --steps 2 --out once
+  expect 0 train --data text --data text --steps 2 --out twice
+  grep -q "^warning: left out: 'text' is the same file as 'text', which counts once" err || die "no word"
+  cmp once/model.safetensors twice/model.safetensors || die "it counts twice"
+  expect 0 train --data here/.git --steps 1 --out asked_for # by its name
+}
+
+# The share of the text to score on that is trained on too.
+overlap() {
+  for _ in $(seq 1 2000); do echo "$RANDOM $RANDOM $RANDOM $RANDOM"; done > a
+  for _ in $(seq 1 2000); do echo "$RANDOM $RANDOM $RANDOM $RANDOM"; done > b
+  cat a b > both
+  expect 0 train --data a --val b --steps 1 --out none
+  grep -q "of the held-out text is in" err && die "a warning without need"
+  grep -q '"val_overlap":0.0[,}]' out || die "not 0"
+  expect 0 train --data a --val a --steps 1 --out same
+  grep -q "^warning: 100.0 % of the held-out text is in the training text" err || die "no warning"
+  grep -q '"val_overlap":1.0[,}]' out || die "not 1"
+  expect 0 train --data both --val b --steps 1 --out inside
+  grep -q "^warning: 100.0 %" err || die "no warning"
+  expect 0 train --data a --val both --steps 1 --out half
+  grep -qE "^warning: (4[5-9]|5[0-5])\.. %" err || die "not the half"
+}
+
+# A pipe or a device is written to, and not replaced.
+streams() {
+  make_model
+  local model=run/model.safetensors
+  expect 0 tool compress --model $model text usual
+  cp out sizes
+  local name
+  for name in - /dev/stdout; do
+    tool compress --model $model text $name > packed 2> err || die "compress to $name"
+    cmp packed usual || die "$name got other bytes"
+    cmp err sizes || die "the sizes are not on standard error"
+    tool compress --model $model text $name 2> err | cat > packed || die "compress to a pipe"
+    cmp packed usual || die "a pipe got other bytes"
+    tool decompress --model $model - $name < usual > unpacked 2> err || die "decompress from - to $name"
+    cmp text unpacked || die "$name got another text"
+  done
+  tool compress --model $model - packed < text > out 2> err || die "compress from -"
+  cmp packed usual || die "- is another text"
+  expect 0 tool compress --model $model text /dev/null
+  cmp out sizes || die "other sizes"
+  [ -c /dev/null ] || die "/dev/null was replaced"
+  tool compress --model $model text /dev/null > /dev/null 2> err || die "to /dev/null twice"
+  mkfifo pipe
+  cat pipe > packed &
+  expect 0 tool compress --model $model text pipe
+  wait
+  cmp packed usual || die "a named pipe got other bytes"
+  [ -p pipe ] || die "the pipe was replaced"
+  refuse 1 "'/dev/full': No space left" compress --model $model text /dev/full
+  tool compress --model $model text - >> text 2> err && die "it reads what it writes"
+  tool compress --model $model text - 2> err | true
+  tool compress --model $model text - 2>&1 > /dev/full | grep -q "^qllk-compress: cannot write 'standard output'" ||
+    die "no clear line"
+}
+
+# Names of any bytes are told in one line without harm, and found again.
+names() {
+  make_text
+  local name long
+  long=$(printf 'n%.0s' $(seq 1 200))
+  for name in 'a b [c] {d}' $'new\nline' $'not \xff UTF-8' $'escape \e[31m' '"quoted\' "$long/$long/$long"; do
+    mkdir -p "$name"
+    cp text "$name/text"
+    expect 0 train --data "$name/text" --val "$name/text" --steps 1 --out "$name/run"
+    grep -q $'\e' err && die "an escape code reaches the terminal"
+    grep -q "^line" err && die "a name breaks a line"
+    json_has model
+    expect 0 tool train --resume --out "$name/run" --steps 2
+    expect 0 tool eval --model "$name/run/model.safetensors" --data "$name"
+    expect 0 tool compress --model "$name/run/model.safetensors" "$name/text" "$name/packed"
+    expect 0 tool decompress --model "$name/run/model.safetensors" "$name/packed" "$name/unpacked"
+    cmp text "$name/unpacked" || die "another text"
+    refuse 1 "cannot open '" eval --model "$name/missing" --data text
+    refuse 1 "the text differs" train --resume --out "$name/run" --data run.sh --data text --val text 2> /dev/null ||
+      refuse 1 "cannot open" train --resume --out "$name/run" --data run.sh
+    grep -q $'\e' err && die "an escape code reaches the terminal"
+  done
+  expect 0 tool train --resume --out $'not \xff UTF-8/run' --steps 2
+  tail -n 1 out | grep -q '"model_hex":"6e6f7420ff205554462d382f72756e2f6d6f64656c2e7361666574656e736f7273"' ||
+    die "the name is lost"
+  long=$(printf '/n%.0s' $(seq 1 3000))
+  refuse 1 "File name too long" train --data "$long" --out o
+  refuse 1 "File name too long" train --data text --out "$long"
+  refuse 1 "File name too long" eval --model "$long" --data text
+}
+
+# What a file says of its checksum is no longer said: as files of before.
+without_checksum() { sed -i 's/"checksum":"/"checksux":"/' "$1"; }
+
+# A weight that was altered is found; a file of before, without a checksum, is taken with a warning.
+damage() {
+  make_model
+  local model=run/model.safetensors size at
+  size=$(wc -c < $model)
+  for at in $((size - 5)) $((size / 2)) $((size / 3 + 1)); do
+    cp $model bad
+    printf '\x21' | dd of=bad bs=1 seek=$at conv=notrunc status=none
+    refuse 1 "'bad' is damaged: its checksum is wrong" eval --model bad --data text
+    refuse 1 "is damaged" generate --model bad
+    refuse 1 "is damaged" compress --model bad text packed
+  done
+  cp -r run whole
+  size=$(wc -c < run/training.safetensors)
+  printf '\x21' | dd of=run/training.safetensors bs=1 seek=$((size / 2)) conv=notrunc status=none
+  refuse 1 "run/training.safetensors' is damaged" train --resume --out run
+  cp $model old
+  without_checksum old
+  expect 0 tool eval --model old --data text
+  grep -q "^warning: 'old' is of an older version and has no checksum" err || die "no warning"
+}
+
+# Arithmetic that is not that of before is told, and a run that can go nowhere ends.
+arithmetic() {
+  make_model
+  expect 0 tool train --resume --out run --steps 3
+  grep -q "^warning: this run was trained by another build" err && die "a warning without need"
+  sed -i 's/Eigen 3\.4/Eigen 3.3/' run/training.safetensors
+  without_checksum run/training.safetensors
+  expect 0 tool train --resume --out run --steps 4
+  grep -q "^warning: this run was trained by another build" err || die "no word of another build"
+
+  local before
+  expect 1 train --data text --steps 1000 --learning-rate 1e37 --out far
+  tail -n 1 err | grep -q "^qllk-train: 10 updates in a row, .*the training has diverged. 'far/training.safetensors' has" ||
+    die "no clear line"
+  only_files far "model.safetensors training.safetensors"
+  before=$(cksum far/training.safetensors)
+  expect 1 tool train --resume --out far --steps 1000
+  [ "$(cksum far/training.safetensors)" = "$before" ] || die "the checkpoint was replaced"
+}
 
 resume() {
   make_text
@@ -506,8 +868,10 @@ run_at_work() {
       command+=(--resume --out run)
     fi
     rm -f first_err # of the run before
+    set -m # SIGINT is not ignored then
     "${command[@]}" > first_out 2> first_err < /dev/null &
     local process=$!
+    set +m
     for _ in $(seq 1 600); do
       grep -qs '^val below' first_err && break
       sleep 0.1

@@ -23,11 +23,15 @@
 
 #include "build_info.hpp"
 #include "display.hpp"
+#include "interrupt.hpp"
 #include "overrides.hpp"
+#include "qllk/core/build.hpp"
 #include "qllk/data/corpus.hpp"
+#include "qllk/data/overlap.hpp"
 #include "qllk/generate/generator.hpp"
 #include "qllk/io/model_file.hpp"
 #include "qllk/train/checkpoint.hpp"
+#include "qllk/train/clock.hpp"
 #include "qllk/train/evaluate.hpp"
 #include "qllk/train/fit.hpp"
 #include "qllk/train/required_memory.hpp"
@@ -68,9 +72,9 @@ inline tool::TextSources sources_of(const Options& options) {
 template <class T, class U>
 void agree(const char* name, const std::optional<T>& given, const U& was) {
   if (given && *given != was)
-    throw std::invalid_argument(std::string(name) + " is " + io::Json(*given).dump() +
-                                ", but the run to continue has " + io::Json(was).dump() +
-                                "; leave it out, or begin a new run");
+    throw std::invalid_argument(
+        std::string(name) + " is " + io::Json(*given).dump(-1, ' ', false, io::Json::error_handler_t::replace) +
+        ", but the run to continue has " + io::Json(was).dump() + "; leave it out, or begin a new run");
 }
 
 /// The mixers of a comma-separated list, in all blocks of both levels in turn.
@@ -102,6 +106,14 @@ std::string mixers_of(const Config& config) {
   return names;
 }
 
+/// Share of the held-out text that may be in the training text, as a licence in many files, without a word.
+inline constexpr double kOverlapToTell = 0.01;
+
+/// Updates cannot be made any more.
+struct Diverged : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
 /// One training run of one architecture.
 template <class Model>
 class Run {
@@ -123,6 +135,7 @@ class Run {
   int operator()(tool::RunFolder folder) {
     folder_ = std::move(folder);
     introduce();
+    if (Interrupt::requested()) throw tool::Interrupted();  // nothing is trained that could be saved
     last_save_ = Clock::now();
     const std::uint64_t before = steps();
     try {
@@ -134,6 +147,8 @@ class Run {
         display_.line("nothing left to train: the budget is used up; --steps or --seconds can raise it");
       }
       check_texts();
+    } catch (const Diverged&) {
+      throw;                           // what there is to save is no better than what is saved
     } catch (const std::exception&) {  // as when the text is gone: what was learned from it is not lost
       if (steps() > before && try_to_save())
         display_.line("saved " + folder_.path.string() + ": what was trained up to step " + grouped(steps()));
@@ -162,6 +177,7 @@ class Run {
  private:
   using Clock = std::chrono::steady_clock;
   static constexpr double kSecondsBetweenSaves = 60;
+  static constexpr int kMostSkippedInARow = 10;
   static constexpr std::uint64_t kQuickBytes = 32768;  // of the validation text, scored now and then during training
 
   static double seconds_since(Clock::time_point start) {
@@ -171,7 +187,7 @@ class Run {
   void prepare(const Options& options, const train::Checkpoint* checkpoint) {
     sources_ =
         checkpoint != nullptr ? tool::TextSources::of_json(checkpoint->notes().at("sources")) : sources_of(options);
-    if (checkpoint != nullptr) resume_sources(options);
+    if (checkpoint != nullptr) resume_sources(*checkpoint, options);
     sources_note_ = sources_.to_json();
     texts_ = tool::Texts::open(sources_);
     tool::warn_of_skipped(display_, texts_.training);
@@ -208,7 +224,8 @@ class Run {
     if (options.mixer) agree("--mixer", options.mixer, mixers_of(checkpoint->model<Model>().config()));
     if (!made_of_these_texts(notes))
       throw std::invalid_argument("the text differs from that of the run to continue, which was " +
-                                  notes.at("sources").dump() + "; give the same --data, or begin a new run");
+                                  tool::TextSources::of_json(notes.at("sources")).description() +
+                                  "; give the same --data, or begin a new run");
     if (!options.steps && !options.seconds) budget_ = checkpoint->budget();
     check_length(settings.context);
     train::expect_fits(checkpoint->model<Model>(), settings);
@@ -260,7 +277,13 @@ class Run {
     double value() const { return weight > 0 ? sum / weight : std::numeric_limits<double>::quiet_NaN(); }
   };
 
-  void resume_sources(const Options& options) {
+  void resume_sources(const train::Checkpoint& checkpoint, const Options& options) {
+    if (!checkpoint.has_checksum())
+      display_.line("warning: this checkpoint is of an older version and has no checksum: damage may go unseen");
+    if (const std::string build = checkpoint.build(); build != build_name())
+      display_.line("warning: this run was trained by another build (" +
+                    (build.empty() ? "of an older version" : build) + "; this one is " + build_name() +
+                    "): its weights will not be, bit for bit, those of a run that was not stopped");
     if (!options.data.empty()) sources_.data = options.data;
     if (options.val) sources_.val = options.val;
     if (options.val_fraction && sources_.val)
@@ -285,12 +308,15 @@ class Run {
     const auto text = static_cast<std::size_t>(texts_.training.size() + texts_.validation.size());
     const auto mega = [](std::size_t bytes) { return tool::readable_bytes(static_cast<double>(bytes)); };
     order0_ = data::order0_entropy(texts_.validation);
-    std::string from;
-    for (const auto& path : sources_.data) from += (from.empty() ? "" : ", ") + (path == "-" ? "standard input" : path);
-    display_.line("text        " + from);
+    display_.line("text        " + sources_.description());
     display_.line("            " + grouped(texts_.training.size()) + " bytes to train on, " +
                   grouped(texts_.validation.size()) + " bytes held out" +
                   (sources_.val ? " (" + *sources_.val + ")" : " (its end)"));
+    overlap_ = data::overlap(texts_.validation, texts_.training);
+    if (overlap_ >= kOverlapToTell)
+      display_.line("warning: " + number(100 * overlap_, 1) +
+                    " % of the held-out text is in the training text too, in pieces of 64 bytes or more: the score is "
+                    "better than on new text");
     display_.line("baselines   8.0 bits per byte (uniform), " + number(order0_) +
                   " (order-0 entropy of the held-out text)");
     display_.line("model       " + std::string(io::Architecture<Model>::name) + ", " +
@@ -342,12 +368,15 @@ class Run {
     const train::Progress before = trainer_->progress();
     bool middle = share() >= 0.5;
     display_.begin();
+    const train::SuspensionWatch suspensions;
     trainer_->run(budget_, [&](const train::StepReport& step) {
       if (step.skipped) {
         if (trainer_->progress().skipped == 1)
           display_.line("warning: the loss or gradient of step " + grouped(steps()) +
                         " is not finite; that update is left out, and counted");
+        if (++skipped_in_a_row_ == kMostSkippedInARow) end_diverged();
       } else {
+        skipped_in_a_row_ = 0;
         smooth_.add(step.bits_per_byte);
       }
       if (Interrupt::requested()) return false;
@@ -357,7 +386,9 @@ class Run {
         sample();
       }
       if (done < 1 && quick_due(done)) quick_score();
-      if (seconds_since(last_save_) >= kSecondsBetweenSaves) save_on_the_way();
+      if (seconds_since(last_save_) >= kSecondsBetweenSaves && skipped_in_a_row_ == 0) save_on_the_way();
+      if (Interrupt::take_save_request() && save_on_the_way())
+        display_.line("saved " + folder_.path.string() + " after step " + grouped(steps()) + ", as SIGUSR1 asks");
       display_.progress(done, [&] { return status(before, done); });
       return !Interrupt::requested();
     });
@@ -439,9 +470,9 @@ class Run {
       for (int i = 0; i < kLength; ++i) written.push_back(generator.next(sampler, random));
     });
     display_.line("--- sample after step " + grouped(steps()) + ": a prompt from the held-out text");
-    display_.line(tool::visible(prompt, "    "));
+    display_.text(prompt);
     display_.line("--- and the continuation");
-    display_.line(tool::visible(written, "    "));
+    display_.text(written);
     display_.line("---");
   }
 
@@ -490,9 +521,22 @@ class Run {
     train::save_checkpoint(folder_.training(), *trainer_, budget_, notes);
   }
 
-  void save_on_the_way() {
+  bool save_on_the_way() {
     check_texts();
-    try_to_save();
+    return try_to_save();
+  }
+
+  /// The weights are as they were before the first of these updates, and what they lead to is known: it is not worth
+  /// the checkpoint that is there.
+  [[noreturn]] void end_diverged() {
+    std::error_code ignored;
+    const bool kept = std::filesystem::exists(folder_.training(), ignored);
+    if (!kept) try_to_save();
+    throw Diverged(std::to_string(kMostSkippedInARow) + " updates in a row, up to that of step " + grouped(steps()) +
+                   ", have a loss or gradient that is not finite: the training has diverged. '" +
+                   folder_.training().string() + "' " +
+                   (kept ? "is kept as it was saved before" : "has the weights before these updates") +
+                   "; begin a new run with a smaller --learning-rate");
   }
 
   /// Returns whether it is saved. A full disk may be emptied before the end: no reason to give up the training.
@@ -514,6 +558,7 @@ class Run {
     nlohmann::ordered_json out;
     out["val_bits_per_byte"] = score.bits_per_byte();
     out["val_nats_per_byte"] = score.nats_per_byte();
+    out["val_overlap"] = overlap_;
     out["train_bits_per_byte"] = smooth_.value();
     out["bytes_seen"] = progress.bytes;
     out["seconds"] = progress.seconds;
@@ -521,7 +566,7 @@ class Run {
     out["parameters"] = parameter_count(trainer_->params());
     out["peak_rss_bytes"] = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
     out["threads"] = trainer_->threads();
-    out["model"] = folder_.model().string();
+    tool::set_text(out, "model", folder_.model().string());
     out["steps"] = progress.steps;
     out["skipped_updates"] = progress.skipped;
     tool::print_json(out);
@@ -536,7 +581,8 @@ class Run {
   std::optional<train::Trainer<Model>> trainer_;
   tool::Display display_;
   Smooth smooth_;
-  double order0_ = 0;
+  double order0_ = 0, overlap_ = 0;
+  int skipped_in_a_row_ = 0;
   double quick_ = 0, quick_share_ = -1, quick_at_ = 0, quick_took_ = 0;
   Clock::time_point last_save_;
 };

@@ -33,7 +33,8 @@ class Corpus {
 
   /// A file, a folder, or "-" for standard input, which is read to its end, as are pipes. Of a folder: the regular
   /// files in it and in its folders, sorted by the bytes of their paths, the same on every machine; empty files and
-  /// links to folders are passed over, and so is what cannot be read in it: see `skipped`.
+  /// links to folders are passed over. Hidden folders, models, checkpoints and compressed files of qllk, and what cannot
+  /// be read are left out: see `skipped`. A file counts once, by whatever names it is there.
   ///
   /// Throws std::runtime_error that names the path if it is missing, unreadable, not a thing to read, or has no bytes.
   static Corpus open(const std::string& path) { return open_all({path}); }
@@ -49,8 +50,9 @@ class Corpus {
         continue;
       }
       const std::uint64_t before = builder.size();
+      const std::size_t skipped = builder.skipped();
       builder.add_file(path == "-" ? files::InputFile::standard_input() : files::InputFile(path));
-      if (builder.size() == before)
+      if (builder.size() == before && builder.skipped() == skipped)
         throw RuntimeError(path == "-" ? "standard input is empty" : "the file '" + path + "' is empty");
     }
     return Corpus(builder.finish());
@@ -68,7 +70,7 @@ class Corpus {
   /// Paths of the files, in order. A slice names those of the whole.
   const std::vector<std::string>& sources() const { return pieces_->sources; }
 
-  /// Why files of folders were left out, a message for each: they could not be read.
+  /// Why files or folders were left out, a message for each.
   const std::vector<std::string>& skipped() const { return pieces_->skipped; }
 
   /// What another program did to the first file that is not as it was when it was opened, slices or not; nothing if

@@ -4,12 +4,15 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -43,10 +46,18 @@ struct Pieces {
 /// open more; all else is packed into blocks of memory.
 class PiecesBuilder {
  public:
-  /// Nothing is added if this throws, unless it is a stream that fails on the way.
+  /// Nothing is added if this throws, unless it is a stream that fails on the way. A file that was added before, by
+  /// whatever name, is skipped.
   void add_file(files::InputFile file) {
     const std::string name = file.name();
     const std::uint64_t before = size();
+    if (file.is_regular()) {
+      const auto [first, is_new] = added_.emplace(file.identity(), name);
+      if (!is_new) {
+        skip(std::string("'") + name + "' is the same file as '" + first->second + "', which counts once");
+        return;
+      }
+    }
     if (files::StoredBytes::is_large(file) && open_files_ < most_open_files()) {
       Byte first[1];
       file.read_at(0, first);  // some files can be opened, but not read
@@ -65,6 +76,7 @@ class PiecesBuilder {
 
   void skip(std::string why) { pieces_.skipped.push_back(std::move(why)); }
 
+  std::size_t skipped() const { return pieces_.skipped.size(); }
   std::uint64_t size() const { return pieces_.size + block_.size(); }
 
   Pieces finish() {
@@ -105,39 +117,68 @@ class PiecesBuilder {
   }
 
   Pieces pieces_;
+  std::map<std::pair<std::uint64_t, std::uint64_t>, std::string> added_;  // regular files, and the names they came by
   std::vector<Byte> block_;
   std::uint64_t open_files_ = 0;
 };
 
-/// Appends the regular files in a folder and in its folders. Calls unreadable(why) for each folder that cannot be
-/// listed.
-template <class Unreadable>
-void list_regular_files(const std::filesystem::path& folder, std::vector<std::string>& files, Unreadable&& unreadable) {
-  std::error_code error, ignored;
-  for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
-    if (entry->is_regular_file(ignored))
-      files.push_back(entry->path().string());
-    else if (entry->is_directory(ignored) && !entry->is_symlink(ignored))
-      list_regular_files(entry->path(), files, unreadable);
-  }
-  if (error) unreadable("cannot read the folder '" + folder.string() + "': " + error.message());
+/// "a file of qllk" that is no text: a model, a checkpoint, or a compressed file; nullptr for any other.
+inline const char* kind_of_own_file(const files::InputFile& file) {
+  constexpr std::uint64_t kMostHeader = std::uint64_t{1} << 20;  // metadata come first
+  constexpr std::string_view kCompressed = "QLLKzip", kFormat = "\"format\":\"qllk", kMetadata = "\"__metadata__\":";
+  std::array<Byte, 9> begin;
+  if (!file.is_regular() || file.size() < begin.size()) return nullptr;
+  file.read_at(0, begin);
+  if (std::equal(kCompressed.begin(), kCompressed.end(), begin.begin())) return "a file of qllk-compress";
+  std::uint64_t length = 0;
+  for (std::size_t i = 8; i-- > 0;) length = length << 8 | begin[i];
+  if (begin[8] != '{' || length > file.size() - 8) return nullptr;
+  std::string header(static_cast<std::size_t>(std::min(length, kMostHeader)), ' ');
+  file.read_at(8, {reinterpret_cast<Byte*>(header.data()), header.size()});
+  const std::size_t at = header.find(kMetadata);
+  if (at == std::string::npos || header.find(kFormat, at) == std::string::npos) return nullptr;
+  return "a model or checkpoint of qllk";
 }
 
-/// Adds the files of a folder that can be read. Throws std::runtime_error if none of them has any bytes.
+/// Appends the regular files in a folder and in its folders. Calls left_out(why) for each folder that cannot be listed,
+/// or is hidden.
+template <class LeftOut>
+void list_regular_files(const std::filesystem::path& folder, std::vector<std::string>& files, LeftOut&& left_out) {
+  std::error_code error, ignored;
+  for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    if (entry->is_regular_file(ignored)) {
+      files.push_back(entry->path().string());
+    } else if (entry->is_directory(ignored) && !entry->is_symlink(ignored)) {
+      if (entry->path().filename().string().starts_with("."))
+        left_out(std::string("'") + entry->path().string() + "' is a hidden folder");
+      else
+        list_regular_files(entry->path(), files, left_out);
+    }
+  }
+  if (error) left_out("cannot read the folder '" + folder.string() + "': " + error.message());
+}
+
+/// Adds the files of a folder that can be read, but for those that are qllk's own. Throws std::runtime_error if none of
+/// them has any bytes.
 inline void add_folder(PiecesBuilder& builder, const std::string& path) {
   const std::uint64_t before = builder.size();
+  const std::size_t twice = builder.skipped();
   std::vector<std::string> files, skipped;
   const auto skip = [&](std::string why) { skipped.push_back(std::move(why)); };
   list_regular_files(path, files, skip);
   std::sort(files.begin(), files.end());  // std::string compares bytes as unsigned
-  for (const std::string& file : files) try {
-      builder.add_file(files::InputFile(file));
+  for (const std::string& name : files) try {
+      files::InputFile file(name);
+      if (const char* const kind = kind_of_own_file(file))
+        skip(std::string("'") + name + "' is " + kind);
+      else
+        builder.add_file(std::move(file));
     } catch (const std::runtime_error& error) {
       skip(error.what());
     }
-  if (builder.size() == before && !skipped.empty()) throw RuntimeError(skipped.front());
-  if (builder.size() == before)
-    throw RuntimeError("the folder '" + path + "' is empty: no regular file in it has any bytes");
+  const bool nothing = builder.size() == before && builder.skipped() == twice;
+  if (nothing && !skipped.empty()) throw RuntimeError(skipped.front());
+  if (nothing) throw RuntimeError("the folder '" + path + "' is empty: no regular file in it has any bytes");
   for (std::string& why : skipped) builder.skip(std::move(why));
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <climits>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
@@ -52,6 +54,11 @@ class AtomicFile {
     if (replaces) take_over(old);
   }
 
+  /// What is no file of a folder: an open pipe, terminal or device. Bytes go there at once, and `commit` closes it.
+  AtomicFile(FileDescriptor opened, std::string name) : name_(std::move(name)), file_(std::move(opened)) {
+    if (!file_.is_open()) throw RuntimeError("cannot write '" + name_ + "': it is not open");
+  }
+
   ~AtomicFile() { discard(); }
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
@@ -60,17 +67,37 @@ class AtomicFile {
   void write(Bytes bytes) {
     require_open();
     while (!bytes.empty()) {
-      const auto count = ::write(file_.get(), bytes.data(), bytes.size());
-      if (count < 0 && errno == EINTR) continue;
+      if (temporary_.empty()) detail::wait_until_ready(file_.get(), POLLOUT);
+      const auto size = temporary_.empty() ? std::min<std::size_t>(bytes.size(), PIPE_BUF) : bytes.size();
+      const auto count = ::write(file_.get(), bytes.data(), size);
+      if (count < 0 && (errno == EINTR || (temporary_.empty() && errno == EAGAIN))) continue;
       if (count <= 0) give_up(count < 0 ? errno : EIO);
       bytes = bytes.subspan(static_cast<std::size_t>(count));
     }
   }
   void write(std::string_view text) { write(Bytes(reinterpret_cast<const Byte*>(text.data()), text.size())); }
 
+  /// Replaces bytes that were written already. Throws std::logic_error for a pipe or a device.
+  void rewrite(std::uint64_t offset, Bytes bytes) {
+    require_open();
+    if (temporary_.empty())
+      throw LogicError(std::string("'") + name_ + "' is no file: what was written there cannot be replaced");
+    while (!bytes.empty()) {
+      const auto count = ::pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
+      if (count < 0 && errno == EINTR) continue;
+      if (count <= 0) give_up(count < 0 ? errno : EIO);
+      bytes = bytes.subspan(static_cast<std::size_t>(count));
+      offset += static_cast<std::uint64_t>(count);
+    }
+  }
+
   /// Makes the file appear. Call it once, last.
   void commit() {
     require_open();
+    if (temporary_.empty()) {
+      if (const int error = file_.close()) give_up(error);
+      return;
+    }
     if (const int error = sync(file_)) give_up(error);
     const FileDescriptor lock(::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0));  // keeps the lock while file_ closes
     if (const int error = file_.close()) give_up(error);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <memory>
@@ -29,6 +30,25 @@ namespace qllk::files {
 [[noreturn]] inline void throw_errno(const std::string& attempt, const std::string& path, int error) {
   throw RuntimeError(attempt + " '" + path + "': " + std::generic_category().message(error));
 }
+
+/// Called while this process waits for another one: before a pipe, terminal or socket is read or written, twice a
+/// second until it is ready, and after a signal has interrupted the wait. A program that watches for signals sets it,
+/// and throws from it to give up. At first it does nothing.
+inline std::atomic<void (*)()> on_wait{nullptr};
+
+namespace detail {
+inline void waiting() {
+  if (void (*const hook)() = on_wait.load()) hook();
+}
+
+/// Returns when the descriptor is ready for `events`, or has an error to tell. Throws what on_wait throws.
+inline void wait_until_ready(int descriptor, short events) {
+  constexpr int kMilliseconds = 500;  // a signal may arrive just before the wait begins
+  pollfd wait{descriptor, events, 0};
+  do waiting();
+  while (::poll(&wait, 1, kMilliseconds) <= 0);
+}
+}  // namespace detail
 
 /// Owns an open file descriptor, or none (-1).
 class FileDescriptor {
@@ -87,15 +107,18 @@ class InputFile {
   bool is_regular() const { return regular_; }
   std::uint64_t size() const { return size_; }
 
+  /// What a regular file is on this machine, whatever its names: its device and its number there.
+  std::pair<std::uint64_t, std::uint64_t> identity() const { return identity_; }
+
   /// Reads until `out` is full or the file ends; returns the number of bytes. Throws std::runtime_error on an error.
   std::size_t read(std::span<Byte> out) const {
     std::size_t filled = 0;
     while (filled < out.size()) {
+      if (waits_) detail::wait_until_ready(descriptor_.get(), POLLIN);
       const auto count = ::read(descriptor_.get(), out.data() + filled, out.size() - filled);
       if (count < 0 && errno == EINTR) continue;
       if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {  // whoever opened a pipe may have made it so
-        pollfd wait{descriptor_.get(), POLLIN, 0};
-        ::poll(&wait, 1, -1);
+        detail::wait_until_ready(descriptor_.get(), POLLIN);
         continue;
       }
       if (count < 0) throw_errno("cannot read", name_, errno);
@@ -163,12 +186,15 @@ class InputFile {
     regular_ = S_ISREG(status.st_mode) && status.st_size > 0;
     if (regular_) size_ = static_cast<std::uint64_t>(status.st_size);
     modified_ = status.st_mtim;
+    identity_ = {status.st_dev, status.st_ino};
+    waits_ = S_ISFIFO(status.st_mode) || S_ISCHR(status.st_mode) || S_ISSOCK(status.st_mode);
   }
 
   static FileDescriptor open(const std::string& path) {
     for (;;) {
       FileDescriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
       if (descriptor.is_open() || errno != EINTR) return descriptor;
+      detail::waiting();  // a pipe is opened when somebody opens its other end
     }
   }
 
@@ -176,7 +202,9 @@ class InputFile {
   std::string name_;
   std::uint64_t size_ = 0;
   timespec modified_{};
+  std::pair<std::uint64_t, std::uint64_t> identity_{};
   bool regular_ = false;
+  bool waits_ = false;  // for other programs
 };
 
 /// Bytes at any offset, for any number of threads: in memory, or in a file that is read where it lies. Copies share

@@ -5,6 +5,7 @@
 //   version  "1"
 //   arch     the name of an Architecture
 //   config   JSON, by the Members of its Config
+//   checksum of the whole file; those of old have none
 #pragma once
 
 #include <filesystem>
@@ -84,6 +85,7 @@ StoredModel<Model> with_params(const SafetensorsReader& reader, Model model) {
   auto params = model.zeros();
   load_parameters(reader, "", params);
   check_finite(reader, params);
+  reader.verify();
   return {std::move(model), std::move(params)};
 }
 

@@ -16,7 +16,9 @@
 #include <vector>
 
 #include "qllk/core/types.hpp"
+#include "qllk/files/checksum.hpp"
 #include "qllk/files/input_file.hpp"
+#include "qllk/io/safetensors_writer.hpp"
 #include "qllk/io/tensor_form.hpp"
 
 namespace qllk::io {
@@ -87,6 +89,30 @@ class SafetensorsReader {
     data_.check_unchanged();
   }
 
+  /// Whether the file has a checksum: those of SafetensorsWriter have one since version 0.2.
+  bool has_checksum() const { return checksum_at_ != std::string::npos; }
+
+  /// Throws if the file has a checksum and any byte of it is not what was written. Cost: reads the whole file.
+  void verify() const {
+    if (!has_checksum()) return;
+    constexpr std::uint64_t kBlock = std::uint64_t{1} << 20;
+    files::Checksum sum;
+    std::vector<Byte> block;
+    const std::uint64_t digits = sizeof(std::uint64_t) + checksum_at_;
+    for (std::uint64_t at = 0; at < data_.size(); at += block.size()) {
+      block.resize(static_cast<std::size_t>(std::min(kBlock, data_.size() - at)));
+      data_.read(at, block);
+      for (std::uint64_t i = std::max(at, digits); i < std::min(at + block.size(), digits + 16); ++i)
+        block[static_cast<std::size_t>(i - at)] = Byte{'0'};
+      sum.update(block);
+    }
+    if (detail::checksum_text(sum.value()) != metadata_.at(detail::kChecksumKey))
+      fail(
+          "is damaged: its checksum is wrong. (If another program changed it on purpose, that must remove the metadata "
+          "'" +
+          std::string(detail::kChecksumKey) + "')");
+  }
+
   /// Throws std::runtime_error: "'a.safetensors' <what>".
   [[noreturn]] void fail(const std::string& what) const { throw RuntimeError("'" + file_ + "' " + what); }
 
@@ -151,6 +177,8 @@ class SafetensorsReader {
     const std::uint64_t bytes = data_.size() - first_;
     std::vector<std::array<std::uint64_t, 2>> ranges;
     const Json parsed = Json::parse(header);
+    if (parsed.contains("__metadata__") && parsed["__metadata__"].contains(detail::kChecksumKey))
+      checksum_at_ = detail::checksum_at(header);
     for (const auto& [name, value] : parsed.items()) {
       if (name == "__metadata__")
         parse_metadata(value);
@@ -247,7 +275,8 @@ class SafetensorsReader {
 
   std::string file_;
   files::StoredBytes data_;
-  std::uint64_t first_ = 0;  // byte of the file after the header
+  std::uint64_t first_ = 0;                      // byte of the file after the header
+  std::size_t checksum_at_ = std::string::npos;  // of the header
   std::map<std::string, Entry> entries_;
   std::map<std::string, std::string> metadata_;
 };

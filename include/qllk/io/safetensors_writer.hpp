@@ -17,14 +17,39 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "qllk/core/types.hpp"
 #include "qllk/files/atomic_file.hpp"
+#include "qllk/files/checksum.hpp"
 #include "qllk/io/tensor_form.hpp"
 
 namespace qllk::io {
+
+namespace detail {
+/// The metadata's checksum is of the file as it is with zeros in its place.
+inline constexpr const char* kChecksumKey = "checksum";
+
+/// 16 digits, whatever the value.
+inline std::string checksum_text(std::uint64_t value) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string text(16, '0');
+  for (std::size_t i = text.size(); i-- > 0; value >>= 4) text[i] = kDigits[value & 15];
+  return text;
+}
+
+/// Where the digits stand in a header of SafetensorsWriter; npos if they are not there. In a string of JSON quotes
+/// are escaped: what is found is the member itself.
+inline std::size_t checksum_at(const std::string& header) {
+  constexpr std::string_view kMember = "\"checksum\":\"";
+  const std::size_t at = header.find(kMember);
+  if (at == std::string::npos || at + kMember.size() + 17 > header.size() || header[at + kMember.size() + 16] != '"')
+    return std::string::npos;
+  return at + kMember.size();
+}
+}  // namespace detail
 
 /// Collects views of tensors, then writes them all.
 class SafetensorsWriter {
@@ -47,13 +72,14 @@ class SafetensorsWriter {
   /// Adds numbers of any of the dtypes as a tensor of shape [n]. Not copied either.
   template <class T>
   void add_values(const std::string& name, std::span<const T> values) {
-    insert(name, {dtype_of<T>(), {values.size()}, values.size_bytes(), [values](files::AtomicFile& file) {
+    insert(name, {dtype_of<T>(), {values.size()}, values.size_bytes(), [values](Sink& file) {
                     file.write(as_bytes(values.data(), values.size()));
                   }});
   }
 
   /// Writes the file whole or not at all: see AtomicFile for the errors. The same content gives the same bytes: tensors
-  /// of wide elements come first, so that each is aligned, and then in the order of their names.
+  /// of wide elements come first, so that each is aligned, and then in the order of their names. The metadata get a
+  /// "checksum" of the whole file: SafetensorsReader::verify compares it.
   void write(const std::filesystem::path& path) const {
     std::vector<const std::pair<const std::string, Entry>*> order;
     for (const auto& entry : entries_) order.push_back(&entry);
@@ -61,7 +87,8 @@ class SafetensorsWriter {
       return dtype_size(a->second.dtype) > dtype_size(b->second.dtype);
     });
     nlohmann::json header = nlohmann::json::object();
-    if (!metadata_.empty()) header["__metadata__"] = metadata_;
+    header["__metadata__"] = metadata_;
+    header["__metadata__"][detail::kChecksumKey] = detail::checksum_text(0);
     std::uint64_t end = 0;
     for (const auto* item : order) {
       const auto& [name, entry] = *item;
@@ -76,25 +103,37 @@ class SafetensorsWriter {
     }
     text.resize((text.size() + 7) / 8 * 8, ' ');
     const auto length = static_cast<std::uint64_t>(text.size());
-    files::AtomicFile file(path);
+    Sink file(path);
     file.write(as_bytes(&length, 1));
-    file.write(text);
+    file.write(as_bytes(text.data(), text.size()));
     for (const auto* item : order) item->second.write(file);
-    file.commit();
+    const std::string sum = detail::checksum_text(file.sum.value());
+    file.file.rewrite(sizeof length + detail::checksum_at(text), as_bytes(sum.data(), sum.size()));
+    file.file.commit();
   }
 
  private:
+  struct Sink {
+    explicit Sink(const std::filesystem::path& path) : file(path) {}
+    void write(Bytes bytes) {
+      sum.update(bytes);
+      file.write(bytes);
+    }
+    files::AtomicFile file;
+    files::Checksum sum;
+  };
+
   struct Entry {
     Dtype dtype;
     Shape shape;
     std::uint64_t size;  // bytes
-    std::function<void(files::AtomicFile&)> write;
+    std::function<void(Sink&)> write;
   };
 
   /// What writes the rows of this view, one after the other.
   template <Real Scalar>
-  static std::function<void(files::AtomicFile&)> rows_of(const Scalar* tensor, const TensorForm& form) {
-    return [tensor, form](files::AtomicFile& file) {
+  static std::function<void(Sink&)> rows_of(const Scalar* tensor, const TensorForm& form) {
+    return [tensor, form](Sink& file) {
       const Eigen::Map<const Mat<Scalar>> view(tensor, form.rows, form.cols);
       const Index step = detail::rows_per_block(form);
       detail::RowMajor<Scalar> block(step, form.cols);

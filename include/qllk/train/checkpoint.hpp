@@ -5,6 +5,8 @@
 // "qllk-training", and besides
 //   optimizer                             the name of the optimiser; AdamW if it is missing, as in files of old
 //   settings, budget, progress, updates   JSON
+//   build                                 what the program was compiled by and for, see core/build.hpp; files of old lack it
+//   checksum                              of the whole file; those of old have none
 //   notes                                 JSON, of the program that trains
 #pragma once
 
@@ -16,6 +18,7 @@
 #include <string>
 #include <utility>
 
+#include "qllk/core/build.hpp"
 #include "qllk/core/optimizer.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/io/json_members.hpp"
@@ -114,6 +117,7 @@ void save_checkpoint(const std::filesystem::path& path, const Trainer<Model, Opt
   writer.set_metadata("budget", detail::budget_to_json(budget).dump());
   writer.set_metadata("progress", io::to_json(trainer.progress()).dump());
   writer.set_metadata("updates", io::to_json(trainer.optimizer().updates).dump());
+  writer.set_metadata("build", build_name());
   writer.set_metadata("notes", notes.dump(-1, ' ', false, io::Json::error_handler_t::replace));
   io::save_parameters(writer, "params", trainer.params());
   io::save_parameters(writer, "average", trainer.average());
@@ -160,6 +164,13 @@ class Checkpoint {
     const auto name = reader_.metadata().find("optimizer");
     return name == reader_.metadata().end() ? optim::AdamW::kName : name->second;
   }
+  /// The build_name() of the program that made the checkpoint; empty if it does not say. Another build may round
+  /// otherwise, and what it goes on to is not bit for bit what this one would have gone on to.
+  std::string build() const {
+    const auto name = reader_.metadata().find("build");
+    return name == reader_.metadata().end() ? std::string() : name->second;
+  }
+  bool has_checksum() const { return reader_.has_checksum(); }
   const Budget& budget() const { return budget_; }
   const Progress& progress() const { return progress_; }
   const io::Json& notes() const { return notes_; }
@@ -197,6 +208,7 @@ class Checkpoint {
     io::detail::check_finite(reader_, average);
     io::detail::check_finite(reader_, optimizer);
     io::detail::check_finite(reader_, carried);
+    reader_.verify();
     optimizer.updates = updates_;
     trainer.restore(std::move(params), std::move(optimizer), std::move(average), progress_, std::move(carried));
   }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <concepts>
 #include <cstdint>
@@ -27,6 +26,7 @@
 #include "qllk/optim/adam.hpp"
 #include "qllk/optim/row_update.hpp"
 #include "qllk/optim/step.hpp"
+#include "qllk/train/clock.hpp"
 #include "qllk/train/memory.hpp"
 #include "qllk/train/progress.hpp"
 #include "qllk/train/reduce.hpp"
@@ -104,7 +104,7 @@ class Trainer {
   template <class Hook = NoHook>
   StepReport step(double progress, Hook&& hook = {}) {
     not_exchanged();
-    const auto start = std::chrono::steady_clock::now();
+    const double start = working_seconds();
     const auto count = static_cast<std::size_t>(settings_.batch * settings_.context);
     const bool whole = sweep_.chunks() == 1;
     begin_batch();
@@ -137,7 +137,7 @@ class Trainer {
     if (segments_) carry_on(report.skipped);
     if (settings_.average.takes(progress_.steps)) add_to_average();
     progress_.bytes += count;
-    progress_.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    progress_.seconds = std::max(0.0, progress_.seconds + (working_seconds() - start));
     return report;
   }
 
