@@ -26,7 +26,8 @@ using tool::add_number, tool::Range;
 struct Options {
   std::string form = "full", out = "mixer-table", data = QLLK_DEFAULT_CORPUS;
   std::vector<std::string> mixers, only;
-  std::optional<Index> dim, layers, task_steps;
+  std::optional<Index> dim, layers, task_steps, task_length;
+  std::vector<double> rates, task_rates;
   std::optional<std::uint64_t> bytes;
   std::optional<double> seconds;
   int jobs = qllk::files::Machine().processors();
@@ -37,7 +38,8 @@ struct Options {
         ->check(CLI::IsMember({"quick", "full"}));
     app.add_option("--out", out, "Folder of the results. What is there already is not measured again")
         ->type_name("FOLDER");
-    app.add_option("--data", data, "Text to train on, the last 10 % of it to score. Default: that of qllk-train")
+    app.add_option("--data", data,
+                   "Text to train on. Of its last 10 % the end is for scoring only. Default: that of qllk-train")
         ->type_name("PATH");
     app.add_option(
            "--mixers", mixers,
@@ -51,7 +53,13 @@ struct Options {
     add_number(app, "--bytes", bytes, Range<std::uint64_t>{1, 1'000'000'000'000}, "Of text for each training run");
     add_number(app, "--seconds", seconds, Range<double>{0, 1e9, true},
                "CPU seconds of each training run at equal time");
+    add_number(app, "--task-length", task_length, Range<Index>{kShortestExample, 65536},
+               "Positions of a task's sequence");
     add_number(app, "--task-steps", task_steps, Range<Index>{1, 1'000'000'000}, "Updates of each task's run");
+    app.add_option("--rates", rates, "Learning rates to try on text")->check(CLI::PositiveNumber)->type_name("R");
+    app.add_option("--task-rates", task_rates, "Learning rates to try on the tasks")
+        ->check(CLI::PositiveNumber)
+        ->type_name("R");
     add_number(app, "--jobs", jobs, tool::kThreads,
                "Training runs at a time, one thread each. Speed is measured one at a time. Default: all processors");
     app.add_flag("--features", features, "Also train with n-grams, words and matches. The full form always does");
@@ -70,6 +78,9 @@ struct Options {
     plan.bytes = bytes.value_or(plan.bytes);
     plan.seconds = seconds.value_or(plan.seconds);
     plan.task_steps = task_steps.value_or(plan.task_steps);
+    plan.task_length = task_length.value_or(plan.task_length);
+    if (!rates.empty()) plan.rates = rates;
+    if (!task_rates.empty()) plan.task_rates = task_rates;
     plan.compare_features = plan.compare_features || features;
     plan.mixers = mixers;
     if (mixers.empty()) {
@@ -95,7 +106,7 @@ struct Options {
 
 Text open_text(const std::string& path, const Plan& plan) {
   auto [training, held_out] = qllk::data::split_tail(qllk::data::Corpus::open(path), 0.1);
-  held_out = held_out.slice(0, std::min(plan.held_out, held_out.size()));
+  held_out = held_out.slice(held_out.size() - std::min(plan.held_out, held_out.size()), held_out.size());
   const auto context = static_cast<std::uint64_t>(plan.text_shell.context);
   if (training.size() <= context || held_out.size() < context)
     throw std::invalid_argument("--data '" + path + "' is too short: its last 10 % must have " +
@@ -104,7 +115,10 @@ Text open_text(const std::string& path, const Plan& plan) {
 }
 
 void write(const std::filesystem::path& path, const std::string& text) {
-  if (!text.empty()) qllk::files::AtomicFile(path).write(text);
+  if (text.empty()) return;
+  qllk::files::AtomicFile file(path);
+  file.write(text);
+  file.commit();
 }
 
 std::string about(const Plan& plan, const Text& text) {

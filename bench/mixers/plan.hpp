@@ -27,10 +27,10 @@ struct Plan {
   std::vector<double> rates{3e-3, 8e-3};  // of text; the best one is used for equal time, seeds and features
   std::vector<double> task_rates{5e-3};
   std::vector<std::uint64_t> seeds{1};  // of the final setting
-  std::uint64_t bytes = 800'000, held_out = 60'000;
-  double seconds = 10;
+  std::uint64_t bytes = 400'000, held_out = 60'000;
+  double seconds = 5;
   bool compare_features = false;
-  Index task_length = 64, task_batch = 16, task_steps = 400;
+  Index task_length = 32, task_batch = 16, task_steps = 1500;
 
   static Plan quick() { return {}; }
   static Plan full() {
@@ -43,7 +43,8 @@ struct Plan {
     plan.held_out = 200'000;
     plan.seconds = 60;
     plan.compare_features = true;
-    plan.task_steps = 1500;
+    plan.task_length = 64;
+    plan.task_steps = 2000;
     return plan;
   }
 };
