@@ -157,7 +157,7 @@ void run_experiment(Options& options) {
 
 int main(int argc, char** argv) {
   CLI::App app(
-      "Trains one configuration within a budget and scores it on text that it has not seen. Progress goes to standard "
+      "Trains one configuration within a budget and scores it on held-out text. Progress goes to standard "
       "error; standard output is one JSON object a line, the score after the whole budget last.",
       "qllk-experiment");
   Options options;

@@ -26,7 +26,7 @@ struct Options {
 
   void add_to(CLI::App& app) {
     app.add_option("--data", data, "Text to train on: a file or a folder")->type_name("PATH");
-    app.add_option("--val", val, "Text to score on. Default: the last 10 % of --data")->type_name("PATH");
+    app.add_option("--val", val, "Held-out text to score. Default: the last 10 % of --data")->type_name("PATH");
     using tool::add_number, tool::Range;
     constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
     constexpr Range<double> kSeconds{0, 1e9, true};

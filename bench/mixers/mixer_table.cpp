@@ -62,7 +62,8 @@ struct Options {
         ->type_name("R");
     add_number(app, "--jobs", jobs, tool::kThreads,
                "Training runs at a time, one thread each. Speed is measured one at a time. Default: all processors");
-    app.add_flag("--features", features, "Also train with n-grams, words and matches. The full form always does");
+    app.add_flag("--features", features,
+                 "Also train with n-grams, words, matches and recency. The full form always does");
     app.add_flag("--table", table, "Measure nothing, but write the table of what is there");
   }
 

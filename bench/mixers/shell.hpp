@@ -26,7 +26,7 @@ struct Shell {
   Index dim = 64;         // of the reference, which others are matched to
   Index layers = 2;       //
   Index context = 512;    // window of mixers that have one: no distance that training has not shown
-  bool features = false;  // n-grams, words and matches, as the default model has them
+  bool features = false;  // n-grams, words, matches and recency, as the default model has them
 };
 
 /// "attention", or several that the blocks take in turn: "latent+latent+latent+attention".
@@ -54,6 +54,12 @@ inline Mixer::Config mixer_config(const std::string& name, Index window) {
   return config;
 }
 
+/// No n-grams, words, matches or recency.
+inline void remove_features(Model::Config& config) {
+  config.orders = 1, config.words = 0, config.recency = 0;
+  config.match.lengths.clear();
+}
+
 inline Model::Config model_config(const Shell& shell, std::string_view mixers, Index dim, Index hidden) {
   Model::Config config;
   config.dim = config.dim_local = dim;
@@ -61,7 +67,7 @@ inline Model::Config model_config(const Shell& shell, std::string_view mixers, I
   config.encoder = config.decoder = 0;
   config.layers = shell.layers;
   config.hidden = hidden;
-  if (!shell.features) config.orders = 1, config.words = 0, config.match.lengths.clear();
+  if (!shell.features) remove_features(config);
   config.mixer.clear();
   for (const std::string& name : split_mixers(mixers)) config.mixer.push_back(mixer_config(name, shell.context));
   return config;
@@ -69,7 +75,7 @@ inline Model::Config model_config(const Shell& shell, std::string_view mixers, I
 
 /// A model's size without its hash tables, which are the same for all.
 inline Index dense_parameters(Model::Config config) {
-  config.orders = 1, config.words = 0, config.match.lengths.clear();
+  remove_features(config);
   return qllk::parameter_count(Model(config).zeros());
 }
 

@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <exception>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 #include "build_info.hpp"
 #include "display.hpp"
@@ -27,6 +29,26 @@ CLI::Option* add_number(CLI::App& app, const std::string& name, Value& value, co
       value = parse_number(name, text, range);
     } catch (const std::invalid_argument& error) {
       throw CLI::ValidationError(error.what());
+    }
+  };
+  return app.add_option_function<std::string>(name, assign, description)->type_name("N");
+}
+
+/// An option that takes a size: bytes, or with k, M, G or T behind it thousands, millions, …
+inline CLI::Option* add_bytes(CLI::App& app, const std::string& name, std::optional<double>& value,
+                              const std::string& description) {
+  const auto assign = [&value, name](const std::string& text) {
+    constexpr std::string_view kUnits = "kMGT";
+    const std::size_t unit =
+        text.empty() ? std::string_view::npos : kUnits.find(text.back() == 'K' ? 'k' : text.back());
+    const bool has_unit = unit != std::string_view::npos;
+    double size = 1;
+    for (std::size_t i = 0; has_unit && i <= unit; ++i) size *= 1000;
+    try {
+      value =
+          size * parse_number(name, has_unit ? text.substr(0, text.size() - 1) : text, Range<double>{0, 1e15, true});
+    } catch (const std::invalid_argument&) {
+      throw CLI::ValidationError(name + " is '" + text + "', expected a number of bytes > 0, as 512M");
     }
   };
   return app.add_option_function<std::string>(name, assign, description)->type_name("N");

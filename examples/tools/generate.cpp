@@ -1,4 +1,4 @@
-// qllk-generate: goes on where a prompt ends.
+// qllk-generate: continues a prompt.
 #include <unistd.h>
 
 #include <cstdint>

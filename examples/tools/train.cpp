@@ -1,4 +1,4 @@
-// qllk-train: trains a model on text, shows how it gets on, and scores it on text that it has not seen.
+// qllk-train: trains a model on text, shows progress, and scores it on held-out text.
 #include <signal.h>
 
 #include <cstdint>
@@ -18,10 +18,10 @@ void add_options(CLI::App& app, train_tool::Options& options) {
       ->allow_extra_args(false)
       ->type_name("PATH");
   auto* const path =
-      app.add_option("--val", options.val, "Text to score on; all of --data is for training then")->type_name("PATH");
+      app.add_option("--val", options.val, "Held-out text to score; all of --data is training text then")->type_name("PATH");
   using tool::add_number, tool::Range;
   add_number(app, "--val-fraction", options.val_fraction, Range<double>{0, 1, true, true},
-             "Share of --data, at its end, to score on and not to train on. Default: 0.1")
+             "Share of --data, at its end, that is held out for scoring. Default: 0.1")
       ->type_name("F")
       ->excludes(path);
   app.add_option("--arch", options.arch, "Model: default or classic. Default: default")->type_name("NAME");
@@ -60,6 +60,16 @@ void add_options(CLI::App& app, train_tool::Options& options) {
       ->type_name("T");
   add_number(app, "--batch", options.batch, Range<qllk::Index>{1, 1'000'000}, "Sequences in an update");
   add_number(app, "--context", options.context, Range<qllk::Index>{1, 1'000'000'000}, "Bytes in a sequence");
+  add_number(
+      app, "--chunk", options.chunk, Range<qllk::Index>{1, 1'000'000'000},
+      "Bytes of a sequence to hold in memory at once; longer ones are computed in parts, exactly, in 1.3 times the "
+      "time. Default: all");
+  tool::add_bytes(app, "--memory", options.memory,
+                  "Pick tables, batch and chunk such that training takes N bytes at the most, as 512M or 2G");
+  app.add_flag(
+      "--carry", options.carry,
+      "Read the text in order, each sequence from where the one before it ended, with the state it left, in place of "
+      "random places");
   add_number(app, "--threads", options.threads, tool::kThreads,
              "Threads; weights do not depend on it. Default: all processors");
   add_number(app, "--seed", options.seed, Range<std::uint64_t>{0, std::numeric_limits<std::uint64_t>::max()},

@@ -22,8 +22,8 @@
 #include "qllk/language_model.hpp"
 #include "qllk/linalg/int8_matrix.hpp"
 #include "qllk/train/evaluate.hpp"
-#include "qllk/train/fits.hpp"
-#include "qllk/train/recipe.hpp"
+#include "qllk/train/required_memory.hpp"
+#include "qllk/train/speed.hpp"
 #include "qllk/train/trainer.hpp"
 
 namespace qllk::inline QLLK_ISA {
@@ -57,11 +57,12 @@ inline train::Budget budget_of(const TrainingOptions& options) {
 template <class Model>
 io::StoredModel<Model> train_model(const Corpus& text, const TrainingOptions& options) {
   const train::Budget budget = budget_of(options);
-  auto recipe = train::recipe(std::type_identity<Model>{}, text.size(), budget);
+  const int threads = threads_or_all(options.threads);
+  auto recipe = train::measured_recipe<Model>(text, budget, threads);
   recipe.settings.seed = options.seed;
   const Model model(recipe.config);
   train::expect_fits(model, recipe.settings);
-  train::Trainer<Model> trainer(model, recipe.settings, text, threads_or_all(options.threads));
+  train::Trainer<Model> trainer(model, recipe.settings, text, threads);
   trainer.run(budget, [&](const train::StepReport& step) {
     const train::Progress& now = trainer.progress();
     return !options.on_progress ||

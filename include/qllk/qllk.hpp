@@ -1,5 +1,5 @@
-// All that training needs, of Eigen and the standard library. File formats (io/, and what is built on them), int8_matrix.hpp
-// and testing/ are included on their own.
+// All that training needs, of Eigen and the standard library. File formats (io/, and what is built on them), int8_matrix.hpp,
+// further mixers (mixers/registry.hpp) and testing/ are included on their own.
 #pragma once
 
 #include "qllk/core/concepts.hpp"
@@ -12,7 +12,7 @@
 #include "qllk/data/corpus.hpp"
 #include "qllk/linalg/gemm.hpp"
 #include "qllk/linalg/sparse_table.hpp"
-#include "qllk/mixers/registry.hpp"
+#include "qllk/mixers/default.hpp"
 #include "qllk/model/classic.hpp"
 #include "qllk/model/transformer.hpp"
 #include "qllk/nn/block.hpp"

@@ -57,20 +57,29 @@ TEST(ModelFile, GivesBackADefaultModel) {
   config.orders = 1;  // a table without rows
   config.words = 0;
   config.match.lengths = {};
+  config.recency = 0;
   expect_round_trip(QLLKTransformer<float>(config));
 }
 
-/// Before there were words and matches, files did not say so.
-TEST(ModelFile, FilesWithoutWordsAndMatchesLoad) {
+/// Before there were words, matches and recency, files did not say so.
+TEST(ModelFile, FilesWithoutWordsMatchesAndRecencyLoad) {
   const TemporaryFolder folder;
   using Model = QLLKTransformer<float>;
-  const Model model(
-      {.dim_local = 8, .dim = 8, .patch = 2, .layers = 1, .orders = 3, .words = 0, .bits = 5, .match = {}});
+  const Model model({.dim_local = 8,
+                     .dim = 8,
+                     .patch = 2,
+                     .layers = 1,
+                     .orders = 3,
+                     .words = 0,
+                     .bits = 5,
+                     .match = {},
+                     .recency = 0});
   Random random(1);
   const auto params = model.init(random);
   auto config = to_json(model.config());
   config.erase("words");
   config.erase("match");
+  config.erase("recency");
   SafetensorsWriter writer;
   for (const auto& [key, value] : {std::pair{"format", "qllk"}, {"version", "1"}, {"arch", "default"}})
     writer.set_metadata(key, value);

@@ -133,7 +133,7 @@ TYPED_TEST(Int8Model, LogitsAreNearThoseOfTheModelItWasMadeFrom) {
   const TypeParam model(config);
   Random random(4);
   const auto params = model.init(random);
-  const auto rounded = to_int8<TypeParam>(params);
+  const auto rounded = linalg::to_int8<TypeParam>(params);
   EXPECT_EQ(parameter_count(rounded), parameter_count(params));
   std::vector<Byte> bytes(100);
   for (auto& byte : bytes) byte = static_cast<Byte>(random.bits());

@@ -6,6 +6,9 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "qllk/core/concepts.hpp"
@@ -21,24 +24,35 @@ using conformance::random_matrix;
 
 static_assert(SequenceMixer<Registered<float>> && SequenceMixer<Registered<double>>);
 
+/// Every QLLK_TEST_PARTS-th mixer of the registry, from number QLLK_TEST_PART on: this file is compiled once for each part, as all
+/// mixers at once would take a compiler minutes and gigabytes.
+template <class All, std::size_t... I>
+auto part_of(std::index_sequence<I...>) -> AnyMixer<std::tuple_element_t<QLLK_TEST_PARTS * I + QLLK_TEST_PART, All>...>;
+template <class... All>
+auto part_of(std::type_identity<AnyMixer<All...>>) -> decltype(part_of<std::tuple<All...>>(
+    std::make_index_sequence<(sizeof...(All) - QLLK_TEST_PART + QLLK_TEST_PARTS - 1) / QLLK_TEST_PARTS>()));
+template <Real S>
+using Part = decltype(part_of(std::type_identity<Registered<S>>()));
+
 class Mixers : public ::testing::TestWithParam<std::string_view> {
  protected:
   template <Real S>
-  Registered<S> make(Index dim) const {
-    return Registered<S>(with_dim(Registered<S>::Config::named(GetParam()), dim));
+  Part<S> make(Index dim) const {
+    return Part<S>(with_dim(Part<S>::Config::named(GetParam()), dim));
   }
-  template <Real S>
-  typename Registered<S>::Params generic(const Registered<S>& mixer, Random& random) const {
+  template <class M>
+  typename M::Params generic(const M& mixer, Random& random) const {
     auto p = mixer.init(random);
     conformance::disturb(p, 0.2, random);
     return p;
   }
   /// One that streams have come to, disturbed besides.
-  template <Real S>
-  typename Registered<S>::State state_after(const Registered<S>& mixer, const typename Registered<S>::Params& p,
-                                            Index dim, Index sequences, Index length, Random& random) const {
+  template <class M>
+  typename M::State state_after(const M& mixer, const typename M::Params& p, Index dim, Index sequences, Index length,
+                                Random& random) const {
+    using S = typename M::Scalar;
     auto state = mixer.initial_state(sequences);
-    typename Registered<S>::Cache cache;
+    typename M::Cache cache;
     Mat<S> y(dim, sequences * length);
     mixer.forward(p, random_matrix<S>(dim, sequences * length, random), state, cache, y);
     return state;
@@ -88,7 +102,7 @@ TEST_P(Mixers, StaysFiniteOverALongStream) {
   const auto mixer = make<float>(8);
   const auto p = generic(mixer, random);
   auto state = mixer.initial_state(1);
-  Registered<float>::Cache cache;
+  Part<float>::Cache cache;
   Mat<float> y(8, 1000);
   for (int i = 0; i < 100; ++i) mixer.forward(p, random_matrix<float>(8, 1000, random), state, cache, y);
   EXPECT_TRUE(y.allFinite());
@@ -102,7 +116,7 @@ TEST_P(Mixers, DoesNotAllocateAfterTheFirstPass) {
   const auto p = mixer.init(random);
   auto g = mixer.zeros();
   auto state = mixer.initial_state(2), dstate = mixer.initial_state(2);
-  Registered<float>::Cache cache;
+  Part<float>::Cache cache;
   const auto x = random_matrix<float>(32, 128, random), dy = random_matrix<float>(32, 128, random);
   Mat<float> y = x, dx = x;
   long before = 0;
@@ -120,7 +134,7 @@ TEST_P(Mixers, CountsItsOperations) { EXPECT_TRUE(make<float>(64).flop() >= 2 * 
 
 TEST_P(Mixers, RefusesAWidthOfZero) { EXPECT_THROW(make<double>(0), std::invalid_argument); }
 
-INSTANTIATE_TEST_SUITE_P(Registry, Mixers, ::testing::ValuesIn(Registered<float>::names),
+INSTANTIATE_TEST_SUITE_P(Registry, Mixers, ::testing::ValuesIn(Part<float>::names),
                          [](const auto& mixer) { return std::string(mixer.param); });
 
 TEST(Registry, NamesThatAreNotThereAreErrors) {

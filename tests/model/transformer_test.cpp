@@ -30,7 +30,8 @@ typename QLLKTransformer<Scalar>::Config small(Index patch, Index head_dim, mixe
                                                   .orders = 3,
                                                   .words = 1,
                                                   .bits = 5,
-                                                  .match = {.lengths = {2, 1}, .window_bits = 8}};
+                                                  .match = {.lengths = {2, 1}, .window_bits = 8},
+                                                  .recency = 8};
   config.mixer = config.mixer_local = {typename mixers::LatentKernel<Scalar>::Config{
       .head_dim = head_dim, .decay = decay, .normalise = normalise, .project = true}};
   return config;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <string>
+#include <string_view>
 
 #include "qllk/nn/linear.hpp"
 #include "qllk/testing/conformance.hpp"
@@ -26,7 +27,15 @@ enum class Mistake {
 };
 
 /// S_t = S_{t-1} + w ⊙ x_t,  y_t = S_t: the smallest mixer.
-struct Sum {
+class Sum {
+ public:
+  using Scalar = double;
+  static constexpr std::string_view name = "sum";
+  struct Config {
+    Index dim = 0;
+    Mistake mistake = Mistake::none;
+    bool operator==(const Config&) const = default;
+  };
   struct Params {
     Vec<double> weight;
     template <class Visit, class... T>
@@ -44,9 +53,12 @@ struct Sum {
   };
   struct Cache {};
 
-  Index dim;
-  Mistake mistake = Mistake::none;
+  static Config recommended() { return {}; }
+  explicit Sum(const Config& config) : dim(config.dim), mistake(config.mistake) {}
 
+  double flop() const { return 2 * static_cast<double>(dim); }
+  void reset(State& state, Index sequences) const { state.sum.setZero(dim, sequences); }
+  Params init(Random&) const { return zeros(); }
   Params zeros() const { return {Vec<double>::Zero(dim)}; }
   State initial_state(Index sequences) const { return {Mat<double>::Zero(dim, sequences)}; }
 
@@ -83,19 +95,24 @@ struct Sum {
     if (mistake == Mistake::nan) g.weight[1] = detail::kNaN<double>;
     if (mistake == Mistake::dstate_lost) dstate.sum.setZero();
   }
+
+ private:
+  Index dim;
+  Mistake mistake;
 };
+static_assert(SequenceMixer<Sum>);
 
 GradientReport gradients(Mistake mistake) {
   Random random(1);
-  const Sum sum{3, mistake};
+  const Sum sum({3, mistake});
   auto state = sum.initial_state(2);
   disturb(state, 1, random);
-  return check_mixer_gradients(sum, {random_matrix<double>(3, 1, random)}, random_matrix<double>(3, 8, random), state);
+  return check_mixer_gradients(sum, Sum::Params{random_matrix<double>(3, 1, random)}, random_matrix<double>(3, 8, random), state);
 }
 
 Conformance conformance(Mistake mistake) {
   Random random(1);
-  const Sum sum{3, mistake};
+  const Sum sum({3, mistake});
   auto state = sum.initial_state(2);
   disturb(state, 1, random);
   return check_mixer(sum, {random_matrix<double>(3, 1, random)}, random_matrix<double>(3, 2 * 9, random), 2, state);
@@ -132,7 +149,7 @@ TEST(GradientCheck, FindsBrokenContracts) {
 TEST(GradientCheck, AParameterWithoutEffectIsDead) {
   // Nothing is wrong with a gradient of zero here, but nothing is shown either.
   Random random(1);
-  const Sum sum{3};
+  const Sum sum({3});
   const auto report =
       check_mixer_gradients(sum, {random_matrix<double>(3, 1, random)}, Mat<double>::Zero(3, 4), sum.initial_state(1));
   EXPECT_FALSE(report.passed());

@@ -88,7 +88,7 @@ numbers() {
   local whole=("" " 1" "1 " "+1" "0x10" "1e3" "1.0" "1_000" "abc" "nan" "inf" "--" "99999999999999999999" "-1")
   local value option
   for value in "${whole[@]}"; do
-    for option in steps batch context threads seed; do
+    for option in steps batch context chunk threads seed; do
       refuse 2 "--$option is " train --$option "$value"
       grep -q "expected a whole number from [01] to [1-9][0-9]*" err || die "no range: --$option '$value'"
     done
@@ -563,6 +563,41 @@ default_model() {
   cmp -s run/model.safetensors again/model.safetensors && die "it did not go on"
   expect 0 tool eval --model run/model.safetensors --data text
   expect 0 tool generate --model run/model.safetensors --bytes 10
+}
+
+# Sequences in parts, streams through the text, and a budget of memory.
+long_contexts() {
+  make_text
+  local command=(tool train --arch classic --data text --batch 1 --context 600 --steps 3)
+  expect 0 "${command[@]}" --out whole
+  local whole
+  whole=$(sed 's/.*"val_bits_per_byte":\([0-9.]*\).*/\1/' out)
+  expect 0 "${command[@]}" --chunk 100 --threads 1 --out parts
+  grep -q "in chunks of 100" err || die "no word of chunks"
+  awk "BEGIN { d = $whole - $(sed 's/.*"val_bits_per_byte":\([0-9.]*\).*/\1/' out); exit !(d < 0.001 && d > -0.001) }" ||
+    die "parts score otherwise"
+  expect 0 "${command[@]}" --chunk 100 --threads 3 --out again
+  cmp parts/model.safetensors again/model.safetensors || die "more threads change the weights"
+  refuse 1 "--chunk is 50" train --resume --out parts --chunk 50
+  refuse 1 "--carry" train --resume --out parts --carry
+  refuse 1 "--memory" train --resume --out parts --memory 1G
+  expect 0 tool train --resume --out parts --steps 4
+
+  expect 0 "${command[@]}" --carry --out carried
+  grep -q "state carried on" err || die "no word of the state"
+  expect 0 tool train --resume --out carried --carry --steps 4
+
+  for value in "" "0" "-1M" "x" "1MM" "M"; do refuse 2 "--memory is" train --memory "$value"; done
+  refuse 1 "leave out --chunk" "${command[@]:1}" --chunk 100 --memory 1G --out none
+  refuse 1 "is too small" "${command[@]:1}" --memory 1M --out none
+  local least
+  least=$(sed 's/.* need \([0-9]*\).*/\1/' err)
+  expect 0 "${command[@]}" --memory $((least + least / 100)) --out fits
+  grep -q "^budget .* chunks of" err || die "no chunks"
+  expect 0 "${command[@]}" --memory 2G --out ample
+  grep -q "^budget .* whole sequences" err || die "not whole"
+  [ -e none ] && die "a folder was made for nothing"
+  return 0
 }
 
 # Whatever the registry has, alone and all together, does all that a model can.

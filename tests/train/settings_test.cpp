@@ -36,6 +36,10 @@ TEST(TrainerSettings, WhatMakesNoSenseIsAnErrorThatNamesIt) {
   refused(
       "batch", [](auto& s) -> auto& { return s.batch; }, Index{0}, Index{-1}, Index{1} << 62);
   refused(
+      "chunk", [](auto& s) -> auto& { return s.chunk; }, Index{-1});
+  refused(
+      "borders", [](auto& s) -> auto& { return s.borders; }, Index{-1});
+  refused(
       "context", [](auto& s) -> auto& { return s.context; }, Index{0}, Index{-5});
   refused(
       "shards", [](auto& s) -> auto& { return s.shards; }, Index{0});

@@ -273,6 +273,7 @@ TEST(StreamMemory, TrainingSeesWhatScoringSees) {
   using Model = QLLKTransformer<float>;
   auto config = small<Model>().config();
   config.match = {.lengths = {6, 3}, .window_bits = 8};
+  config.recency = 9;
   const Model model(config);
   auto s = settings();
   s.dropout = s.order_dropout = s.match_dropout = 0;
@@ -292,7 +293,7 @@ TEST(StreamMemory, TrainingSeesWhatScoringSees) {
       const auto part = [&](const auto& all) {
         return Bytes(all).subspan(static_cast<std::size_t>(i * s.context), static_cast<std::size_t>(s.context));
       };
-      std::vector<Byte> before(static_cast<std::size_t>(std::min<std::uint64_t>(start, 256)));
+      std::vector<Byte> before(static_cast<std::size_t>(std::min<std::uint64_t>(start, 512)));
       text.copy(start - before.size(), before);
       for (double* const nats : {&alone, &primed}) {
         auto state = model.initial_state(1);
@@ -324,7 +325,9 @@ TEST(StreamMemory, WhatWasReadIsRemembered) {
   while (text.size() < 200000) {
     const std::size_t size = 10 + random.below(400);
     if (text.size() > 1000 && random.below(2) == 0) {
-      const std::size_t from = text.size() - 1000 + random.below(500);
+      // from near and far: how far back a copy may be is learned too
+      const std::size_t reach = std::min<std::size_t>(text.size(), 8000),
+                        from = text.size() - reach + random.below(reach - 500);
       for (std::size_t i = 0; i < size; ++i) text.push_back(text[from + i]);
     } else {
       for (std::size_t i = 0; i < size; ++i) text.push_back(static_cast<Byte>(random.below(128)));

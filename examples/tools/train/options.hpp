@@ -21,7 +21,9 @@ struct Options {
   bool print_config = false;
   std::optional<double> val_fraction, seconds;
   std::optional<std::int64_t> steps;
-  std::optional<qllk::Index> batch, context;
+  std::optional<qllk::Index> batch, context, chunk;
+  std::optional<double> memory;  // bytes
+  bool carry = false;
   std::optional<std::uint64_t> seed;
   int threads = qllk::files::Machine().processors();
   bool resume = false;
@@ -30,6 +32,8 @@ struct Options {
     if (resume && (!config.empty() || !set.empty()))
       throw std::invalid_argument(
           "a run that is continued keeps its settings: leave out --resume, or what changes them");
+    if (resume && memory)
+      throw std::invalid_argument("a run that is continued keeps its sizes: leave out --memory, or begin a new run");
     if (resume && !out) throw std::invalid_argument("--resume needs --out DIR, the folder of the run to continue");
   }
 };

@@ -29,8 +29,9 @@
 #include "qllk/io/model_file.hpp"
 #include "qllk/train/checkpoint.hpp"
 #include "qllk/train/evaluate.hpp"
-#include "qllk/train/fits.hpp"
-#include "qllk/train/recipe.hpp"
+#include "qllk/train/fit.hpp"
+#include "qllk/train/required_memory.hpp"
+#include "qllk/train/speed.hpp"
 #include "qllk/train/trainer.hpp"
 #include "run_files.hpp"
 #include "text.hpp"
@@ -179,12 +180,18 @@ class Run {
     unchanged_validation_ = tool::UnchangedText(texts_.validation);
     budget_ = budget_of(options);
     if (checkpoint == nullptr) {
-      auto [config, settings] = train::recipe(std::type_identity<Model>{}, texts_.training.size(), budget_,
-                                              {.batch = options.batch, .context = options.context});
+      const train::Wanted wanted{.batch = options.batch, .context = options.context};
+      auto [config, settings] =
+          options.memory  // which a measurement would not keep to
+              ? train::recipe(std::type_identity<Model>{}, texts_.training.size(), budget_, wanted)
+              : train::measured_recipe<Model>(texts_.training, budget_, options.threads, wanted);
       settings.seed = options.seed.value_or(settings.seed);
       if (options.mixer) set_mixers(config, *options.mixer);
       tool::override_picks(options.config, options.set, config, settings);
+      if (options.chunk) settings.chunk = *options.chunk;
+      if (options.carry) settings.crops = train::Crops::consecutive;
       check_length(settings.context);
+      if (options.memory) fit(options, config, settings);
       const Model model(config);
       train::expect_fits(model, settings);
       trainer_.emplace(model, settings, texts_.training, options.threads);
@@ -194,6 +201,9 @@ class Run {
     const train::TrainerSettings& settings = checkpoint->settings();
     agree("--batch", options.batch, settings.batch);
     agree("--context", options.context, settings.context);
+    agree("--chunk", options.chunk, settings.chunk);
+    if (options.carry && settings.crops != train::Crops::consecutive)
+      throw std::invalid_argument("--carry is given, but the run to continue has random places; leave it out");
     agree("--seed", options.seed, settings.seed);
     if (options.mixer) agree("--mixer", options.mixer, mixers_of(checkpoint->model<Model>().config()));
     if (!made_of_these_texts(notes))
@@ -205,6 +215,22 @@ class Run {
     trainer_.emplace(checkpoint->model<Model>(), settings, texts_.training, options.threads);
     checkpoint->restore(*trainer_);
     smooth_ = {notes.at("smooth_sum").get<double>(), notes.at("smooth_weight").get<double>()};
+  }
+
+  /// Within --memory.
+  void fit(const Options& options, typename Model::Config& config, train::TrainerSettings& settings) {
+    if (options.chunk) throw std::invalid_argument("--memory picks the chunk: leave out --chunk, or --memory");
+    const bool tables = !options.config.empty() || std::ranges::any_of(options.set, [](const std::string& member) {
+      return member.rfind("bits=", 0) == 0;
+    });
+    const double held =
+        train::fit<Model>(*options.memory, {.batch = options.batch.has_value(), .tables = tables}, config, settings);
+    std::string line = "budget      " + tool::readable_bytes(*options.memory) + ": holds " +
+                       tool::readable_bytes(held) + " at the most, with batches of " + std::to_string(settings.batch);
+    if constexpr (requires { config.bits; }) line += ", tables of 2^" + std::to_string(config.bits) + " rows";
+    display_.line(line + (settings.chunk > 0
+                              ? ", chunks of " + grouped(static_cast<std::uint64_t>(settings.chunk)) + " bytes"
+                              : ", whole sequences"));
   }
 
   /// Whether the run to continue had these texts.
@@ -263,10 +289,10 @@ class Run {
     for (const auto& path : sources_.data) from += (from.empty() ? "" : ", ") + (path == "-" ? "standard input" : path);
     display_.line("text        " + from);
     display_.line("            " + grouped(texts_.training.size()) + " bytes to train on, " +
-                  grouped(texts_.validation.size()) + " bytes to score on" +
+                  grouped(texts_.validation.size()) + " bytes held out" +
                   (sources_.val ? " (" + *sources_.val + ")" : " (its end)"));
     display_.line("baselines   8.0 bits per byte (uniform), " + number(order0_) +
-                  " (order-0 entropy of the text to score on)");
+                  " (order-0 entropy of the held-out text)");
     display_.line("model       " + std::string(io::Architecture<Model>::name) + ", " +
                   grouped(static_cast<std::uint64_t>(parameter_count(trainer_->params()))) + " parameters, " +
                   io::to_json(trainer_->model().config()).dump());
@@ -280,7 +306,12 @@ class Run {
       until = grouped(static_cast<std::uint64_t>(budget_.steps)) + " steps";
     if (std::isfinite(budget_.seconds)) until += (until.empty() ? "" : " or ") + number(budget_.seconds, 0) + " s";
     display_.line("training    " + until + ", batches of " + std::to_string(settings.batch) + " x " +
-                  std::to_string(settings.context) + " bytes, seed " + std::to_string(settings.seed));
+                  std::to_string(settings.context) + " bytes" +
+                  (settings.chunk > 0 && settings.chunk < settings.context
+                       ? " in chunks of " + std::to_string(settings.chunk)
+                       : "") +
+                  (settings.crops == train::Crops::consecutive ? ", state carried on" : "") + ", seed " +
+                  std::to_string(settings.seed));
     display_.line("settings    " + io::to_json(settings).dump());
     display_.line("saves to    " + folder_.path.string() +
                   (steps() > 0 ? ", going on from step " + grouped(steps()) : std::string()));
@@ -352,7 +383,7 @@ class Run {
     const auto start = Clock::now();
     const auto part = texts_.validation.slice(0, std::min(kQuickBytes, texts_.validation.size()));
     if (quick_share_ < 0)
-      display_.line("val below   of the first " + grouped(part.size()) + " bytes to score on; all of them at the end");
+      display_.line("val below   of the first " + grouped(part.size()) + " held-out bytes; all of them at the end");
     const auto score = evaluate(part, [](const train::Score&) {});
     quick_ = score.bits_per_byte();
     quick_share_ = share();
@@ -407,9 +438,9 @@ class Run {
       generator.feed(prompt);
       for (int i = 0; i < kLength; ++i) written.push_back(generator.next(sampler, random));
     });
-    display_.line("--- sample after step " + grouped(steps()) + ": a beginning from the text to score on");
+    display_.line("--- sample after step " + grouped(steps()) + ": a prompt from the held-out text");
     display_.line(tool::visible(prompt, "    "));
-    display_.line("--- and how the model goes on");
+    display_.line("--- and the continuation");
     display_.line(tool::visible(written, "    "));
     display_.line("---");
   }

@@ -30,9 +30,9 @@ concept Layer = HasFields<typename L::Params> && std::default_initializable<type
 ///
 ///   forward(params, x, state, cache, y)                  writes y, advances the state; column t depends on columns 0 … t of
 ///                                                        its sequence only
-///   backward(params, x, cache, dy, dstate, grads, dx)    adds to grads, overwrites dx; turns dstate from the gradient of the
-///                                                        final state into that of the initial one; leaves dy as it is; may
-///                                                        overwrite the cache: once for each forward
+///   backward(params, x, cache, dy, dstate, grads, dx)    adds to grads, overwrites dx; replaces dstate, the gradient of the
+///                                                        final state, by that of the initial state; must not modify dy; may
+///                                                        overwrite the cache: call it once for each forward
 ///   reset(state, sequences)                              makes the state of as many streams' start
 ///
 /// Params and State name their tensors in fields(). A sequence cut anywhere, its state handed on, gives the same answer. Config has
@@ -86,9 +86,9 @@ concept PipelinedModel = ByteModel<M> &&
 
 /// A model that a Trainer can train.
 ///
-///   backward(params, bytes, cache, dlogits, dstate, g, turn)   adds to g, which may have deferred products; turns dstate from
-///                                                              the gradient of the final state into that of the initial one;
-///                                                              overwrites the cache and dlogits: once for each forward
+///   backward(params, bytes, cache, dlogits, dstate, g, turn)   adds to g, which may have deferred products; replaces dstate,
+///                                                              the gradient of the final state, by that of the initial state;
+///                                                              overwrites the cache and dlogits: call it once for each forward
 ///   set_noise(cache, noise)              what the next forward leaves out at random; throws std::invalid_argument for what the
 ///                                        model cannot leave out, so that nobody trains without the dropout that was asked for
 ///   history(), prime(state, s, bytes)    how many bytes before a crop its features see, and how sequence s is told of them

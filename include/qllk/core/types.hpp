@@ -24,7 +24,7 @@ using Index = Eigen::Index;
 using Byte = std::uint8_t;
 using Bytes = std::span<const Byte>;
 
-/// Number of values a byte takes; the width of every row of logits.
+/// Number of values of a byte, and of logits at each position.
 inline constexpr Index kByteValues = 256;
 
 /// A stream begins as if this byte had come before it, so that its first byte is predicted and paid for too.

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "qllk/core/random.hpp"
 #include "qllk/core/types.hpp"
@@ -38,6 +39,26 @@ inline std::span<Byte> sequence(std::span<Byte> batch, Index s, Index length) {
 
 }  // namespace detail
 
+/// Where the sequences of a batch begin in a text, whose last byte is followed by its first.
+struct BatchText {
+  Corpus corpus;
+  std::vector<std::uint64_t> starts;
+
+  /// Fills `out` with what sequence s has from its byte `offset` on. Any number of threads. Errors: as Corpus::copy.
+  void copy(Index s, std::uint64_t offset, std::span<Byte> out) const {
+    const std::uint64_t position = (starts[static_cast<std::size_t>(s)] + offset) % corpus.size();
+    const auto to_end = static_cast<std::size_t>(std::min<std::uint64_t>(corpus.size() - position, out.size()));
+    corpus.copy(position, out.first(to_end));
+    corpus.copy(0, out.subspan(to_end));
+  }
+  /// Fills `out` with the bytes of the text before sequence s, at most `most`, and none from beyond the text's begin.
+  void copy_before(Index s, std::uint64_t most, std::vector<Byte>& out) const {
+    const std::uint64_t start = starts[static_cast<std::size_t>(s)] % corpus.size(), size = std::min(start, most);
+    out.resize(static_cast<std::size_t>(size));
+    corpus.copy(start - size, out);
+  }
+};
+
 /// Independent crops of a corpus, each start equally likely.
 ///
 /// Batch b is a pure function of (corpus, seed, b): the same bytes on every compiler and machine, in any order of
@@ -54,13 +75,18 @@ class RandomCrops {
   /// Errors   std::invalid_argument if the corpus is shorter than length + 1 bytes, or a span has another size
   void batch(std::uint64_t b, Index sequences, Index length, std::span<Byte> inputs, std::span<Byte> targets) const {
     detail::check_batch(sequences, length, inputs, targets);
-    if (corpus_.size() <= static_cast<std::uint64_t>(length))
-      throw InvalidArgument("the corpus has " + std::to_string(corpus_.size()) + " bytes, but a crop of length " +
-                            std::to_string(length) + " needs " + std::to_string(length) + " + 1");
+    check_length(length);
     for_each_start(b, sequences, length, [&](Index s, std::uint64_t start) {
       corpus_.copy(start, detail::sequence(inputs, s, length));
       corpus_.copy(start + 1, detail::sequence(targets, s, length));
     });
+  }
+
+  /// Throws std::invalid_argument if the corpus is shorter than length + 1 bytes.
+  void check_length(Index length) const {
+    if (corpus_.size() <= static_cast<std::uint64_t>(length))
+      throw InvalidArgument("the corpus has " + std::to_string(corpus_.size()) + " bytes, but a crop of length " +
+                            std::to_string(length) + " needs " + std::to_string(length) + " + 1");
   }
 
   /// Calls f(s, start) with the position in the corpus at which sequence s of batch b begins: what stands before it is its
@@ -110,19 +136,27 @@ class ConsecutiveSegments {
   std::uint64_t batches_per_epoch() const { return batches_per_epoch_; }
 
   /// Whether batch b does not continue batch b - 1: before it, a carried state must be reset.
-  bool starts_anew(std::uint64_t b) const { return b % batches_per_epoch_ == 0; }
+  bool starts_anew(std::uint64_t b) const { return batches_since_start(b) == 0; }
+  /// How many batches before batch b it continues.
+  std::uint64_t batches_since_start(std::uint64_t b) const { return b % batches_per_epoch_; }
 
   /// Shapes   inputs, targets: sequences × length, each sequence contiguous
   /// Errors   std::invalid_argument if a span has another size
   void batch(std::uint64_t b, std::span<Byte> inputs, std::span<Byte> targets) const {
     detail::check_batch(sequences_, length_, inputs, targets);
-    const std::uint64_t begin = Random::of(kPurpose, seed_, b / batches_per_epoch_).below(corpus_.size());
-    const std::uint64_t walked = b % batches_per_epoch_ * static_cast<std::uint64_t>(length_);
-    for (Index s = 0; s < sequences_; ++s) {
-      const std::uint64_t start = begin + static_cast<std::uint64_t>(s) * stream_ + walked;
+    for_each_start(b, [&](Index s, std::uint64_t start) {
       copy_from_ring(start, detail::sequence(inputs, s, length_));
       copy_from_ring(start + 1, detail::sequence(targets, s, length_));
-    }
+    });
+  }
+
+  /// Calls f(s, start) with the position in the corpus at which sequence s of batch b begins.
+  template <class F>
+  void for_each_start(std::uint64_t b, F&& f) const {
+    const std::uint64_t begin = Random::of(kPurpose, seed_, b / batches_per_epoch_).below(corpus_.size());
+    const std::uint64_t walked = b % batches_per_epoch_ * static_cast<std::uint64_t>(length_);
+    for (Index s = 0; s < sequences_; ++s)
+      f(s, (begin + static_cast<std::uint64_t>(s) * stream_ + walked) % corpus_.size());
   }
 
  private:

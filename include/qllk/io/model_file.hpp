@@ -126,7 +126,9 @@ Any load_model(const std::filesystem::path& path) {
 /// Reads a model file of one architecture. Throws as load_model, also if it holds another.
 template <class Model>
 StoredModel<Model> load_model_as(const std::filesystem::path& path) {
-  auto any = load_model<std::variant<StoredModel<Model>, StoredModel<QLLKClassic<float>>>>(path);
+  using Any = std::conditional_t<std::is_same_v<Model, QLLKClassic<float>>, AnyModel,
+                                 std::variant<StoredModel<Model>, StoredModel<QLLKClassic<float>>>>;
+  Any any = load_model<Any>(path);
   if (auto* stored = std::get_if<StoredModel<Model>>(&any)) return std::move(*stored);
   const auto name =
       std::visit([](const auto& s) { return Architecture<std::remove_cvref_t<decltype(s.model)>>::name; }, any);

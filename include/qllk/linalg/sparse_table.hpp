@@ -24,7 +24,8 @@ template <class Scalar>
 inline constexpr bool is_hash_table_v<HashTable<Scalar>> = true;
 
 /// The gradient of a HashTable: a list of (row, ±column), meaning that the row's gradient has ±values.col(column) in it.
-/// Memory and cost follow the positions seen, not the size of the table. Cleared, it keeps its memory.
+/// Memory and cost follow the positions seen, not the size of the table. Cleared, it keeps its memory, which grows in blocks: no
+/// column ever moves.
 template <Real Scalar>
 class SparseGrads {
  public:
@@ -36,7 +37,7 @@ class SparseGrads {
     Scalar sign() const { return (signed_column & 1) != 0 ? Scalar(-1) : Scalar(1); }
   };
 
-  explicit SparseGrads(Index dim = 0, Index rows = 0) : dim_(dim), rows_(rows), values_(dim, 0) {}
+  explicit SparseGrads(Index dim = 0, Index rows = 0) : dim_(dim), rows_(rows) {}
 
   void setZero() {
     entries_.clear();
@@ -46,12 +47,22 @@ class SparseGrads {
   /// Appends columns, and returns the number of the first: what entries refer to.
   Index append(MatIn<Scalar> columns) {
     QLLK_ASSERT(columns.rows() == dim_);
-    const Index first = columns_;
-    columns_ += columns.cols();
-    if (columns_ > values_.cols()) values_.conservativeResize(dim_, std::max(columns_, 2 * values_.cols()));
-    values_.middleCols(first, columns.cols()) = columns;
+    const Index first = grow(columns.cols());
+    for (Index done = 0; done < columns.cols();) {
+      const Index at = (first + done) % kBlock, size = std::min(kBlock - at, columns.cols() - done);
+      block(first + done).middleCols(at, size) = columns.middleCols(done, size);
+      done += size;
+    }
     return first;
   }
+  /// Appends columns of undefined values, to be written by value_of, and returns the number of the first.
+  Index grow(Index columns) {
+    const Index first = columns_;
+    columns_ += columns;
+    while (std::ssize(blocks_) * kBlock < columns_) blocks_.emplace_back(dim_, kBlock);
+    return first;
+  }
+  Values<Scalar> value_of(Index column) { return linalg::column(block(column), column % kBlock); }
   /// Room for as many entries, so that a later step with more of them does not allocate.
   void reserve(std::size_t entries) { entries_.reserve(entries); }
   void add(std::uint32_t row, Index column, bool minus) {
@@ -72,7 +83,7 @@ class SparseGrads {
   const Entry* bucket_begin(std::size_t b) const { return sorted_.data() + starts_[b]; }
   const Entry* bucket_end(std::size_t b) const { return sorted_.data() + starts_[b + 1]; }
 
-  ConstValues<Scalar> value(const Entry& e) const { return column(values_, e.column()); }
+  ConstValues<Scalar> value(const Entry& e) const { return column(block(e.column()), e.column() % kBlock); }
   const std::vector<Entry>& entries() const { return entries_; }
 
   /// The whole gradient, for tests and small tables.
@@ -87,10 +98,15 @@ class SparseGrads {
   Index size() const { return dim_ * rows_; }
 
  private:
+  static constexpr Index kBlock = 256;
+
+  Mat<Scalar>& block(Index column) { return blocks_[static_cast<std::size_t>(column / kBlock)]; }
+  const Mat<Scalar>& block(Index column) const { return blocks_[static_cast<std::size_t>(column / kBlock)]; }
+
   Index dim_, rows_, columns_ = 0;
   std::vector<Entry> entries_, sorted_;
   std::vector<std::size_t> starts_, next_;
-  Mat<Scalar> values_;  // its first columns_ ones
+  std::vector<Mat<Scalar>> blocks_;  // of kBlock columns each, of which the first columns_ are in use
 };
 
 }  // namespace qllk::linalg

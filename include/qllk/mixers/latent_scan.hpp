@@ -89,7 +89,7 @@ class LatentScan {
   }
 
   /// Overwrites dq, dk, dv and, where there is decay, ddecay (the gradient of logit(a)), which may be q, k, v and decay (each its
-  /// own); turns dstate from that of the final state into that of the initial one.
+  /// own); replaces dstate, the gradient of the final state, by that of the initial state.
   void backward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Cache& cache, MatIn<Scalar> dy,
                 State& dstate, MatOut<Scalar> dq, MatOut<Scalar> dk, MatOut<Scalar> dv, MatOut<Scalar> ddecay) const {
     const Index sequences = dstate.sequences(), length = sequences > 0 ? q.cols() / sequences : 0;

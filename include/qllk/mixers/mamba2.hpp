@@ -193,7 +193,7 @@ class Mamba2 {
     out_.forward(p.out_proj, c.normal, c.linear, y);
   }
 
-  /// Adds to g, overwrites dx; turns dstate from the gradient of the final state into that of the initial one, and much of
+  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state, and much of
   /// cache into gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of ProductSum
   /// refers to x, dy and cache.
   template <class Matrix>

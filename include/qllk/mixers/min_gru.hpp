@@ -109,7 +109,7 @@ class MinGru {
     linear_.forward(p.out_proj, c.hidden, c.linear, y);
   }
 
-  /// Adds to g, overwrites dx; turns dstate from the gradient of the final state into that of the initial one. Once for each
+  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state. Once for each
   /// forward. x is the x of forward. dx must not alias x or dy.
   void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Grads& g,
                 MatOut<Scalar> dx) const {

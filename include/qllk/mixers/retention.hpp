@@ -145,7 +145,7 @@ class Retention {
     qkv_.forward_out(p, c.qkv, y);
   }
 
-  /// Adds to g, overwrites dx; turns dstate from the gradient of the final state into that of the initial one, and much of the
+  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state, and much of the
   /// cache into gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of ProductSum refers to
   /// x, dy and the cache.
   template <class Matrix>

@@ -1,6 +1,7 @@
 // The original QLLK network, made causal: the baseline.
 #pragma once
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -73,7 +74,7 @@ class QLLKClassic {
   /// What a stream remembers between chunks; also the gradient of that (bytes and phase have none).
   struct State {
     std::vector<mixers::LatentState<Scalar>> layers;
-    Mat<Scalar> rows;  // [256·P, sequences]: the logits that the current patch gives to its P rows, until all are given
+    Mat<Scalar> rows;         // [256·P, sequences]: the logits of the P positions that the current patch serves
     std::vector<Byte> bytes;  // the last P-1 of each sequence
     Index phase = 0;          // bytes seen so far, modulo P
 
@@ -157,6 +158,17 @@ class QLLKClassic {
   /// No feature sees further back than the state.
   Index history() const { return 0; }
   void prime(State&, Index, Bytes) const {}
+  /// Advances what a state knows of the bytes themselves, as forward does, and leaves its tensors alone.
+  void follow(State& s, Bytes bytes) const {
+    const Index pad = config_.patch - 1, sequences = s.sequences();
+    const Index length = sequences > 0 ? std::ssize(bytes) / sequences : 0, fresh = std::min(length, pad);
+    for (Index i = 0; i < sequences; ++i) {
+      const auto last = s.bytes.begin() + i * pad;
+      std::copy(last + fresh, last + pad, last);
+      std::copy_n(bytes.begin() + (i + 1) * length - fresh, fresh, last + pad - fresh);
+    }
+    s.phase = nn::PatchPlan{config_.patch, length, s.phase}.next_phase();
+  }
 
   /// Stages of a Turn: the bytes, every layer, and the rows.
   Index stages() const { return config_.layers + 2; }
@@ -198,7 +210,7 @@ class QLLKClassic {
     });
   }
 
-  /// Adds to g, Grads or DeferredGrads; turns dstate from the gradient of the final state into that of the initial one.
+  /// Adds to g, Grads or DeferredGrads; replaces dstate, the gradient of the final state, by that of the initial state.
   /// Once for each forward, as it overwrites the cache. Pieces take turns last first.
   template <class G>
   void backward(const Params& p, [[maybe_unused]] Bytes bytes, Cache& c, const Mat<Scalar>& dlogits, State& dstate,

@@ -19,6 +19,7 @@
 #include "qllk/linalg/scratch.hpp"
 #include "qllk/linalg/views.hpp"
 #include "qllk/mixers/default.hpp"
+#include "qllk/model/transformer_config.hpp"
 #include "qllk/nn/block.hpp"
 #include "qllk/nn/byte_embedding.hpp"
 #include "qllk/nn/contexts/matches.hpp"
@@ -30,6 +31,7 @@
 #include "qllk/nn/layer_norm.hpp"
 #include "qllk/nn/linear.hpp"
 #include "qllk/nn/patching.hpp"
+#include "qllk/nn/recency.hpp"
 #include "qllk/nn/stack.hpp"
 
 namespace qllk::linalg {
@@ -43,17 +45,18 @@ namespace qllk::inline QLLK_ISA {
 ///   x  = ByteEmbedding(b) + FeatureHashing(b)          each byte, dim_local
 ///   x  = Block × encoder(x)                            each byte
 ///   h  = Block × layers(Patching(x))                   each patch of P bytes, dim
-///   x += Unpatching(LN(h))                             the patch's answer for each of its P rows
+///   x += Unpatching(LN(h))                             a patch's output for each of the P positions that it serves
 ///   x  = Block × decoder(x)                            each byte
-///   z  = W LN(x) + b + CopyLogits(b)                   256 logits each byte
+///   z  = W LN(x) + b + Recency(b) + CopyLogits(b)      256 logits each byte
 ///
 /// FeatureHashing looks up n-grams, words and matches: what followed the same bytes before, within the last 64 kB. Contexts of
-/// your own come behind these as `More`.
+/// your own come behind these as `More`. Recency knows what came lately, in a window of the same size.
 ///
-/// Causal: patch p is complete at byte P·p and serves rows P·p … P·p+P-1 (nn::PatchPlan); row t sees bytes 0 … t only.
+/// Causal: patch p is complete at byte P·p and serves positions P·p … P·p+P-1 (nn::PatchPlan); position t sees bytes 0 … t only.
 ///
 /// Shapes   bytes: [sequences × length], each sequence contiguous, any length    logits: [256, sequences × length]
-/// Cost     linear in the length; the state is of constant size, 0.8 MB a sequence, most of it the memory for matches
+/// Cost     linear in the length; the state is of constant size, 1.8 MB a sequence by default, most of it the memory
+///          for matches and recency; 0.5 MB with windows of 2^14 bytes
 template <Real S, template <Real> class Mixer = mixers::Default, nn::StreamContext... More>
 class QLLKTransformer {
  public:
@@ -63,33 +66,7 @@ class QLLKTransformer {
   using Stack = nn::Stack<Scalar, Block>;
   using Hashing = nn::FeatureHashing<Scalar, nn::NgramContext, nn::WordContext, nn::MatchContext, More...>;
 
-  struct Config {
-    Index dim_local = 128;  // width at the byte level
-    Index dim = 256;        // width at the patch level
-    Index patch = 8;
-    Index encoder = 0;  // byte-level blocks before patching
-    Index layers = 2;   // patch-level blocks
-    Index decoder = 2;  // byte-level blocks after unpatching
-    Index orders = 6;   // n-grams up to this many bytes
-    Index words = 2;    // orders of words
-    int bits = 16;      // log2 of the rows for each of these orders
-    nn::MatchContext::Config match{.lengths = {8, 4, 2}};
-    /// Block i of a level has mixer i, counted from the front again where there are more blocks.
-    std::vector<typename Mixer<Scalar>::Config> mixer_local{Mixer<Scalar>::recommended()};
-    std::vector<typename Mixer<Scalar>::Config> mixer{Mixer<Scalar>::recommended()};
-    Index hidden = 2;  // width of an Mlp's hidden layer, in multiples of its input's
-    std::tuple<typename More::Config...> more{};
-
-    /// What files and command lines name (io/json_members.hpp).
-    template <class Self, class F>
-    static void members(Self& c, F&& f) {
-      f("dim_local", c.dim_local), f("dim", c.dim), f("patch", c.patch), f("encoder", c.encoder), f("layers", c.layers);
-      f("decoder", c.decoder), f("orders", c.orders), f("bits", c.bits), f("hidden", c.hidden);
-      f("words", c.words, Index{0}), f("match", c.match, nn::MatchContext::Config{});
-      f("mixer_local", c.mixer_local), f("mixer", c.mixer);
-    }
-    bool operator==(const Config&) const = default;
-  };
+  using Config = TransformerConfig<Mixer<Scalar>, More...>;
 
   /// What is learned, and what goes with it: Matrix is Mat, or another form of one; Rows what FeatureHashing has of that.
   template <class Matrix, class Rows>
@@ -109,6 +86,7 @@ class QLLKTransformer {
     Norm norm;
     Linear head;
     typename nn::CopyLogits<Scalar>::Params copy;
+    typename nn::Recency<Scalar>::Params recency;
 
     template <class Visit, class... T>
     static void fields(Visit&& visit, T&... t) {
@@ -123,6 +101,7 @@ class QLLKTransformer {
       visit("norm", t.norm...);
       visit("head", t.head...);
       visit("copy", t.copy...);
+      visit("recency", t.recency...);
     }
   };
   using Params = Tensors<Mat<Scalar>, typename Hashing::Params>;
@@ -136,7 +115,7 @@ class QLLKTransformer {
   struct StateGrads {
     typename Stack::State encoder, blocks, decoder;
     Mat<Scalar> columns;  // Patching's
-    Mat<Scalar> slots;    // [dim_local·P, sequences]: what the current patch gives to its P rows, until all are given
+    Mat<Scalar> slots;    // [dim_local·P, sequences]: the current patch's output for the P positions that it serves
 
     Index sequences() const { return slots.cols(); }
     template <class Visit, class... T>
@@ -151,6 +130,7 @@ class QLLKTransformer {
   /// What a stream remembers between chunks.
   struct State : StateGrads {
     typename Hashing::State hashing;
+    typename nn::Recency<Scalar>::State recency;
     Index phase = 0;  // bytes seen so far, modulo P
   };
 
@@ -165,6 +145,7 @@ class QLLKTransformer {
     typename nn::Linear<Scalar>::Cache linear;
     typename nn::Dropout<Scalar>::Cache dropout;
     typename nn::CopyLogits<Scalar>::Cache copy;
+    typename nn::Recency<Scalar>::Cache recency;
     Mat<Scalar> patch_normal, slots, normal;
     Mat<Scalar> dslots;
   };
@@ -182,7 +163,8 @@ class QLLKTransformer {
         unpatching_({config.dim, config.dim_local * config.patch}),
         norm_({.dim = config.dim_local}),
         head_({config.dim_local, kByteValues}),
-        copy_(std::ssize(config.match.lengths), hashing_.template first_row<kMatches>()) {}
+        copy_(std::ssize(config.match.lengths), hashing_.template first_row<kMatches>()),
+        recency_(config.recency) {}
 
   const Config& config() const { return config_; }
   /// Floating-point operations of one byte forward: matrix products and mixers.
@@ -218,6 +200,7 @@ class QLLKTransformer {
     p.norm = norm_.init(random);
     p.head = head_.init(random);
     p.copy = copy_.init(random);
+    p.recency = recency_.init(random);
     return p;
   }
 
@@ -230,6 +213,7 @@ class QLLKTransformer {
   void reset(State& s, Index sequences) const {
     reset(static_cast<StateGrads&>(s), sequences);
     hashing_.reset(s.hashing, sequences);
+    recency_.reset(s.recency, sequences);
     s.phase = 0;
   }
   /// A gradient of zero.
@@ -244,9 +228,21 @@ class QLLKTransformer {
   /// What the next forward leaves out; nothing unless this is called.
   void set_noise(Cache& c, const Noise& noise) const { c.noise = noise; }
   /// How many bytes before a training crop decide its features, at most.
-  Index history() const { return hashing_.history(); }
+  Index history() const { return std::max(hashing_.history(), recency_.history()); }
   /// Lets the features of a sequence know the bytes that came before, as if it had read them. For a state that has read nothing.
-  void prime(State& s, Index sequence, Bytes before) const { hashing_.prime(s.hashing, sequence, before); }
+  void prime(State& s, Index sequence, Bytes before) const {
+    hashing_.prime(s.hashing, sequence, before);
+    recency_.prime(s.recency, sequence, before);
+  }
+
+  /// Advances what a state knows of the bytes themselves, features and phase, as forward does bit by bit, and leaves its
+  /// tensors alone.
+  void follow(State& s, Bytes bytes) const {
+    const Index sequences = s.sequences(), length = sequences > 0 ? std::ssize(bytes) / sequences : 0;
+    hashing_.follow(bytes, sequences, s.hashing);
+    recency_.follow(bytes, s.recency);
+    s.phase = nn::PatchPlan{config_.patch, length, s.phase}.next_phase();
+  }
 
   /// Stages of a Turn: the bytes, patching, unpatching, and every block.
   Index stages() const { return kBlocks + config_.encoder + config_.layers + config_.decoder; }
@@ -254,39 +250,23 @@ class QLLKTransformer {
   /// Writes logits, advances the state.
   template <class P>
   void forward(const P& p, Bytes bytes, State& state, Cache& c, Mat<Scalar>& logits, Turn turn = {}) const {
-    const Index sequences = state.sequences(), n = std::ssize(bytes), length = sequences > 0 ? n / sequences : 0;
-    QLLK_ASSERT(n == sequences * length);
-    turn(kBytes, [&] {
-      c.plan = {config_.patch, length, state.phase};
-      prepare(c, n, c.plan.patches() * sequences);
-      embedding_.forward(p.embedding, bytes, c.embedding, c.encoder.in());
-      hashing_.forward(p.hashing, bytes, sequences, state.hashing, c.noise, c.hashing, c.encoder.in());
-      state.phase = c.plan.next_phase();
-    });
-    nn::Dropout<Scalar>::forward(c.noise, c.dropout, c.encoder.in());
-    encoder_.forward(p.encoder, state.encoder, c.noise, c.encoder, kBlocks, turn);
-
-    turn(kPatching,
-         [&] { patching_.forward(p.patching, c.encoder.out(), c.plan, state.columns, c.patching, c.blocks.in()); });
-    blocks_.forward(p.blocks, state.blocks, c.noise, c.blocks, first_block(), turn, c.plan.patches() > 0);
-    if (c.plan.patches() > 0) {
-      patch_norm_.forward(p.patch_norm, c.blocks.out(), c.patch_norm, c.patch_normal);
-      unpatching_.forward(p.unpatching, c.patch_normal, c.linear, c.slots);
-    }
-
-    turn(kUnpatching, [&] {
-      nn::spread<Scalar>(c.plan, config_.dim_local, c.slots, state.slots, [&](Index t, const auto& slot) {
-        linalg::column(c.decoder.in(), t) = linalg::column(c.encoder.out(), t) + slot;
-      });
-    });
+    up_to_decoder(p, bytes, state, c, turn);
     decoder_.forward(p.decoder, state.decoder, c.noise, c.decoder, first_decoder(), turn);
     norm_.forward(p.norm, c.decoder.out(), c.norm, c.normal);
-    logits.resize(kByteValues, n);
+    logits.resize(kByteValues, std::ssize(bytes));
     head_.forward(p.head, c.normal, c.linear, logits);
+    recency_.forward(p.recency, c.recency, logits);
     copy_.forward(p.copy, p.hashing.table, matches(c), stride(), c.copy, logits);
   }
 
-  /// Adds to g, Grads or DeferredGrads; turns dstate from the gradient of the final state into that of the initial one.
+  /// Advances the state as forward does, in about 0.8 of its time, and has no answer.
+  template <class P>
+  void advance(const P& p, Bytes bytes, State& state, Cache& c, Turn turn = {}) const {
+    up_to_decoder(p, bytes, state, c, turn);
+    decoder_.advance(p.decoder, state.decoder, c.noise, c.decoder, first_decoder(), turn);
+  }
+
+  /// Adds to g, Grads or DeferredGrads; replaces dstate, the gradient of the final state, by that of the initial state.
   /// Once for each forward, as it overwrites the cache and dlogits. Pieces take turns last first.
   template <class G>
   void backward(const Params& p, Bytes bytes, Cache& c, Mat<Scalar>& dlogits, StateGrads& dstate, G& g,
@@ -294,6 +274,7 @@ class QLLKTransformer {
     QLLK_ASSERT(dlogits.cols() == std::ssize(bytes));
     const Index patches = c.plan.patches() * dstate.sequences();
     copy_.backward(matches(c), stride(), c.copy, dlogits, g.copy);
+    recency_.backward(c.recency, dlogits, g.recency);
     auto dnormal = linalg::scratch<QLLKTransformer, Scalar>(config_.dim_local, dlogits.cols());
     head_.backward(p.head, c.normal, c.linear, dlogits, g.head, dnormal);
     norm_.backward(p.norm, c.decoder.out(), c.norm, dnormal, g.norm, c.decoder.out());
@@ -320,14 +301,7 @@ class QLLKTransformer {
  private:
   static Stack stack(const Config& config, const char* name, const std::vector<typename Mixer<Scalar>::Config>& mixers,
                      Index dim, Index count) {
-    if (count < 0)
-      throw InvalidArgument(std::string("QLLKTransformer: ") + name + " is " + std::to_string(count) +
-                            ", expected >= 0");
-    if (mixers.empty()) throw InvalidArgument(std::string("QLLKTransformer: no mixer for ") + name);
-    std::vector<typename Block::Config> blocks;
-    for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i)
-      blocks.push_back({.mixer = mixers[i % mixers.size()], .dim = dim, .hidden = config.hidden * dim});
-    return {blocks, dim};
+    return {level_blocks<Block>(name, mixers, count, dim, config.hidden * dim), dim};
   }
 
   template <class Tree>
@@ -342,6 +316,7 @@ class QLLKTransformer {
     t.norm = norm_.zeros();
     t.head = head_.zeros();
     t.copy = copy_.zeros();
+    t.recency = recency_.zeros();
   }
 
   static constexpr std::size_t kMatches = 2;  // the place of MatchContext among the contexts
@@ -358,6 +333,36 @@ class QLLKTransformer {
   std::span<const std::uint32_t> matches(const Cache& c) const {
     const auto first = static_cast<std::size_t>(hashing_.template first_order<kMatches>());
     return std::span(c.hashing.rows).subspan(std::min(first, c.hashing.rows.size()));
+  }
+
+  template <class P>
+  void up_to_decoder(const P& p, Bytes bytes, State& state, Cache& c, Turn turn) const {
+    const Index sequences = state.sequences(), n = std::ssize(bytes), length = sequences > 0 ? n / sequences : 0;
+    QLLK_ASSERT(n == sequences * length);
+    turn(kBytes, [&] {
+      c.plan = {config_.patch, length, state.phase};
+      prepare(c, n, c.plan.patches() * sequences);
+      embedding_.forward(p.embedding, bytes, c.embedding, c.encoder.in());
+      hashing_.forward(p.hashing, bytes, sequences, state.hashing, c.noise, c.hashing, c.encoder.in());
+      recency_.look_up(bytes, state.recency, c.recency);
+      state.phase = c.plan.next_phase();
+    });
+    nn::Dropout<Scalar>::forward(c.noise, c.dropout, c.encoder.in());
+    encoder_.forward(p.encoder, state.encoder, c.noise, c.encoder, kBlocks, turn);
+
+    turn(kPatching,
+         [&] { patching_.forward(p.patching, c.encoder.out(), c.plan, state.columns, c.patching, c.blocks.in()); });
+    blocks_.forward(p.blocks, state.blocks, c.noise, c.blocks, first_block(), turn, c.plan.patches() > 0);
+    if (c.plan.patches() > 0) {
+      patch_norm_.forward(p.patch_norm, c.blocks.out(), c.patch_norm, c.patch_normal);
+      unpatching_.forward(p.unpatching, c.patch_normal, c.linear, c.slots);
+    }
+
+    turn(kUnpatching, [&] {
+      nn::spread<Scalar>(c.plan, config_.dim_local, c.slots, state.slots, [&](Index t, const auto& slot) {
+        linalg::column(c.decoder.in(), t) = linalg::column(c.encoder.out(), t) + slot;
+      });
+    });
   }
 
   void prepare(Cache& c, Index n, Index patches) const {
@@ -384,6 +389,7 @@ class QLLKTransformer {
   nn::LayerNorm<Scalar> norm_;
   nn::Linear<Scalar> head_;
   nn::CopyLogits<Scalar> copy_;
+  nn::Recency<Scalar> recency_;
 };
 
 }  // namespace qllk::inline QLLK_ISA

@@ -88,6 +88,14 @@ class Block {
     add<Scalar>(y, c.middle);
   }
 
+  /// Advances the state as forward does, and writes nothing.
+  template <class Matrix>
+  void advance(const Tensors<Matrix>& p, MatIn<Scalar> x, State& state, Cache& c) const {
+    for (auto* part : {&c.mixer_in, &c.middle}) part->resize(x.rows(), x.cols());
+    norm_.forward(p.mixer_norm, x, c.mixer_norm, c.mixer_in);
+    mixer_.forward(p.mixer, c.mixer_in, state, c.mixer, c.middle);
+  }
+
   /// Adds to g, overwrites dx, which may be x; dstate as the mixer does. Once for each forward. x is the x of forward. dx must
   /// not alias dy. A g of ProductSum refers to dy and the cache.
   template <class Matrix>

@@ -104,6 +104,15 @@ class FeatureHashing {
     auto& stream = state.streams[static_cast<std::size_t>(sequence)];
     for_each_context([&]<std::size_t I>(const auto& context) { context.prime(bytes, std::get<I>(stream)); });
   }
+  /// Reads the next bytes of all sequences as forward does, but for no rows: leaves the same state, bit by bit. Priming
+  /// does not, as it need not find what was read long before.
+  void follow(Bytes bytes, Index sequences, State& state) const {
+    const auto length = sequences > 0 ? bytes.size() / static_cast<std::size_t>(sequences) : 0;
+    for (std::size_t s = 0; s < state.streams.size(); ++s)
+      for_each_context([&]<std::size_t I>(const auto& context) {
+        nn::follow(context, bytes.subspan(s * length, length), std::get<I>(state.streams[s]));
+      });
+  }
 
   Params zeros() const {
     Params p;

@@ -1,4 +1,4 @@
-// From bytes to patches and back: which bytes a patch covers, which rows it serves.
+// From bytes to patches and back: which bytes a patch covers, which positions it serves.
 #pragma once
 
 #include <stdexcept>
@@ -16,7 +16,7 @@ using linalg::column, linalg::values;
 /// How a chunk of a stream divides into patches.
 ///
 /// Patch p is complete at byte P·p and covers bytes P·p-(P-1) … P·p (a left pad of P-1 stands before the stream); it serves
-/// rows P·p … P·p+P-1, so no row sees a byte after its own. A chunk may start and end anywhere: rows before its first own
+/// positions P·p … P·p+P-1, so no position sees a byte after its own. A chunk may start and end anywhere: positions before its first own
 /// patch are served by the patch carried over from the chunk before.
 struct PatchPlan {
   Index patch;   // P, bytes a patch
@@ -32,20 +32,20 @@ struct PatchPlan {
   Index patches() const { return (phase + length + patch - 1) / patch - (phase > 0 ? 1 : 0); }
   /// Position in the chunk of the byte that completes patch p.
   Index completed_at(Index p) const { return p * patch + (phase > 0 ? patch - phase : 0); }
-  /// The patch of this chunk that serves row t, or -1 for the one carried over.
+  /// The patch of this chunk that serves position t, or -1 for the one carried over.
   Index serving(Index t) const { return (phase + t) / patch - (phase > 0 ? 1 : 0); }
-  /// Which of its patch's P rows row t is.
+  /// Which of its patch's P positions position t is.
   Index slot(Index t) const { return (phase + t) % patch; }
   Index next_phase() const { return (phase + length) % patch; }
-  /// Whether the chunk ends with the last row of a patch, so that nothing is carried on. Not an empty one, which changes nothing.
+  /// Whether the chunk ends with the last position of a patch, so that nothing is carried on. Not an empty one, which changes nothing.
   bool ends_patch() const { return length > 0 && next_phase() == 0; }
-  /// Whether the chunk's own patches serve all its rows and no others: slots then are the rows, where they lie.
+  /// Whether the chunk's own patches serve all its positions and no others: slots then are the positions, in place.
   bool whole() const { return phase == 0 && ends_patch(); }
 };
 
-/// Gives every row its share of its patch's answer: give(t, slot t mod P of the patch that serves t), an array of `width`.
-/// `carried` [width·P, sequences] serves the rows before the chunk's first own patch, and is replaced by the last one, or by zeros
-/// when that has no more rows to serve.
+/// Gives every position its share of its patch's answer: give(t, slot t mod P of the patch that serves t), an array of `width`.
+/// `carried` [width·P, sequences] serves the positions before the chunk's first own patch, and is replaced by the last one, or by zeros
+/// when that has no more positions to serve.
 /// Shapes: slots [width·P, patches × sequences]; t counts the columns of [width, length × sequences].
 template <Real Scalar, class Give>
 void spread(const PatchPlan& plan, Index width, const Mat<Scalar>& slots, Mat<Scalar>& carried, Give&& give) {
@@ -81,7 +81,7 @@ void spread_backward(const PatchPlan& plan, MatIn<Scalar> dy, Mat<Scalar>& dcarr
       auto slot = values(all + plan.slot(t) * width, width);
       if (patch < 0 || patch == patches - 1)
         slot += column(dy, s * plan.length + t);
-      else  // all its rows are in the chunk, each once
+      else  // all its positions are in the chunk, each once
         slot = column(dy, s * plan.length + t);
     }
   }
@@ -137,7 +137,7 @@ class Patching {
     if (patches > 0) linear_.forward(p, c.covered, c.linear, y);
   }
 
-  /// Adds to g and to dx; turns dstate from the gradient of the final state into that of the initial one.
+  /// Adds to g and to dx; replaces dstate, the gradient of the final state, by that of the initial state.
   /// A g of ProductSum refers to dy and the cache.
   template <class G>
   void backward(const Params& p, const PatchPlan& plan, Cache& c, MatIn<Scalar> dy, State& dstate, G& g,

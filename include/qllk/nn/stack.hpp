@@ -77,6 +77,18 @@ class Stack {
       });
   }
 
+  /// As forward, but leaves c.out() alone: of the last block only the state is advanced.
+  template <class P>
+  QLLK_NOINLINE void advance(const P& p, State& state, Noise& noise, Cache& c, Index stage, const Turn& turn) const {
+    for (std::size_t i = 0; i < p.size(); ++i)
+      turn(stage + static_cast<Index>(i), [&] {
+        if (i + 1 < p.size())
+          blocks_[i].forward(p[i], c.x[i], state[i], noise, c.blocks[i], c.x[i + 1]);
+        else
+          blocks_[i].advance(p[i], c.x[i], state[i], c.blocks[i]);
+      });
+  }
+
   /// Turns the gradient in c.out() into that in c.in(); adds to g; dstate as blocks do. Once for each forward.
   template <class G>
   QLLK_NOINLINE void backward(const Params& p, Cache& c, State& dstate, G& g, Index stage, const Turn& turn,

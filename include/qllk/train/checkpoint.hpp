@@ -1,7 +1,7 @@
 // Training checkpoints: all that a run needs to go on as if it had never stopped.
 //
 // A safetensors file. Its tensors are "params.…", "average.…" and the optimiser's state: "adam.first.…" and
-// "adam.second.…" of AdamW, "lion.momentum.…" of Lion. Its metadata are those of a model file, with format
+// "adam.second.…" of AdamW, "lion.momentum.…" of Lion; with consecutive crops also "carried.…", the streams' states. Its metadata are those of a model file, with format
 // "qllk-training", and besides
 //   optimizer                             the name of the optimiser; AdamW if it is missing, as in files of old
 //   settings, budget, progress, updates   JSON
@@ -70,6 +70,8 @@ struct qllk::io::Members<qllk::train::BasicTrainerSettings<Optim>> {
     f(qllk::train::detail::key_v<Optim>, s.optimizer), f("rows", s.rows);
     f("schedule", s.schedule), f("average", s.average), f("dropout", s.dropout), f("clip", s.clip), f("seed", s.seed);
     f("order_dropout", s.order_dropout), f("match_dropout", s.match_dropout, 0.0);
+    f("chunk", s.chunk, qllk::Index{0}), f("borders", s.borders, qllk::Index{0});
+    f("crops", s.crops, qllk::train::Crops::random);
   }
 };
 template <>
@@ -115,6 +117,7 @@ void save_checkpoint(const std::filesystem::path& path, const Trainer<Model, Opt
   writer.set_metadata("notes", notes.dump(-1, ' ', false, io::Json::error_handler_t::replace));
   io::save_parameters(writer, "params", trainer.params());
   io::save_parameters(writer, "average", trainer.average());
+  io::save_parameters(writer, "carried", trainer.carried());
   io::save_parameters(writer, detail::key_v<Optim>, trainer.optimizer());
   writer.write(path);
 }
@@ -187,12 +190,15 @@ class Checkpoint {
     auto average = trainer.average();
     io::load_parameters(reader_, "params", params);
     io::load_parameters(reader_, "average", average);
+    auto carried = trainer.carried();
+    io::load_parameters(reader_, "carried", carried);
     io::load_parameters(reader_, detail::key_v<Optim>, optimizer);
     io::detail::check_finite(reader_, params);
     io::detail::check_finite(reader_, average);
     io::detail::check_finite(reader_, optimizer);
+    io::detail::check_finite(reader_, carried);
     optimizer.updates = updates_;
-    trainer.restore(std::move(params), std::move(optimizer), std::move(average), progress_);
+    trainer.restore(std::move(params), std::move(optimizer), std::move(average), progress_, std::move(carried));
   }
 
  private:

@@ -19,9 +19,10 @@ struct Recipe {
   TrainerSettings settings;
 };
 
-/// What is decided already: the sizes of a batch.
+/// What is decided or known already.
 struct Wanted {
   std::optional<Index> batch, context;
+  double bytes_per_second = 45'000;  // that training takes; measured_speed (train/speed.hpp) tells this machine's
 
   TrainerSettings settings(Index usual_batch) const {
     TrainerSettings settings;
@@ -38,16 +39,24 @@ inline Recipe<QLLKClassic<float>> recipe(std::type_identity<QLLKClassic<float>>,
 }
 
 /// How many bytes a run of this budget is going to train on, roughly: enough to choose sizes by.
-inline double expected_bytes(const Budget& budget, const TrainerSettings& settings) {
-  constexpr double kBytesPerSecond = 45'000;  // of two cores; only the order of magnitude matters
+inline double expected_bytes(const Budget& budget, const TrainerSettings& settings, const Wanted& wanted = {}) {
   return std::min(
-      budget.seconds * kBytesPerSecond,
+      budget.seconds * wanted.bytes_per_second,
       static_cast<double>(budget.steps) * static_cast<double>(settings.batch) * static_cast<double>(settings.context));
 }
 
-/// Little to see: small steps and few blocks. Much: more rows for n-grams, within an eighth of the memory that this process may use. The more
-/// often text comes again, the more is left out at random and the slower rows follow, or what was seen before is trusted more
-/// than it deserves. Chosen with bench/experiments, but for dropout beyond 25 passes, which is extrapolated.
+/// Bytes of the rows that a position has in the hashed table, and of the whole table; matches, which have few, aside.
+template <class Config>
+Index row_bytes(const Config& c) {
+  return (c.orders - 1 + c.words) * c.dim_local * Index{sizeof(float)};
+}
+template <class Config>
+Index table_bytes(const Config& c) {
+  return row_bytes(c) << c.bits;
+}
+
+/// For little text in all: small batches and few blocks. For much text: more rows for n-grams, within an eighth of the memory that
+/// this process may use. For several epochs: more dropout and lower rates of rows, against overfitting. Chosen with bench/experiments, except for dropout beyond 25 epochs, which is extrapolated.
 template <class Model>
 requires requires(typename Model::Config c) { c.dim_local, c.match, c.mixer_local; }
 Recipe<Model> recipe(std::type_identity<Model>, std::uint64_t corpus, const Budget& budget, const Wanted& wanted = {}) {
@@ -55,12 +64,12 @@ Recipe<Model> recipe(std::type_identity<Model>, std::uint64_t corpus, const Budg
   auto& config = r.config;
   auto& settings = r.settings;
   settings = wanted.settings(8);
-  if (expected_bytes(budget, settings) < 1.5e6) {
+  if (expected_bytes(budget, settings, wanted) < 1.5e6) {
     settings = wanted.settings(4);
     config.decoder = 1;
   }
   settings.schedule.warmup = 30;
-  const double bytes = expected_bytes(budget, settings);
+  const double bytes = expected_bytes(budget, settings, wanted);
   const double passes = bytes / static_cast<double>(std::max<std::uint64_t>(corpus, 1));
   if (passes < 2) {
     settings.optimizer = {.learning_rate = 4e-3, .beta1 = 0.8, .beta2 = 0.95, .weight_decay = 0.1};
@@ -83,10 +92,7 @@ Recipe<Model> recipe(std::type_identity<Model>, std::uint64_t corpus, const Budg
   const double distinct = std::min(bytes, static_cast<double>(corpus));
   config.bits = distinct < 8e6 ? 16 : distinct < 3.2e7 ? 17 : 18;
   const auto memory = static_cast<double>(files::Machine().memory_limit());
-  const auto table_bytes = [&] {
-    return static_cast<double>(((config.orders - 1 + config.words) << config.bits) * config.dim_local) * sizeof(float);
-  };
-  while (config.bits > 12 && table_bytes() > memory / 8) --config.bits;
+  while (config.bits > 12 && static_cast<double>(table_bytes(config)) > memory / 8) --config.bits;
   return r;
 }
 

@@ -18,6 +18,7 @@
 #include "qllk/linalg/views.hpp"
 #include "qllk/optim/row_update.hpp"
 #include "qllk/optim/step.hpp"
+#include "qllk/train/row_sums.hpp"
 
 namespace qllk::train {
 
@@ -83,17 +84,30 @@ class Reducer {
   /// are in the order that `apply` needs. When the hook throws, call clear_sparse() before the next sum.
   template <class Shards, HasFields Grads, class Hook = NoHook>
   double sum(Shards& shards, Grads& total, ThreadPool& pool, Hook&& hook = {}) {
-    collect_shards(shards, total);
-    pool.run(std::ssize(tiles_), [&](Index i) { add_up(tiles_[static_cast<std::size_t>(i)]); });
-    for (const Part& part : parts_)
-      if (part.products != nullptr) part.products->setZero();
-    StepGradients<Grads, Scalar> gradients{total, sparse_};
-    hook(gradients);
-    lists_.clear();
-    for (const auto& lists : sparse_) lists_.insert(lists_.end(), lists.begin(), lists.end());
-    pool.run(std::ssize(lists_),
-             [&](Index i) { lists_[static_cast<std::size_t>(i)]->sort_by_bucket(optim::RowUpdate<Scalar>::kShift); });
-    return norm(pool);
+    take(shards, total, pool, true);
+    return finish(total, pool, hook);
+  }
+
+  /// Adds the gradients of all shards to a sum that has more than memory has room for at once; the shards have none then.
+  /// `first`: there is nothing in it yet. Dense ones are in `total`, sparse ones here. Afterwards, sum_added.
+  template <class Shards, HasFields Grads>
+  void add(Shards& shards, Grads& total, ThreadPool& pool, bool first) {
+    take(shards, total, pool, first);
+    if (rows_.empty()) {
+      rows_.reserve(sparse_.size());
+      for (const auto& lists : sparse_) rows_.emplace_back(lists.front()->rows(), lists.front()->cols());
+    }
+    for (std::size_t t = 0; t < sparse_.size(); ++t) {
+      if (first) rows_[t].clear();
+      rows_[t].add(sparse_[t], pool);
+    }
+    clear_sparse();
+  }
+  /// As `sum`, of all that was added.
+  template <HasFields Grads, class Hook = NoHook>
+  double sum_added(Grads& total, ThreadPool& pool, Hook&& hook = {}) {
+    for (std::size_t t = 0; t < sparse_.size(); ++t) sparse_[t].assign(1, &rows_[t].sums());
+    return finish(total, pool, hook);
   }
 
   /// Applies an optimiser's update with gradients `total` to every tile, and `rows` to every row of a hashed table that
@@ -147,6 +161,26 @@ class Reducer {
     ProductSum<Scalar>* products;
   };
 
+  /// Writes the sum of dense gradients to `total`, or adds it there, and collects the lists of sparse ones.
+  template <class Shards, HasFields Grads>
+  void take(Shards& shards, Grads& total, ThreadPool& pool, bool fresh) {
+    collect_shards(shards, total);
+    pool.run(std::ssize(tiles_), [&](Index i) { add_up(tiles_[static_cast<std::size_t>(i)], fresh); });
+    for (const Part& part : parts_)
+      if (part.products != nullptr) part.products->setZero();
+  }
+
+  template <HasFields Grads, class Hook>
+  double finish(Grads& total, ThreadPool& pool, Hook&& hook) {
+    StepGradients<Grads, Scalar> gradients{total, sparse_};
+    hook(gradients);
+    lists_.clear();
+    for (const auto& lists : sparse_) lists_.insert(lists_.end(), lists.begin(), lists.end());
+    pool.run(std::ssize(lists_),
+             [&](Index i) { lists_[static_cast<std::size_t>(i)]->sort_by_bucket(optim::RowUpdate<Scalar>::kShift); });
+    return norm(pool);
+  }
+
   template <class Shards, HasFields Grads>
   void collect_shards(Shards& shards, Grads& total) {
     totals_.clear();
@@ -170,10 +204,9 @@ class Reducer {
     }
   }
 
-  /// Writes one tile of the sum of all shards, and leaves zeros there.
-  void add_up(const Tile& tile) {
+  /// Writes one tile of the sum of all shards, or adds it to what is not `fresh`, and leaves zeros there.
+  void add_up(const Tile& tile, bool fresh) {
     auto sum = values(totals_[tile.leaf], tile);
-    bool fresh = true;
     for (std::size_t at = tile.leaf; at < parts_.size(); at += leaves_) {
       if (parts_[at].products != nullptr) {
         parts_[at].products->add_to(sum.data(), tile.column, tile.columns, fresh);
@@ -226,6 +259,7 @@ class Reducer {
   std::vector<Scalar*> dense_, totals_;
   std::vector<Part> parts_;
   std::vector<std::vector<SparseGrads<Scalar>*>> sparse_;  // of each table: of shard 0, 1, …, and what a hook added
+  std::vector<RowSums<Scalar>> rows_;                      // of each table, where there is more than one sum to a step
   std::vector<SparseGrads<Scalar>*> lists_, ignored_;
   std::vector<const SparseGrads<Scalar>*> of_table_;
   std::vector<HashTable<Scalar>*> table_;

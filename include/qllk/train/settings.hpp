@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <limits>
 
@@ -15,6 +16,11 @@
 
 namespace qllk::train {
 
+/// Which sequences the steps of a run train on: crops from anywhere in the text; or streams through it, each step's where the
+/// one before ended, with the state that was left there, but no gradient of it (truncated back-propagation).
+enum class Crops { random, consecutive };
+constexpr auto enum_names(Crops) { return std::array{"random", "consecutive"}; }
+
 /// Settings of a run with any optimiser.
 template <Optimizer Optim>
 struct BasicTrainerSettings {
@@ -22,7 +28,10 @@ struct BasicTrainerSettings {
   Index context = 512;  // bytes a sequence
   Index shards = 4;     // parts of a batch that are computed apart; part of the result, unlike the number of threads
   Index piece = 4096;   // most bytes of a shard that are computed at a time; longer ones are cut, as are all if too few
-  Optim optimizer{};    // of all but hashed tables
+  Index chunk = 0;      // most bytes of a sequence whose activations are held at once; 0: all. See Sweep
+  Index borders = 0;    // most states kept between chunks, where there are more; 0: all. See Borders
+  Crops crops = Crops::random;
+  Optim optimizer{};      // of all but hashed tables
   optim::RowWise rows{};  // hashed tables, for models that have them
   optim::WarmupCosine schedule{};
   optim::WeightAverage average{};
@@ -52,6 +61,8 @@ QLLK_COLD const BasicTrainerSettings<Optim>& checked(const BasicTrainerSettings<
   expect_setting(s.batch <= kMostBytes / s.context, "batch", s.batch, "at most 2^40 bytes in all its sequences");
   positive("shards", s.shards);
   positive("piece", s.piece);
+  not_negative("chunk", s.chunk);
+  not_negative("borders", s.borders);
   s.optimizer.check();
   not_negative("rate of rows", s.rows.rate);
   below_one("beta2 of rows", s.rows.beta2);

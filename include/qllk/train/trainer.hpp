@@ -6,7 +6,9 @@
 #include <cmath>
 #include <concepts>
 #include <cstdint>
+#include <limits>
 #include <memory>
+#include <optional>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -16,7 +18,6 @@
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/threads.hpp"
-#include "qllk/core/turns.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/data/batches.hpp"
 #include "qllk/data/corpus.hpp"
@@ -30,18 +31,18 @@
 #include "qllk/train/progress.hpp"
 #include "qllk/train/reduce.hpp"
 #include "qllk/train/settings.hpp"
+#include "qllk/train/sweep.hpp"
 
 namespace qllk::train {
 
 using linalg::is_hash_table_v, linalg::values;
 
-/// Trains a model on random crops of a corpus, its hashed tables with optim::RowUpdate and all else with an optimiser.
+/// Trains a model on a corpus, its hashed tables with optim::RowUpdate and all else with an optimiser.
 ///
-/// A batch's sequences are divided into `shards` groups, and where these are long, or fewer than shards, each group along
-/// its length into pieces, which hand the state on (Turns). Every piece has gradients and activations of its own, and they
-/// are added in a fixed order: one seed gives bit-identical weights for any number of threads. The batch of step i
-/// depends on the seed and i only, so that a run restored from `params()`, `optimizer()`, `average()` and `progress()` goes on
-/// as if it had never stopped. After the first few no step allocates.
+/// Sweep computes a batch's gradients, exactly, in memory for `chunk` bytes of each sequence, and they are added in a fixed order:
+/// one seed gives bit-identical weights for any number of threads. The batch of step i depends on the seed and i only, so that
+/// a run restored from `params()`, `optimizer()`, `average()`, `carried()` and `progress()` goes on as if it had never stopped.
+/// After the first few no step allocates.
 template <TrainableModel Model, Optimizer Optim = optim::AdamW>
 class Trainer {
  public:
@@ -54,8 +55,18 @@ class Trainer {
                     OptimizerRule<typename Optim::template Update<Scalar>, Optim, Scalar, State>,
                 "the optimiser has no state or no update for this model's parameters");
 
+  /// What the streams of consecutive crops carry from step to step: the tensors of their states, those of the features aside.
+  struct Carried {
+    std::vector<typename Model::StateGrads> groups;  // none with random crops
+
+    template <class Visit, class... T>
+    static void fields(Visit&& visit, T&... t) {
+      visit("groups", t.groups...);
+    }
+  };
+
   /// Weights drawn from settings.seed. Throws std::invalid_argument when a setting makes no sense or the corpus is shorter
-  /// than one context.
+  /// than one context (than all sequences of a batch, where these are consecutive).
   QLLK_COLD Trainer(Model model, BasicTrainerSettings<Optim> settings, data::Corpus corpus, int threads)
       : model_(std::move(model)),
         settings_(checked(settings)),
@@ -67,16 +78,17 @@ class Trainer {
     average_ = build_like<Params>(params_, [](const auto& p, auto& mean) {
       if constexpr (!is_hash_table_v<std::remove_cvref_t<decltype(p)>>) mean = p;
     });
-    inputs_.resize(static_cast<std::size_t>(settings_.batch * settings_.context));
-    targets_.resize(inputs_.size());
+    crops_.check_length(settings_.context);
+    if (settings_.crops == Crops::consecutive)
+      segments_.emplace(crops_.corpus(), settings_.seed, settings_.batch, settings_.context);
+    text_ = {crops_.corpus(), std::vector<std::uint64_t>(static_cast<std::size_t>(settings_.batch))};
     const std::size_t before = heap_bytes();
-    divide();
+    sweep_ = Sweep<Model>(
+        model_, params_,
+        {settings_.batch, settings_.context, settings_.shards, settings_.piece, settings_.chunk, settings_.borders});
     total_ = model_.zero_grads();
     reducer_ = Reducer<Scalar>(params_);
-    starts_.resize(static_cast<std::size_t>(settings_.batch));
-    differentiate();  // sizes every buffer; the result is not used
-    reducer_.sum(pieces_, total_, *pool_);
-    reducer_.clear_sparse();
+    warm_up();
     memory_.parameters = held(params_);
     memory_.optimizer = held(optimizer_) + held(average_);
     memory_.gradients = held(total_);
@@ -94,19 +106,21 @@ class Trainer {
     not_exchanged();
     const auto start = std::chrono::steady_clock::now();
     const auto count = static_cast<std::size_t>(settings_.batch * settings_.context);
-    crops_.batch(static_cast<std::uint64_t>(progress_.steps), settings_.batch, settings_.context, inputs_, targets_);
-    crops_.for_each_start(static_cast<std::uint64_t>(progress_.steps), settings_.batch, settings_.context,
-                          [&](Index s, std::uint64_t at) { starts_[static_cast<std::size_t>(s)] = at; });
-    differentiate();
-    double nats = 0;
-    for (const auto& piece : pieces_) nats += piece.nats;
-
+    const bool whole = sweep_.chunks() == 1;
+    begin_batch();
     const ClearSparse clear{reducer_};
+    double nats = sweep_.differentiate(sweep_step(), [&](bool first) {
+      if (!whole) reducer_.add(sweep_.pieces(), total_, *pool_, first);
+    });
     StepReport report{};
+    const auto sum = [&](auto&& change) {
+      report.gradient_norm =
+          whole ? reducer_.sum(sweep_.pieces(), total_, *pool_, change) : reducer_.sum_added(total_, *pool_, change);
+    };
     if constexpr (std::same_as<std::remove_cvref_t<Hook>, NoHook>)
-      report.gradient_norm = reducer_.sum(pieces_, total_, *pool_);
+      sum(NoHook{});
     else
-      report.gradient_norm = reducer_.sum(pieces_, total_, *pool_, [&](auto& gradients) { hook(gradients, nats); });
+      sum([&](auto& gradients) { hook(gradients, nats); });
     report.bits_per_byte = nats / static_cast<double>(count) * nn::kBitsPerNat;
     report.learning_rate = settings_.optimizer.learning_rate * settings_.schedule.factor(progress_.steps, progress);
     report.skipped = !std::isfinite(nats) || !std::isfinite(report.gradient_norm);
@@ -120,6 +134,7 @@ class Trainer {
                      optimizer_, *pool_);
     }
     ++progress_.steps;
+    if (segments_) carry_on(report.skipped);
     if (settings_.average.takes(progress_.steps)) add_to_average();
     progress_.bytes += count;
     progress_.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -135,13 +150,20 @@ class Trainer {
 
   /// Goes on from a checkpoint. Throws std::invalid_argument when the shapes are not this model's.
   void restore(Params params, State optimizer, Params average, Progress progress) {
+    restore(std::move(params), std::move(optimizer), std::move(average), progress, carried_);
+  }
+  /// Likewise, with what its streams carried.
+  void restore(Params params, State optimizer, Params average, Progress progress, Carried carried) {
     expect_shapes("cannot resume", params_, params);
     expect_shapes("cannot resume", optimizer_, optimizer);  // hashed tables have moments of other shapes than their own
     expect_shapes("cannot resume", average_, average);
+    expect_shapes("cannot resume", carried_, carried);
     params_ = std::move(params);
     optimizer_ = std::move(optimizer);
     average_ = std::move(average);
     progress_ = progress;
+    carried_ = std::move(carried);
+    states_of_ = kNoStep;
     reducer_ = Reducer<Scalar>(params_);
   }
 
@@ -177,107 +199,74 @@ class Trainer {
     return average_;
   }
   const State& optimizer() const { return optimizer_; }
+  const Carried& carried() const { return carried_; }
   const Progress& progress() const { return progress_; }
   const Memory& memory() const { return memory_; }
   int threads() const { return pool_->size(); }
 
  private:
+  static constexpr std::uint64_t kNoStep = std::numeric_limits<std::uint64_t>::max();
+
   struct ClearSparse {
     Reducer<Scalar>& reducer;
     ~ClearSparse() { reducer.clear_sparse(); }
   };
 
-  /// Sequences that are computed together, and what their pieces hand on.
-  struct Group {
-    Index first, sequences;  // of the batch
-    typename Model::State state;
-    typename Model::StateGrads dstate;
-    std::vector<Byte> history;  // of one of them, in turn
-    Turns forward, backward;
-  };
+  std::uint64_t steps() const { return static_cast<std::uint64_t>(progress_.steps); }
 
-  /// What a part of a group needs for itself.
-  struct Piece {
-    std::size_t group = 0;
-    Index number = 0, begin = 0, length = 0;  // of the group's pieces; of each of its sequences
-    std::vector<Byte> inputs, targets;
-    typename Model::DeferredGrads grads;
-    typename Model::Cache cache;
-    Mat<Scalar> logits;
-    double nats = 0;
-  };
-
-  /// Pieces are in the order in which threads take them: of all groups the first piece, then of all the second.
-  QLLK_COLD void divide() {
-    const auto parts = [](Index whole, Index most) { return (whole + most - 1) / most; };
-    const Index groups = std::min(settings_.shards, settings_.batch), sequences = parts(settings_.batch, groups);
-    const Index each = std::min(settings_.context, std::max(parts(sequences * settings_.context, settings_.piece),
-                                                            parts(settings_.shards, groups)));
-    for (Index g = 0; g < groups; ++g) {
-      const Index first = g * settings_.batch / groups, end = (g + 1) * settings_.batch / groups;
-      groups_.push_back({first, end - first, {}, {}, {}, Turns(model_.stages()), Turns(model_.stages())});
-    }
-    pieces_ = std::vector<Piece>(static_cast<std::size_t>(each * groups));
-    for (Index i = 0; i < each * groups; ++i) {
-      Piece& piece = pieces_[static_cast<std::size_t>(i)];
-      piece.group = static_cast<std::size_t>(i % groups);
-      piece.number = i / groups;
-      piece.begin = piece.number * settings_.context / each;
-      piece.length = (piece.number + 1) * settings_.context / each - piece.begin;
-      piece.grads = zero_grads_like<typename Model::DeferredGrads>(params_);
-    }
+  typename Sweep<Model>::Step sweep_step() const {
+    return {
+        model_,         params_, text_, *pool_, {settings_.dropout, settings_.order_dropout, settings_.match_dropout},
+        settings_.seed, steps()};
   }
 
-  /// Losses and gradients of all pieces, the latter of the mean over the whole batch. The reducer has left all gradients zero.
-  QLLK_NOINLINE void differentiate() {
-    for (Group& group : groups_) {
-      model_.reset(group.state, group.sequences);
-      model_.reset(group.dstate, group.sequences);
-      group.forward.reset();
-      group.backward.reset();
-    }
-    const Index count = std::ssize(pieces_), last = count / std::ssize(groups_) - 1;
-    pool_->run(count, [&](Index i) {
-      Piece& piece = pieces_[static_cast<std::size_t>(i)];
-      const Turn turn(groups_[piece.group].forward, piece.number);
-      turn.guard([&] { forward(i, piece, groups_[piece.group], turn); });
+  /// Sizes every buffer; what it computes is not used.
+  QLLK_COLD void warm_up() {
+    sweep_.warm_up(sweep_step(), [&](bool first) {
+      if (sweep_.chunks() > 1) return reducer_.add(sweep_.pieces(), total_, *pool_, first);
+      reducer_.sum(sweep_.pieces(), total_, *pool_);
     });
-    pool_->run(count, [&](Index i) {
-      Piece& piece = pieces_[static_cast<std::size_t>(count - 1 - i)];
-      Group& group = groups_[piece.group];
-      const Turn turn(group.backward, last - piece.number);
-      turn.guard(
-          [&] { model_.backward(params_, piece.inputs, piece.cache, piece.logits, group.dstate, piece.grads, turn); });
+    reducer_.clear_sparse();
+    if (!segments_) return;
+    sweep_.for_each_state([&](std::size_t, const auto& state) { carried_.groups.push_back(state); });
+    set_zero(carried_);
+  }
+
+  /// Finds the next batch, and makes the states those at its sequences' begins.
+  void begin_batch() {
+    const std::uint64_t now = steps();
+    const auto place = [&](Index s, std::uint64_t at) { text_.starts[static_cast<std::size_t>(s)] = at; };
+    if (!segments_) {
+      crops_.for_each_start(now, settings_.batch, settings_.context, place);
+      return sweep_.begin(sweep_step());
+    }
+    const std::uint64_t behind = segments_->batches_since_start(now);
+    if (behind == 0 || states_of_ != now) {
+      segments_->for_each_start(now - behind, place);
+      sweep_.begin(sweep_step());
+    }
+    if (behind == 0) {
+      set_zero(carried_);
+    } else if (states_of_ != now) {  // restored, or after an error: features are found by reading, all else is carried_
+      sweep_.follow(sweep_step(), 0, behind * static_cast<std::uint64_t>(settings_.context));
+      sweep_.for_each_state([&](std::size_t g, auto& state) { copy_tensors(carried_.groups[g], state); });
+    }
+    segments_->for_each_start(now, place);
+    states_of_ = kNoStep;  // unless it ends well
+  }
+
+  /// Keeps what the next step begins with. What is not finite is not carried on.
+  void carry_on(bool skipped) {
+    sweep_.for_each_state([&](std::size_t g, auto& state) {
+      if (skipped) set_zero(state);
+      copy_tensors(state, carried_.groups[g]);
     });
+    states_of_ = steps();
   }
 
-  QLLK_NOINLINE void forward(Index i, Piece& piece, Group& group, const Turn& turn) {
-    for (const auto& [all, part] : {std::pair(&inputs_, &piece.inputs), {&targets_, &piece.targets}}) {
-      part->clear();
-      for (Index s = group.first; s < group.first + group.sequences; ++s) {
-        const auto begin = all->begin() + s * settings_.context + piece.begin;
-        part->insert(part->end(), begin, begin + piece.length);
-      }
-    }
-    if (piece.number == 0) prime(group);  // the others wait for it at the first stage
-    model_.set_noise(piece.cache, {settings_.dropout, settings_.order_dropout, settings_.match_dropout,
-                                   Random::of(settings_.seed, progress_.steps, i)});
-    model_.forward(params_, piece.inputs, group.state, piece.cache, piece.logits, turn);
-    piece.nats = nn::softmax_cross_entropy<Scalar>(
-        piece.targets, piece.logits, Scalar(1) / static_cast<Scalar>(settings_.batch * settings_.context));
-  }
-
-  /// Features see what scoring would have shown them: the bytes of the corpus before the crop.
-  void prime(Group& group) {
-    const auto most = static_cast<std::uint64_t>(model_.history());
-    if (most == 0) return;
-    group.history.reserve(static_cast<std::size_t>(most));
-    for (Index s = 0; s < group.sequences; ++s) {
-      const std::uint64_t start = starts_[static_cast<std::size_t>(group.first + s)], size = std::min(start, most);
-      group.history.resize(static_cast<std::size_t>(size));
-      crops_.corpus().copy(start - size, group.history);
-      model_.prime(group.state, s, group.history);
-    }
+  template <class Tree>
+  static void copy_tensors(const Tree& from, Tree& to) {
+    for_each_parameter([](const Path&, const auto& a, auto& b) { b = a; }, from, to);
   }
 
   void add_to_average() {
@@ -313,10 +302,11 @@ class Trainer {
   Params average_;
   bool exchanged_ = false;  // params_ and average_, while with_average runs
   Progress progress_;
-  std::vector<Byte> inputs_, targets_;
-  std::vector<std::uint64_t> starts_;  // of each sequence in the corpus
-  std::vector<Group> groups_;
-  std::vector<Piece> pieces_;
+  std::optional<data::ConsecutiveSegments> segments_;
+  data::BatchText text_;  // of the step
+  Sweep<Model> sweep_;
+  Carried carried_;                    // at the begin of the next step
+  std::uint64_t states_of_ = kNoStep;  // the step whose sequences begin with the sweep's states, if any
   Grads total_;
   Reducer<Scalar> reducer_;
   Memory memory_{};

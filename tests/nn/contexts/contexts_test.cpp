@@ -118,6 +118,42 @@ TYPED_TEST(Contexts, PrimingIsHavingReadAndResettingIsNotHavingRead) {
 }
 
 /// Changed together with the hashes: files made before would be read with other rows.
+/// A context of someone else's, without what it may leave out.
+template <class Context>
+struct Without {
+  using Config = typename Context::Config;
+  using State = typename Context::State;
+  static constexpr LeftOut kLeftOut = Context::kLeftOut;
+  Context context;
+
+  Index orders() const { return context.orders(); }
+  Index rows() const { return context.rows(); }
+  Index history() const { return context.history(); }
+  void reset(State& state) const { context.reset(state); }
+  void look_up(Bytes bytes, State& state, const RowWriter& out) const { context.look_up(bytes, state, out); }
+  void prime(Bytes bytes, State& state) const { context.prime(bytes, state); }
+};
+
+/// Longer than any window, so that much of it is found again only if it was really read.
+TYPED_TEST(Contexts, FollowingLeavesTheStateThatLookingUpLeaves) {
+  const auto context = make<TypeParam>();
+  const Without<TypeParam> without{context};
+  for (const std::size_t size : {0, 1, 5, 255, 256, 257, 5000}) {
+    const auto before = babble(size, 4), after = babble(600, 5);
+    typename TypeParam::State read, followed, also;
+    for (auto* state : {&read, &followed, &also}) {
+      context.reset(*state);
+      context.prime(babble(100, 6), *state);
+    }
+    rows_of(context, read, before, {before.size()});
+    follow(context, before, followed);
+    follow(without, before, also);
+    const auto expected = rows_of(context, read, after, {after.size()});
+    EXPECT_EQ(rows_of(context, followed, after, {after.size()}), expected) << size;
+    EXPECT_EQ(rows_of(context, also, after, {after.size()}), expected) << size;
+  }
+}
+
 TEST(NgramContext, RowsAreTheSameOnEveryMachine) {
   const auto rows = rows_of(NgramContext({.orders = 4, .bits = 16}), bytes_of("the"));
   ASSERT_EQ(rows.size(), 9U);

@@ -1,9 +1,11 @@
 // What a context is: the features of a byte stream that FeatureHashing looks up.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "qllk/core/types.hpp"
 
@@ -50,6 +52,7 @@ enum class LeftOut { never, longer, together };
 ///   prime     reads bytes without asking for rows: what came before a training crop. At most the last history() bytes of
 ///             what was read decide later rows
 ///   reset     makes a state that of a stream's start; the same memory whatever was read
+///   follow    may be there: leaves the state, bit by bit, as look_up does, and asks for no rows. See nn::follow
 ///
 /// A State is a value of constant size: of one stream, without a gradient. kLeftOut says what training may leave out.
 template <class C>
@@ -64,5 +67,20 @@ concept StreamContext = std::copyable<C> && std::default_initializable<typename 
   context.look_up(bytes, state, out);
   context.prime(bytes, state);
 };
+
+/// Reads bytes of a stream that no row is wanted for, and leaves the state as look_up does.
+template <StreamContext Context>
+void follow(const Context& context, Bytes bytes, typename Context::State& state) {
+  if constexpr (requires { context.follow(bytes, state); }) {
+    context.follow(bytes, state);
+  } else {
+    constexpr std::size_t kPositions = 256;
+    const auto orders = static_cast<std::size_t>(context.orders());
+    thread_local std::vector<std::uint32_t> rows;
+    rows.resize(kPositions * orders);
+    for (; !bytes.empty(); bytes = bytes.subspan(std::min(kPositions, bytes.size())))
+      context.look_up(bytes.first(std::min(kPositions, bytes.size())), state, RowWriter(rows.data(), orders, 0));
+  }
+}
 
 }  // namespace qllk::nn

@@ -85,6 +85,10 @@ class MatchContext {
     });
   }
 
+  void follow(Bytes bytes, State& state) const {
+    read(bytes, state, [](Index, Index, std::uint32_t, Byte) {});
+  }
+
   /// The pointer is followed through the last kFollowed bytes only, as looking up costs more than remembering.
   void prime(Bytes bytes, State& state) const {
     if (orders() == 0) return;

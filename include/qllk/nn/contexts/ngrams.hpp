@@ -74,6 +74,8 @@ class NgramContext {
     prime(bytes, state);
   }
 
+  void follow(Bytes bytes, State& state) const { prime(bytes, state); }
+
   void prime(Bytes bytes, State& state) const {
     const auto orders = static_cast<std::size_t>(this->orders());
     const std::size_t fresh = std::min(bytes.size(), orders);

@@ -64,6 +64,8 @@ class WordContext {
     state = now;
   }
 
+  void follow(Bytes bytes, State& state) const { prime(bytes, state); }
+
   void prime(Bytes bytes, State& state) const {
     if (orders() == 0) return;
     State now = state;

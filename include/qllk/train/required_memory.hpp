@@ -77,8 +77,9 @@ QLLK_COLD Memory required_memory(const Model& model, const BasicTrainerSettings<
   model.forward(params, bytes, state, cache, logits);
   model.backward(params, bytes, cache, logits, dstate, grads);
   const std::size_t after = heap_bytes(), taken = after - before - std::min(with_grads - before, memory.gradients);
+  const Index at_once = settings.chunk > 0 ? std::min(settings.chunk, settings.context) : settings.context;
   memory.activations = taken / static_cast<std::size_t>(length) * static_cast<std::size_t>(settings.batch) *
-                       static_cast<std::size_t>(settings.context);
+                       static_cast<std::size_t>(at_once);
   return memory;
 }
 
