@@ -66,7 +66,7 @@ TEST(InputFile, ReadsAFifoIntoMemory) {
 TEST(InputFile, ReadsFilesWhoseSizeIsNotTold) {
   const InputFile file("/proc/self/status");
   EXPECT_FALSE(file.is_regular());
-  EXPECT_NE(text_of(file.contents()).find("input_file"), std::string::npos);
+  EXPECT_NE(text_of(file.contents()).find("files_inp"), std::string::npos);
 }
 
 TEST(InputFile, WaitsForAPipeThatDoesNotBlock) {

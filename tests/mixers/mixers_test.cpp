@@ -40,18 +40,19 @@ class Mixers : public ::testing::TestWithParam<std::string_view> {
   Part<S> make(Index dim) const {
     return Part<S>(with_dim(Part<S>::Config::named(GetParam()), dim));
   }
-  template <Real S>
-  typename Part<S>::Params generic(const Part<S>& mixer, Random& random) const {
+  template <class M>
+  typename M::Params generic(const M& mixer, Random& random) const {
     auto p = mixer.init(random);
     conformance::disturb(p, 0.2, random);
     return p;
   }
   /// One that streams have come to, disturbed besides.
-  template <Real S>
-  typename Part<S>::State state_after(const Part<S>& mixer, const typename Part<S>::Params& p, Index dim,
-                                      Index sequences, Index length, Random& random) const {
+  template <class M>
+  typename M::State state_after(const M& mixer, const typename M::Params& p, Index dim, Index sequences, Index length,
+                                Random& random) const {
+    using S = typename M::Scalar;
     auto state = mixer.initial_state(sequences);
-    typename Part<S>::Cache cache;
+    typename M::Cache cache;
     Mat<S> y(dim, sequences * length);
     mixer.forward(p, random_matrix<S>(dim, sequences * length, random), state, cache, y);
     return state;

@@ -13,7 +13,7 @@ namespace qllk::train {
 namespace {
 
 using test::message_of, test::TemporaryFolder;
-using Model = QLLKClassic<float>;
+using Model = QLLKTransformer<float>;
 
 data::Corpus text() {
   std::vector<Byte> bytes(2000);
@@ -102,7 +102,8 @@ class CheckpointFile : public ::testing::Test {
 
   TemporaryFolder folder;
   std::string file = folder / "training.safetensors";
-  Trainer<Model> trainer{Model({.dim = 8, .layers = 2, .patch = 2}), unusual_settings(), text(), 2};
+  Trainer<Model> trainer{Model({.dim_local = 8, .dim = 8, .patch = 2, .layers = 1, .decoder = 1, .bits = 6}),
+                         unusual_settings(), text(), 2};
   std::string bytes;
 };
 
@@ -139,7 +140,7 @@ TEST_F(CheckpointFile, WithoutTheNameOfAnOptimizerItIsOfAdamW) {
   expect_same(unusual_settings(), checkpoint.settings());
   Trainer<Model> resumed(checkpoint.model<Model>(), checkpoint.settings(), text(), 1);
   checkpoint.restore(resumed);
-  EXPECT_EQ(resumed.optimizer().first.hash_proj.weight, trainer.optimizer().first.hash_proj.weight);
+  EXPECT_EQ(resumed.optimizer().first.head.weight, trainer.optimizer().first.head.weight);
 }
 
 TEST_F(CheckpointFile, DamageIsAnError) {

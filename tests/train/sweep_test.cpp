@@ -10,6 +10,7 @@
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -42,13 +43,12 @@ data::Corpus text(std::size_t size) {
   return data::Corpus::from_memory(std::move(bytes));
 }
 
-template <Real Scalar>
-QLLKTransformer<Scalar, mixers::Registered> transformer(std::string_view mixer) {
-  using Model = QLLKTransformer<Scalar, mixers::Registered>;
+template <class Model>
+Model transformer(std::string_view mixer) {
   typename Model::Config config{
       .dim_local = 32, .dim = 64, .patch = 4, .encoder = 1, .layers = 1, .decoder = 2, .orders = 3, .bits = 6};
   config.match = {.lengths = {5, 3}, .window_bits = 8};
-  config.mixer = config.mixer_local = {mixers::Registered<Scalar>::Config::named(mixer)};
+  config.mixer = config.mixer_local = {decltype(config.mixer)::value_type::named(mixer)};
   return Model(config);
 }
 
@@ -138,7 +138,7 @@ void expect_whole(const Model& model) {
 TEST(Sweep, GradientsAreThoseOfTheWholeSequenceWithEveryMixer) {
   for (const auto mixer : mixers::Registered<double>::names) {
     SCOPED_TRACE(mixer);
-    expect_whole(transformer<double>(mixer));
+    expect_whole(transformer<QLLKTransformer<double, mixers::Registered>>(mixer));
   }
 }
 
@@ -151,7 +151,7 @@ TEST(Sweep, FeaturesAreReadAgainExactly) {
   auto s = settings();
   s.batch = 2;
   s.context = 1501;
-  const auto model = transformer<double>("latent");
+  const auto model = transformer<QLLKTransformer<double>>("latent");
   const auto whole = gradients(model, s);
   s.chunk = 23;
   for (const int borders : {0, 3, 7}) {
@@ -168,7 +168,7 @@ TEST(Sweep, NeitherBordersNorThreadsChangeABit) {
   s.dropout = 0.2;
   s.order_dropout = 0.3;
   s.match_dropout = 0.3;
-  const auto model = transformer<float>("latent");
+  const auto model = transformer<QLLKTransformer<float>>("latent");
   const auto all = gradients(model, s, 1);
   for (const Index borders : {0, 1, 2, 3})
     for (const int threads : {1, 2, 4}) {
@@ -198,7 +198,7 @@ QLLKClassic<float> small() {
 }
 template <>
 QLLKTransformer<float> small() {
-  return transformer<float>("latent");
+  return transformer<QLLKTransformer<float>>("latent");
 }
 
 template <class Model>
@@ -210,7 +210,7 @@ TYPED_TEST(LongTraining, AnyNumberOfThreadsGivesTheSameBits) {
   for (const Crops crops : {Crops::random, Crops::consecutive}) {
     auto s = settings();
     s.chunk = 40;
-    s.dropout = 0.1;
+    if (!std::is_same_v<TypeParam, QLLKClassic<float>>) s.dropout = 0.1;  // which has none
     s.crops = crops;
     const auto train = [&](int threads) {
       Trainer<TypeParam> trainer(small<TypeParam>(), s, text(6000), threads);

@@ -24,6 +24,11 @@ inline std::string some_of(const std::vector<std::string>& names) {
   if (names.size() > kMost) out += " and " + std::to_string(names.size() - kMost) + " more";
   return out;
 }
+/// Not so a state that grows with its stream.
+template <class Leaf>
+inline constexpr bool kStorable = requires(SafetensorsWriter& writer, const Leaf& leaf) {
+  writer.add(std::string(), leaf);
+};
 }  // namespace detail
 
 /// Adds every tensor of `params` that has elements, named "prefix.path", or "path" if the prefix is empty. Not copied:
@@ -32,7 +37,11 @@ template <HasFields Params>
 void save_parameters(SafetensorsWriter& writer, const std::string& prefix, const Params& params) {
   for_each_parameter(
       [&](const Path& path, const auto& leaf) {
-        if (leaf.size() > 0) writer.add(detail::prefixed(prefix, path), leaf);
+        if (leaf.size() == 0) return;
+        if constexpr (detail::kStorable<decltype(leaf)>)
+          writer.add(detail::prefixed(prefix, path), leaf);
+        else
+          throw LogicError("'" + path.str() + "' has no fixed shape and cannot be saved");
       },
       params);
 }
@@ -67,7 +76,8 @@ void load_parameters(const SafetensorsReader& reader, const std::string& prefix,
   const auto each = [&](auto&& f) {
     for_each_parameter(
         [&](const Path& path, auto& leaf) {
-          if (leaf.size() > 0) f(detail::prefixed(prefix, path), leaf);
+          if constexpr (detail::kStorable<decltype(leaf)>)
+            if (leaf.size() > 0) f(detail::prefixed(prefix, path), leaf);
         },
         params);
   };

@@ -20,14 +20,15 @@ using linalg::column, linalg::values;
 
 /// A learned bias for each byte value by how long ago it came last: anywhere, and in each context of Occurrences.
 ///
-///   z'[b] = z[b] + 4 w[ age(b) ] + 4 Σ_c v[ c, rank_c(b), age_c(b) ]    the second for bytes that c's last occurrences have
+///   z'[b] = z[b] + 4 w[ age(b) ] + 4 Σ_c v[ c, rank_c(b), age_c(b) ]    the sum: where c's last occurrences have b
 ///
 ///   age      of a distance of d bytes: ⌊log₂ d⌋; for w also 16: not in the window
-///   rank     0, 1, 2: the byte that came last in this context, the last but one, any other of the last 12 different ones
-///            among the last 32 places that Occurrences looks at
+///   rank     0, 1, 2: the byte that came last in this context, the last but one, any other of the last 12 different
+///            ones among the last 32 places that Occurrences looks at
 ///
-/// What text repeats, it repeats soon: names, topics, the alphabet of a language. A net's state forgets that; its weights cannot
-/// know it. The factor 4 lets an optimiser with one rate for all move biases, which reach 2, faster than weights of matrices.
+/// What text repeats, it repeats soon: names, topics, the alphabet of a language. A net's state forgets that; its
+/// weights cannot know it. The factor 4 lets an optimiser with one rate for all move biases, which reach 2, faster than
+/// weights of matrices.
 ///
 /// Shapes   bytes: [sequences × length]    z, dz: [256, sequences × length]
 /// Cost     forward 256 additions and at most 36 more a byte, and at most 96 places of Occurrences; backward the same
@@ -180,8 +181,8 @@ class Recency {
     });
   }
 
-  /// For each position: change(byte, age) for bytes whose age is another than before, position(t), and entry(t, byte, weight)
-  /// for those of contexts.
+  /// For each position: change(byte, age) for bytes whose age is another than before, position(t), and entry(t, byte,
+  /// weight) for those of contexts.
   template <class Change, class Position, class Entry>
   static void walk(const Cache& c, Change&& change, Position&& position, Entry&& entry) {
     const std::size_t sequences = c.ages.size() / kByteValues, n = c.ends.size() / 2;

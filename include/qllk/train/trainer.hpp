@@ -229,6 +229,13 @@ class Trainer {
     reducer_.clear_sparse();
     if (!segments_) return;
     sweep_.for_each_state([&](std::size_t, const auto& state) { carried_.groups.push_back(state); });
+    for_each_parameter(
+        [](const Path& path, const auto& leaf) {
+          if constexpr (requires(std::remove_cvref_t<decltype(leaf)> grown) { grown.keep(Index{1}); })
+            throw InvalidArgument("consecutive crops carry states of constant size, but '" + path.str() +
+                                  "' grows with the stream: choose other mixers, or random crops");
+        },
+        carried_);
     set_zero(carried_);
   }
 

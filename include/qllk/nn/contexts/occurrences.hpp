@@ -12,15 +12,15 @@
 
 namespace qllk::nn {
 
-/// The occurrences of three contexts in the last 2^bits bytes of a stream, most recent first: the last byte, the last two bytes,
-/// and the word so far, lower-cased (between words: the word before and the last byte).
+/// The occurrences of three contexts in the last 2^bits bytes of a stream, most recent first: the last byte, the last
+/// two bytes, and the word so far, lower-cased (between words: the word before and the last byte).
 ///
-/// Every place of the window knows the one before it that had the same slot of a table, so that a list of them of any length can
-/// be followed. The answer is exact: a place that shares the slot only, or is left from a time before the window or the
-/// stream, is told by what the place itself holds. That is why a reset need not clear anything.
+/// Every place of the window knows the one before it that had the same slot of a table, so that a list of them of any
+/// length can be followed. The answer is exact: a place that shares the slot only, or is left from a time before the
+/// window or the stream, is told by what the place itself holds. That is why a reset need not clear anything.
 ///
-/// Words are made of letters as in WordContext, at most 32; a longer one has no context, nor has a stream's first one, of which
-/// the beginning may be missing.
+/// Words are made of letters as in WordContext, at most 32; a longer one has no context, nor has a stream's first one,
+/// of which the beginning may be missing.
 ///
 /// Cost     a byte takes three look-ups and stores, whatever the stream; state: 16 bytes for each byte of the window
 /// Source   chains of places with the same hash: Deutsch 1996 (RFC 1951), section 4
@@ -92,8 +92,8 @@ class Occurrences {
     state.now = now, state.pair = pair;
   }
 
-  /// Calls found(distance, byte) for the last occurrences of a context before this place, most recent first: how far back each
-  /// is, and the byte that followed. Until it returns false, or `most` places were looked at.
+  /// Calls found(distance, byte) for the last occurrences of a context before this place, most recent first: how far
+  /// back each is, and the byte that followed. Until it returns false, or `most` places were looked at.
   template <class Found>
   void each(const State& s, std::size_t context, int most, Found&& found) const {
     const Place* const window = s.window.data();
