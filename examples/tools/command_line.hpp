@@ -70,7 +70,7 @@ int run(CLI::App& app, int argc, char** argv, Body&& body) {
   allow_open_files();
   signal(SIGXFSZ, SIG_IGN);                             // a file-size limit is an error of a write like others
   const auto complain = [&](const std::string& text) {  // nobody is left to tell of a failure
-    write_all(STDERR_FILENO, app.get_name() + ": " + visible_line(text) + "\n", Interrupt::requested);
+    write_stderr(app.get_name() + ": " + visible_line(text) + "\n");
   };
   app.set_version_flag(
       "--version", [&] { return app.get_name() + " " + version(); }, "Print the version and exit");

@@ -1,12 +1,10 @@
 // Progress for people, on standard error: a bar redrawn in place on a terminal, plain lines elsewhere.
 #pragma once
 
-#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -14,7 +12,6 @@
 #include <string>
 #include <string_view>
 
-#include "interrupt.hpp"
 #include "qllk/core/types.hpp"
 #include "tool.hpp"
 
@@ -135,13 +132,7 @@ class Display {
     drawn_ = true;
   }
 
-  /// Nobody is left to tell if it fails. Whoever has stopped to read must not keep an interrupted tool from its end.
-  static void put(const std::string& text) {
-    static bool stuck = false;
-    pollfd ready{STDERR_FILENO, POLLOUT, 0};
-    if (stuck && ::poll(&ready, 1, 0) <= 0) return;
-    stuck = write_all(STDERR_FILENO, text, Interrupt::requested) == EINTR;
-  }
+  static void put(const std::string& text) { write_stderr(text); }
 
   static std::string percent(double share) {
     char text[16];

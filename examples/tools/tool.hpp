@@ -66,6 +66,14 @@ inline int write_all(int descriptor, std::string_view bytes) {
   return write_all(descriptor, bytes, [] { return false; });
 }
 
+/// Nobody is left to tell if it fails. Whoever has stopped to read must not keep an interrupted tool from its end.
+inline void write_stderr(std::string_view text) {
+  constexpr int kPatience = 1000;  // ms
+  pollfd ready{STDERR_FILENO, POLLOUT, 0};
+  if (Interrupt::requested() && ::poll(&ready, 1, kPatience) <= 0) return;
+  write_all(STDERR_FILENO, text, Interrupt::requested);
+}
+
 /// Throws std::runtime_error if standard output is closed or full.
 inline void write_stdout(std::string_view text) {
   if (const int error = write_all(STDOUT_FILENO, text))

@@ -536,8 +536,12 @@ other_signals() {
   make_text
   at_work '^val below' train --data text "${without_end[@]}" --out run
   kill -USR1 $process
-  goes_on "after SIGUSR1"
+  for _ in $(seq 1 600); do
+    grep -q '^saved run after step .*SIGUSR1' err && break
+    sleep 0.1
+  done
   grep -q '^saved run after step .*SIGUSR1' err || die "no word of the save"
+  goes_on "after SIGUSR1"
   expect 0 tool eval --model run/model.safetensors --data text
   kill -TERM $process
   wait $process
@@ -611,7 +615,8 @@ signals_while_waiting() {
       writer=$!
     fi
     for command in "train --data pipe --out waits" "train --data - --out waits" "eval --model $model --data pipe" \
-      "compress --model $model pipe packed" "decompress --model $model pipe unpacked" "generate --model $model --prompt -"; do
+      "compress --model $model pipe packed" "decompress --model $model pipe unpacked" \
+      "generate --model $model --prompt -"; do
       [[ $kind = closed && $command = *" -"* ]] && [[ $command != *pipe* ]] && continue
       set -m
       if [[ $command = *pipe* ]]; then
@@ -777,8 +782,8 @@ names() {
   tail -n 1 out | grep -q '"model_hex":"6e6f7420ff205554462d382f72756e2f6d6f64656c2e7361666574656e736f7273"' ||
     die "the name is lost"
   long=$(printf '/n%.0s' $(seq 1 3000))
-  refuse 1 "File name too long" train --data "$long" --out o
-  refuse 1 "File name too long" train --data text --out "$long"
+  refuse 1 "File name too long" train --arch classic --data "$long" --out o
+  refuse 1 "File name too long" train --arch classic --batch 1 --context 16 --data text --out "$long"
   refuse 1 "File name too long" eval --model "$long" --data text
 }
 
