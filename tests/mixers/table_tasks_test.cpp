@@ -19,7 +19,7 @@ template <class Check>
 void for_many(const char* task, Check&& check) {
   for (const Index length : {16, 64, 131})
     for (int seed = 0; seed < 20; ++seed) {
-      SCOPED_TRACE(std::string(task) + ", length " + std::to_string(length) + ", seed " + std::to_string(seed));
+      SCOPED_TRACE(::testing::Message() << task << ", length " << length << ", seed " << seed);
       Random random = Random::of(length, seed);
       const Example example = task_named(task).generate(length, random);
       ASSERT_EQ(std::ssize(example.inputs), length);

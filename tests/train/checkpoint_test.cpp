@@ -13,7 +13,7 @@ namespace qllk::train {
 namespace {
 
 using test::message_of, test::TemporaryFolder;
-using Model = QLLKTransformer<float>;
+using Model = QLLKClassic<float>;
 
 data::Corpus text() {
   std::vector<Byte> bytes(2000);
@@ -32,8 +32,8 @@ TrainerSettings unusual_settings() {
   auto& [rate, row_beta2, row_epsilon] = rows;
   auto& [warmup, floor] = schedule;
   auto& [every, degree] = average;
-  batch = 3, context = 17, shards = 2, piece = 100, dropout = 0.125, order_dropout = 0.3, match_dropout = 0.4,
-  clip = 0.7;
+  batch = 3, context = 17, shards = 2, piece = 100, match_dropout = 0.4, clip = 0.7;
+  dropout = order_dropout = 0;  // the classic model has none
   chunk = 5, borders = 2, crops = Crops::consecutive;
   seed = std::numeric_limits<std::uint64_t>::max();
   learning_rate = 1e-3 / 3, beta1 = 0.85, beta2 = 0.95, epsilon = 1e-7, weight_decay = 0.03;
@@ -102,10 +102,17 @@ class CheckpointFile : public ::testing::Test {
 
   TemporaryFolder folder;
   std::string file = folder / "training.safetensors";
-  Trainer<Model> trainer{Model({.dim_local = 8, .dim = 8, .patch = 2, .layers = 1, .decoder = 1, .bits = 6}),
-                         unusual_settings(), text(), 2};
+  Trainer<Model> trainer{Model({.dim = 8, .layers = 2, .patch = 2}), unusual_settings(), text(), 2};
   std::string bytes;
 };
+
+TEST(Settings, ComeBackFromJson) {
+  TrainerSettings settings = unusual_settings(), read;
+  settings.dropout = 0.125;
+  settings.order_dropout = 0.3;
+  io::from_json(io::to_json(settings), read, "settings");
+  expect_same(settings, read);
+}
 
 TEST_F(CheckpointFile, HoldsEverything) {
   const Checkpoint checkpoint(file);
@@ -140,7 +147,7 @@ TEST_F(CheckpointFile, WithoutTheNameOfAnOptimizerItIsOfAdamW) {
   expect_same(unusual_settings(), checkpoint.settings());
   Trainer<Model> resumed(checkpoint.model<Model>(), checkpoint.settings(), text(), 1);
   checkpoint.restore(resumed);
-  EXPECT_EQ(resumed.optimizer().first.head.weight, trainer.optimizer().first.head.weight);
+  EXPECT_EQ(resumed.optimizer().first.hash_proj.weight, trainer.optimizer().first.hash_proj.weight);
 }
 
 TEST_F(CheckpointFile, DamageIsAnError) {
