@@ -761,7 +761,6 @@ names() {
   make_text
   head -n 20 text > other
   local name long
-  head -n 20 text > other
   long=$(printf 'n%.0s' $(seq 1 200))
   for name in 'a b [c] {d}' $'new\nline' $'not \xff UTF-8' $'escape \e[31m' '"quoted\' "$long/$long/$long"; do
     mkdir -p "$name"

@@ -5,13 +5,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <exception>
 #include <filesystem>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <stdexcept>
@@ -21,14 +18,11 @@
 #include <utility>
 #include <vector>
 
-#include "build_info.hpp"
 #include "display.hpp"
 #include "interrupt.hpp"
 #include "overrides.hpp"
 #include "qllk/core/build.hpp"
 #include "qllk/data/corpus.hpp"
-#include "qllk/data/overlap.hpp"
-#include "qllk/generate/generator.hpp"
 #include "qllk/io/model_file.hpp"
 #include "qllk/train/checkpoint.hpp"
 #include "qllk/train/clock.hpp"
@@ -40,74 +34,16 @@
 #include "run_files.hpp"
 #include "text.hpp"
 #include "tool.hpp"
+#include "train/choices.hpp"
+#include "train/held_out.hpp"
+#include "train/introduction.hpp"
 #include "train/options.hpp"
+#include "train/smooth.hpp"
 
 namespace train_tool {
 
 using namespace qllk;
 using tool::grouped, tool::Interrupt;
-
-/// "1.235"
-inline std::string number(double value, int digits = 3) {
-  char text[48];
-  std::snprintf(text, sizeof text, "%.*f", digits, value);
-  return text;
-}
-
-inline train::Budget budget_of(const Options& options) {
-  constexpr double kUsualSeconds = 90;
-  train::Budget budget;
-  if (options.steps) budget.steps = *options.steps;
-  if (options.seconds) budget.seconds = *options.seconds;
-  if (!options.steps && !options.seconds) budget.seconds = kUsualSeconds;
-  return budget;
-}
-
-inline tool::TextSources sources_of(const Options& options) {
-  return {options.data.empty() ? std::vector<std::string>{QLLK_DEFAULT_CORPUS} : options.data, options.val,
-          options.val_fraction.value_or(0.1)};
-}
-
-/// Throws if an option was given that the run to continue was not made with.
-template <class T, class U>
-void agree(const char* name, const std::optional<T>& given, const U& was) {
-  if (given && *given != was)
-    throw std::invalid_argument(
-        std::string(name) + " is " + io::Json(*given).dump(-1, ' ', false, io::Json::error_handler_t::replace) +
-        ", but the run to continue has " + io::Json(was).dump() + "; leave it out, or begin a new run");
-}
-
-/// The mixers of a comma-separated list, in all blocks of both levels in turn.
-template <class Config>
-void set_mixers(Config& config, const std::string& list) {
-  if constexpr (requires { config.mixer; }) {
-    config.mixer.clear();
-    for (std::size_t at = 0; at <= list.size();) {
-      const std::size_t end = std::min(list.find(',', at), list.size());
-      config.mixer.push_back(decltype(config.mixer)::value_type::named(list.substr(at, end - at)));
-      at = end + 1;
-    }
-    config.mixer_local = config.mixer;
-  } else {
-    throw std::invalid_argument("--mixer is '" + list +
-                                "', but the classic model has no choice of mixers: leave it out");
-  }
-}
-
-/// Names of a model's mixers, as --mixer has them.
-template <class Config>
-std::string mixers_of(const Config& config) {
-  std::string names;
-  if constexpr (requires { config.mixer; })
-    for (const auto& mixer : config.mixer) {
-      if (!names.empty()) names += ',';
-      names += mixer.mixer();
-    }
-  return names;
-}
-
-/// Share of the held-out text that may be in the training text, as a licence in many files, without a word.
-inline constexpr double kOverlapToTell = 0.01;
 
 /// Updates cannot be made any more.
 struct Diverged : std::runtime_error {
@@ -134,14 +70,16 @@ class Run {
   /// Trains, saves and scores; returns the exit status.
   int operator()(tool::RunFolder folder) {
     folder_ = std::move(folder);
-    introduce();
+    facts_ = HeldOutFacts::of(texts_);
+    introduce(display_, *trainer_, texts_, sources_, budget_, folder_, facts_);
     if (Interrupt::requested()) throw tool::Interrupted();  // nothing is trained that could be saved
+    held_out_.emplace(*trainer_, texts_.validation, display_);
     last_save_ = Clock::now();
     const std::uint64_t before = steps();
     try {
       if (share() < 1) {
-        sample();
-        quick_score();
+        held_out_->sample();
+        held_out_->quick_score(share());
         train_now();
       } else {
         display_.line("nothing left to train: the budget is used up; --steps or --seconds can raise it");
@@ -161,24 +99,22 @@ class Run {
       return Interrupt::exit_status();
     }
     display_.line("saved " + folder_.model().string());
-    for (const double place : {0.8, 0.9, 0.95}) sample(place);
-    const auto score = full_score();
+    for (const double place : {0.8, 0.9, 0.95}) held_out_->sample(place);
+    const auto score = held_out_->full_score();
     if (!score) {
       display_.line("interrupted while scoring; the model is trained and saved");
       return Interrupt::exit_status();
     }
     check_texts();
     display_.line("validation: " + number(score->bits_per_byte(), 4) + " bits per byte over all " +
-                  grouped(score->bytes) + " bytes (order 0: " + number(order0_, 4) + ")");
+                  grouped(score->bytes) + " bytes (order 0: " + number(facts_.order0, 4) + ")");
     report(*score);
     return 0;
   }
 
  private:
   using Clock = std::chrono::steady_clock;
-  static constexpr double kSecondsBetweenSaves = 60;
   static constexpr int kMostSkippedInARow = 10;
-  static constexpr std::uint64_t kQuickBytes = 32768;  // of the validation text, scored now and then during training
 
   static double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
@@ -267,16 +203,6 @@ class Run {
     unchanged_validation_.check();
   }
 
-  struct Smooth {
-    double sum = 0, weight = 0;
-    void add(double value) {
-      constexpr double kKeep = 0.95;  // about the last 20 updates
-      sum = kKeep * sum + (1 - kKeep) * value;
-      weight = kKeep * weight + (1 - kKeep);
-    }
-    double value() const { return weight > 0 ? sum / weight : std::numeric_limits<double>::quiet_NaN(); }
-  };
-
   void resume_sources(const train::Checkpoint& checkpoint, const Options& options) {
     if (!checkpoint.has_checksum())
       display_.line("warning: this checkpoint is of an older version and has no checksum: damage may go unseen");
@@ -301,69 +227,6 @@ class Run {
   std::uint64_t steps() const { return static_cast<std::uint64_t>(trainer_->progress().steps); }
   double share() const { return budget_.used(trainer_->progress().steps, trainer_->progress().seconds); }
 
-  void introduce() {
-    for (const auto& warning : tool::build_warnings()) display_.line("warning: " + warning);
-    const auto& settings = trainer_->settings();
-    const train::Memory& memory = trainer_->memory();
-    const auto text = static_cast<std::size_t>(texts_.training.size() + texts_.validation.size());
-    const auto mega = [](std::size_t bytes) { return tool::readable_bytes(static_cast<double>(bytes)); };
-    order0_ = data::order0_entropy(texts_.validation);
-    display_.line("text        " + sources_.description());
-    display_.line("            " + grouped(texts_.training.size()) + " bytes to train on, " +
-                  grouped(texts_.validation.size()) + " bytes held out" +
-                  (sources_.val ? " (" + *sources_.val + ")" : " (its end)"));
-    overlap_ = data::overlap(texts_.validation, texts_.training);
-    if (overlap_ >= kOverlapToTell)
-      display_.line("warning: " + number(100 * overlap_, 1) +
-                    " % of the held-out text is in the training text too, in pieces of 64 bytes or more: the score is "
-                    "better than on new text");
-    display_.line("baselines   8.0 bits per byte (uniform), " + number(order0_) +
-                  " (order-0 entropy of the held-out text)");
-    display_.line("model       " + std::string(io::Architecture<Model>::name) + ", " +
-                  grouped(static_cast<std::uint64_t>(parameter_count(trainer_->params()))) + " parameters, " +
-                  io::to_json(trainer_->model().config()).dump());
-    display_.line("memory      parameters " + mega(memory.parameters) + ", gradients " + mega(memory.gradients) +
-                  ", optimiser " + mega(memory.optimizer) + ", activations " + mega(memory.activations) + ", text " +
-                  mega(text) + ": " + mega(memory.total() + text));
-    display_.line("machine     " + std::to_string(trainer_->threads()) + " threads, compiled for " +
-                  tool::instruction_set());
-    std::string until;
-    if (budget_.steps != std::numeric_limits<std::int64_t>::max())
-      until = grouped(static_cast<std::uint64_t>(budget_.steps)) + " steps";
-    if (std::isfinite(budget_.seconds)) until += (until.empty() ? "" : " or ") + number(budget_.seconds, 0) + " s";
-    display_.line("training    " + until + ", batches of " + std::to_string(settings.batch) + " x " +
-                  std::to_string(settings.context) + " bytes" +
-                  (settings.chunk > 0 && settings.chunk < settings.context
-                       ? " in chunks of " + std::to_string(settings.chunk)
-                       : "") +
-                  (settings.crops == train::Crops::consecutive ? ", state carried on" : "") + ", seed " +
-                  std::to_string(settings.seed));
-    display_.line("settings    " + io::to_json(settings).dump());
-    display_.line("saves to    " + folder_.path.string() +
-                  (steps() > 0 ? ", going on from step " + grouped(steps()) : std::string()));
-    warn_of_little_room();
-  }
-
-  /// Before the work, not after.
-  void warn_of_little_room() {
-    const auto available = folder_.free_bytes();
-    if (!available) return;
-    const train::Memory& memory = trainer_->memory();
-    const auto free = static_cast<double>(*available), model = static_cast<double>(memory.parameters),
-               checkpoint = model + static_cast<double>(memory.optimizer);
-    std::error_code error;
-    const bool replaces = std::filesystem::exists(folder_.training(), error);
-    const double once = replaces ? checkpoint : model + checkpoint, again = once + (replaces ? 0 : checkpoint);
-    const bool saves_once = budget_.seconds < kSecondsBetweenSaves;
-    if (free >= (saves_once ? once : again)) return;
-    const auto text = [](double bytes) { return tool::readable_bytes(bytes); };
-    display_.line("warning: little room: the file system of '" + folder_.path.string() + "' has " + text(free) +
-                  " left, but to save takes " + text(once) + " (the model has " + text(model) + ", the checkpoint " +
-                  text(checkpoint) + ")" +
-                  (saves_once || replaces ? "" : ", and to replace the checkpoint later " + text(again) + " in all") +
-                  "; the model is saved first");
-  }
-
   void train_now() {
     const train::Progress before = trainer_->progress();
     bool middle = share() >= 0.5;
@@ -383,9 +246,9 @@ class Run {
       const double done = share();
       if (done < 1 && !middle && done >= 0.5) {
         middle = true;
-        sample();
+        held_out_->sample();
       }
-      if (done < 1 && quick_due(done)) quick_score();
+      if (done < 1 && held_out_->quick_due(done)) held_out_->quick_score(done);
       if (seconds_since(last_save_) >= kSecondsBetweenSaves && skipped_in_a_row_ == 0) save_on_the_way();
       if (Interrupt::take_save_request() && save_on_the_way())
         display_.line("saved " + folder_.path.string() + " after step " + grouped(steps()) + ", as SIGUSR1 asks");
@@ -399,81 +262,10 @@ class Run {
     const train::Progress& now = trainer_->progress();
     const double rate = static_cast<double>(now.bytes - before.bytes) / (now.seconds - before.seconds);
     std::string text = "step " + std::to_string(now.steps) + "  train " + number(smooth_.value()) + "  val " +
-                       number(quick_) + " bits/byte  " + tool::readable_bytes(rate) + "/s";
+                       number(held_out_->quick()) + " bits/byte  " + tool::readable_bytes(rate) + "/s";
     if (now.skipped > 0) text += "  skipped " + std::to_string(now.skipped);
     if (done < 1) text += "  " + tool::clock_text(now.seconds * (1 - done) / done) + " left";
     return text;
-  }
-
-  /// After each tenth of the budget, unless that would take more than a tenth of the time.
-  bool quick_due(double done) const {
-    return done - quick_share_ >= 0.1 && trainer_->progress().seconds - quick_at_ >= 10 * quick_took_;
-  }
-
-  void quick_score() {
-    const auto start = Clock::now();
-    const auto part = texts_.validation.slice(0, std::min(kQuickBytes, texts_.validation.size()));
-    if (quick_share_ < 0)
-      display_.line("val below   of the first " + grouped(part.size()) + " held-out bytes; all of them at the end");
-    const auto score = evaluate(part, [](const train::Score&) {});
-    quick_ = score.bits_per_byte();
-    quick_share_ = share();
-    quick_at_ = trainer_->progress().seconds;
-    quick_took_ = seconds_since(start);
-  }
-
-  /// The score of the averaged weights, so far as there was no interrupt.
-  template <class OnScore>
-  train::Score evaluate(const data::Corpus& text, OnScore&& on_score) {
-    const auto go_on = [&](const train::Score& so_far) {
-      on_score(so_far);
-      return !Interrupt::requested();
-    };
-    return trainer_->with_average([&](const auto& params) {
-      return train::evaluate(trainer_->model(), params, text, go_on, {.threads = trainer_->threads()});
-    });
-  }
-
-  std::optional<train::Score> full_score() {
-    display_.begin();
-    const auto all = static_cast<double>(texts_.validation.size());
-    const auto score = evaluate(texts_.validation, [&](const train::Score& so_far) {
-      display_.progress(static_cast<double>(so_far.bytes) / all,
-                        [&] { return "scoring  " + number(so_far.bits_per_byte()) + " bits/byte"; });
-    });
-    display_.clear();
-    if (score.bytes < texts_.validation.size()) return std::nullopt;
-    return score;
-  }
-
-  /// What the model makes of a beginning that it has not seen, at a share of that text. Late: its start is often of one piece
-  /// with the end of what the model trains on.
-  void sample(double place = 0.8) {
-    constexpr std::size_t kPrompt = 120;
-    constexpr int kLength = 400;
-    if (Interrupt::requested()) return;
-    const std::uint64_t size = texts_.validation.size();
-    const auto at = static_cast<std::uint64_t>(place * static_cast<double>(size));
-    std::vector<Byte> text(static_cast<std::size_t>(std::min<std::uint64_t>(size - at, 4096)));
-    texts_.validation.copy(at, text);
-    auto begin = std::find(text.begin(), text.end(), Byte{'\n'});
-    begin = std::distance(begin, text.end()) > static_cast<std::ptrdiff_t>(kPrompt) ? begin + 1 : text.begin();
-    const Bytes prompt =
-        Bytes(text).subspan(static_cast<std::size_t>(begin - text.begin())).first(std::min(kPrompt, text.size()));
-
-    std::vector<Byte> written;
-    trainer_->with_average([&](const auto& params) {
-      generate::Generator<Model> generator(trainer_->model(), params);
-      const generate::Sampler sampler({.temperature = 0.7});
-      Random random = Random::of(trainer_->settings().seed, 0x53616D706C65);
-      generator.feed(prompt);
-      for (int i = 0; i < kLength; ++i) written.push_back(generator.next(sampler, random));
-    });
-    display_.line("--- sample after step " + grouped(steps()) + ": a prompt from the held-out text");
-    display_.text(prompt);
-    display_.line("--- and the continuation");
-    display_.text(written);
-    display_.line("---");
   }
 
   /// Throws std::runtime_error that says what is not saved, and what is.
@@ -558,7 +350,7 @@ class Run {
     nlohmann::ordered_json out;
     out["val_bits_per_byte"] = score.bits_per_byte();
     out["val_nats_per_byte"] = score.nats_per_byte();
-    out["val_overlap"] = overlap_;
+    out["val_overlap"] = facts_.overlap;
     out["train_bits_per_byte"] = smooth_.value();
     out["bytes_seen"] = progress.bytes;
     out["seconds"] = progress.seconds;
@@ -580,10 +372,10 @@ class Run {
   train::Budget budget_;
   std::optional<train::Trainer<Model>> trainer_;
   tool::Display display_;
+  std::optional<HeldOut<Model>> held_out_;
   Smooth smooth_;
-  double order0_ = 0, overlap_ = 0;
+  HeldOutFacts facts_;
   int skipped_in_a_row_ = 0;
-  double quick_ = 0, quick_share_ = -1, quick_at_ = 0, quick_took_ = 0;
   Clock::time_point last_save_;
 };
 
