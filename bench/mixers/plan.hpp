@@ -24,7 +24,7 @@ struct Plan {
   std::vector<std::string> mixers;
   std::vector<Index> positions{1000, 10'000, 100'000};
   Shell text_shell, task_shell{.dim = 32};
-  std::vector<double> rates{3e-3, 8e-3};  // of text; the best one is used for equal time, seeds and features
+  std::vector<double> rates{4e-3, 8e-3, 1.6e-2};  // of text; the best one is used for equal time, seeds and features
   std::vector<double> task_rates{5e-3};
   std::vector<std::uint64_t> seeds{1};  // of the final setting
   std::uint64_t bytes = 400'000, held_out = 60'000;
@@ -36,7 +36,7 @@ struct Plan {
   static Plan full() {
     Plan plan;
     plan.text_shell.layers = plan.task_shell.layers = 4;
-    plan.rates = {2e-3, 4e-3, 8e-3};
+    plan.rates = {3e-3, 6e-3, 1.2e-2};
     plan.task_rates = {2e-3, 5e-3};
     plan.seeds = {1, 2, 3};
     plan.bytes = 2'500'000;

@@ -90,22 +90,30 @@ inline constexpr std::string_view kReferenceMixer = "attention";
 inline constexpr Index kReferenceHidden = 4;
 inline constexpr double kTolerance = 0.05;
 
-/// The width closest to the reference's, in steps of 8, at which some Mlp brings the size within 5 %; of these Mlps the
-/// best one. Throws std::runtime_error if there is none.
+/// The Mlp that brings a mixer of this width closest to `reference` parameters.
+inline Matched best_hidden(const Shell& shell, std::string_view mixers, Index dim, double reference) {
+  Matched best{{}, 0, 1};
+  for (Index hidden = 1; hidden <= 2 * kReferenceHidden; ++hidden) {
+    Matched candidate{model_config(shell, mixers, dim, hidden), 0, 0};
+    candidate.parameters = dense_parameters(candidate.config);
+    candidate.excess = static_cast<double>(candidate.parameters) / reference - 1;
+    if (std::abs(candidate.excess) < std::abs(best.excess)) best = candidate;
+  }
+  return best;
+}
+
+/// The width closest to the reference's at which some Mlp brings the size within 5 %. Widths in steps of 16 come first: at 72 mixers
+/// train 0.56 to 0.75 times as fast as at 64, which their larger size does not explain and is not the mixer's own cost.
+/// Throws std::runtime_error if there is none.
 inline Matched matched(const Shell& shell, std::string_view mixers) {
   const auto reference =
       static_cast<double>(dense_parameters(model_config(shell, kReferenceMixer, shell.dim, kReferenceHidden)));
-  for (Index away = 0; away <= shell.dim / 2; away += 8)
-    for (const Index dim : {shell.dim + away, shell.dim - away}) {
-      Matched best{{}, 0, 1};
-      for (Index hidden = 1; hidden <= 2 * kReferenceHidden; ++hidden) {
-        Matched candidate{model_config(shell, mixers, dim, hidden), 0, 0};
-        candidate.parameters = dense_parameters(candidate.config);
-        candidate.excess = static_cast<double>(candidate.parameters) / reference - 1;
-        if (std::abs(candidate.excess) < std::abs(best.excess)) best = candidate;
+  for (const Index step : {16, 8})
+    for (Index away = 0; away <= shell.dim / 2; away += step)
+      for (const Index dim : {shell.dim + away, shell.dim - away}) {
+        const Matched best = best_hidden(shell, mixers, dim, reference);
+        if (std::abs(best.excess) <= kTolerance) return best;
       }
-      if (std::abs(best.excess) <= kTolerance) return best;
-    }
   throw std::runtime_error("no width brings '" + std::string(mixers) + "' within 5 % of the reference's parameters");
 }
 
