@@ -58,6 +58,9 @@ refuse() {
 
 json_has() { for key in "$@"; do tail -n 1 out | grep -q "\"$key\":" || die "no $key in the JSON"; done; }
 
+# What the folder of a run that was saved holds.
+run_files="metrics.jsonl model.safetensors training.safetensors"
+
 # No temporary file stays behind.
 only_files() {
   local found
@@ -178,7 +181,7 @@ bad_checkpoints() {
   { head -c -4 whole/training.safetensors; printf '\0\0\x80\x7f'; } > run/training.safetensors
   refuse 1 "not finite" train --resume --out run
   cmp run/model.safetensors whole/model.safetensors || die "the model was touched"
-  only_files run "model.safetensors training.safetensors"
+  only_files run "$run_files"
 }
 
 # The model is small and saved first; the checkpoint (44 MB) does not fit.
@@ -191,7 +194,7 @@ little_room() {
   [ $? -eq 1 ] || die "not status 1"
   tail -n 1 err | grep -q "^qllk-train: cannot write 'run/training.safetensors'.*the model is saved" ||
     die "no clear line"
-  only_files run "model.safetensors"
+  only_files run "metrics.jsonl model.safetensors"
   expect 0 tool eval --model run/model.safetensors --data text
   rm -r run
   make_model
@@ -223,7 +226,7 @@ little_room() {
   [ "$(cat status)" -eq 1 ] || die "status $(cat status)"
   grep -q "^warning: little room: .* has 3[01].* MB left, but to save takes" err || die "no warning before the work"
   grep -q "No space left on device; the model is saved" err || die "no clear line"
-  [ "$(cat left)" = "model.safetensors" ] || die "left: $(cat left)"
+  [ "$(cat left)" = $'metrics.jsonl\nmodel.safetensors' ] || die "left: $(cat left)"
 }
 
 # Errors of system calls, where strace may inject them: a file system that cannot sync, and one that fails.
@@ -244,8 +247,8 @@ failing_calls() {
     for error in EIO EDQUOT ENOSPC; do
       with_fault "$call:error=$error:when=$([ $call = write ] && echo 60+ || echo 1+)" 5
       [ $? -eq 1 ] || die "$call $error: not status 1"
-      diff -r run before || die "$call $error: a file was lost"
-      only_files run "model.safetensors training.safetensors"
+      diff -r -x metrics.jsonl run before || die "$call $error: a file was lost"
+      only_files run "$run_files"
     done
   done
 }
@@ -286,7 +289,7 @@ faults_while_saving() {
       elif [ $got -eq 137 ]; then # what a dead process left is removed
         expect 0 tool train --resume --out run --steps 4
       fi
-      [ $kind = EIO ] || [ "$(ls -A run)" = $'model.safetensors\ntraining.safetensors' ] ||
+      [ $kind = EIO ] || [ "$(ls -A run | tr '\n' ' ')" = "$run_files " ] ||
         die "$kind at $at: left: $(ls -A run | tr '\n' ' ')"
     done
   done
@@ -303,7 +306,7 @@ full_disk() {
   tail -n 1 err | grep -q "^qllk-train: cannot write 'run/" || die "no clear line"
   [ -s out ] && die "a result was printed"
   for file in model training; do cmp run/$file.safetensors before/$file.safetensors || die "$file was lost"; done
-  only_files run "model.safetensors training.safetensors"
+  only_files run "$run_files"
   expect 0 tool train --resume --out run --steps 4
   json_has val_bits_per_byte
 }
@@ -356,7 +359,7 @@ interrupted() {
   [ $got -eq "$2" ] || die "status $got instead of $2"
   tail -n 1 err | grep -q "interrupted after step .*--resume --out run" || die "no word about how to go on"
   [ -s out ] && die "a result was printed"
-  only_files run "model.safetensors training.safetensors"
+  only_files run "$run_files"
   expect 0 tool eval --model run/model.safetensors --data text
   expect 0 tool train --resume --out run --steps 1 # no more than there are
   json_has val_bits_per_byte
@@ -403,7 +406,7 @@ text_changes() {
     ends 1 "'it' was "
     [ -s out ] && die "a result was printed"
     grep -q '^saved .*: what was trained up to step' err || die "no word of what is kept"
-    only_files $way "model.safetensors training.safetensors"
+    only_files $way "$run_files"
     expect 0 tool eval --model $way/model.safetensors --data text
     refuse 1 "the text differs" train --resume --out $way --data long --data text
     cp long it
@@ -508,7 +511,7 @@ vanished_folder() {
   kill -INT $process
   ends 130 "--resume --out deep/run"
   grep -q "^warning: the folder 'deep/run' was gone, and is made again" err || die "no word of it"
-  only_files deep/run "model.safetensors training.safetensors"
+  only_files deep/run "$run_files"
   expect 0 tool train --resume --out deep/run --steps 1
 
   # The folder that it was started in.
@@ -521,7 +524,7 @@ vanished_folder() {
   kill -INT $process
   wait $process
   [ $? -eq 130 ] || die "not interrupted as told"
-  only_files inner/run "model.safetensors training.safetensors"
+  only_files inner/run "$run_files"
   cp text inner
   expect 0 tool train --resume --out inner/run --steps 1
 }
@@ -694,6 +697,7 @@ text_of_folders() {
   expect 0 in_here train --data . --steps 2
   cmp here/qllk-out/1/model.safetensors here/qllk-out/2/model.safetensors || die "something else was trained on"
   for word in "'./.git' is a hidden folder" "model.safetensors' is a model or checkpoint" \
+    "metrics.jsonl' is a file of metrics" \
     "'./packed' is a file of qllk-compress" "'./renamed.bin' is a model or checkpoint" "is the same file as"; do
     grep -q "^warning: left out: .*$word" err || die "no word: $word"
   done
@@ -826,7 +830,7 @@ arithmetic() {
   expect 1 train --data text --steps 1000 --learning-rate 1e37 --out far
   tail -n 1 err | grep -q "^qllk-train: 10 updates in a row, .*the training has diverged. 'far/training.safetensors' has" ||
     die "no clear line"
-  only_files far "model.safetensors training.safetensors"
+  only_files far "$run_files"
   before=$(cksum far/training.safetensors)
   expect 1 tool train --resume --out far --steps 1000
   [ "$(cksum far/training.safetensors)" = "$before" ] || die "the checkpoint was replaced"
@@ -846,6 +850,60 @@ resume() {
   cmp straight/model.safetensors stopped/model.safetensors || die "stopping changed the weights"
   json_has val_bits_per_byte val_nats_per_byte train_bits_per_byte bytes_seen seconds bytes_per_second parameters \
     peak_rss_bytes threads model
+}
+
+# The score on the way is of all of the held-out text, not of its beginning, which is easy here.
+quick_score() {
+  head -c 3000 /dev/zero | tr '\0' a > easy
+  { head -c 33000 /dev/zero | tr '\0' a; head -c 99000 /dev/urandom; } > mixed
+  expect 0 train --data easy --val mixed --steps 60 --out run
+  grep -q "^val below   of 8 pieces of 4,096 bytes, spread over the held-out text" err || die "no word of the pieces"
+  local quick full
+  full=$(sed 's/.*"val_bits_per_byte":\([0-9.]*\).*/\1/' out)
+  expect 0 tool train --resume --out run --steps 61 # takes the quick score first
+  quick=$(sed -n 's/.*"step":60,.*"val_bits_per_byte":\([0-9.]*\).*/\1/p' run/metrics.jsonl | tail -n 1)
+  awk "BEGIN { q = $quick / $full; exit !($full > 4 && q > 0.8 && q < 1.2) }" || die "quick $quick, all of it $full"
+  tool eval --model run/model.safetensors --data easy > out 2> err
+  awk "BEGIN { exit !($(sed 's/.*"bits_per_byte":\([0-9.]*\).*/\1/' out) < 2) }" || die "the beginning is not easy"
+  make_text
+  expect 0 train --data text --steps 2 --out small
+  grep -q "^val below   of all 246 held-out bytes$" err || die "a small text is not scored whole"
+}
+
+# metrics.jsonl goes on where the checkpoint stands, and never ends a run.
+metrics() {
+  make_text
+  expect 0 train --data text --steps 5 --out run
+  cp out result
+  local file=run/metrics.jsonl key
+  head -n 1 $file | grep -q '^{"format":"qllk-metrics","step":0,' || die "the first row"
+  grep -c '"format"' $file | grep -qx 1 || die "the format is told twice"
+  for key in bytes_seen seconds train_bits_per_byte val_bits_per_byte learning_rate gradient_norm bytes_per_second \
+    rss_bytes sample full_val_bits_per_byte; do
+    grep -q "\"$key\":" $file || die "no $key"
+  done
+  grep -v '^{.*}$' $file && die "a line is no object"
+  [ "$(sed -n 's/.*"full_val_bits_per_byte":\([0-9.]*\).*/\1/p' $file)" = \
+    "$(sed 's/.*"val_bits_per_byte":\([0-9.]*\).*/\1/' result)" ] || die "another score"
+
+  # Rows of training that was lost, and half a row.
+  cp $file before
+  printf '{"step":9,"bytes_seen":144,"seconds":9.0}\n{"step":1' >> $file
+  expect 0 tool train --resume --out run --steps 7
+  cmp -n "$(wc -c < before)" before $file || die "rows of before are lost"
+  sed 's/.*"step":\([0-9]*\).*/\1/' $file > steps
+  sort -nc steps && [ "$(tail -n 1 steps)" -eq 7 ] || die "the steps are $(tr '\n' ' ' < steps)"
+  rm $file
+  expect 0 tool train --resume --out run --steps 8
+  head -n 1 $file | grep -q '^{"format":"qllk-metrics","step":7,' || die "it does not begin where the checkpoint stands"
+
+  mkdir -p other/metrics.jsonl mine
+  expect 0 train --data text --steps 2 --out other
+  [ "$(grep -c "^warning: the metrics of the run are not written: .*'other/metrics.jsonl'" err)" -eq 1 ] || die "no word"
+  echo "a file of somebody" > mine/metrics.jsonl
+  expect 0 train --data text --steps 2 --out mine
+  grep -q "^warning: the metrics .*'mine/metrics.jsonl' is not a file of metrics" err || die "no word of another's file"
+  [ "$(cat mine/metrics.jsonl)" = "a file of somebody" ] || die "another's file is gone"
 }
 
 existing_run() {

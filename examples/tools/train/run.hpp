@@ -37,6 +37,7 @@
 #include "train/choices.hpp"
 #include "train/held_out.hpp"
 #include "train/introduction.hpp"
+#include "train/journal.hpp"
 #include "train/options.hpp"
 #include "train/smooth.hpp"
 
@@ -74,12 +75,14 @@ class Run {
     introduce(display_, *trainer_, texts_, sources_, budget_, folder_, facts_);
     if (Interrupt::requested()) throw tool::Interrupted();  // nothing is trained that could be saved
     held_out_.emplace(*trainer_, texts_.validation, display_);
+    journal_.emplace(folder_, trainer_->progress(), display_);
     last_save_ = Clock::now();
     const std::uint64_t before = steps();
     try {
       if (share() < 1) {
-        held_out_->sample();
+        sample_ = held_out_->sample();
         held_out_->quick_score(share());
+        record(true);
         train_now();
       } else {
         display_.line("nothing left to train: the budget is used up; --steps or --seconds can raise it");
@@ -99,13 +102,15 @@ class Run {
       return Interrupt::exit_status();
     }
     display_.line("saved " + folder_.model().string());
-    for (const double place : {0.8, 0.9, 0.95}) held_out_->sample(place);
+    sample_ = held_out_->sample();
+    for (const double place : {0.9, 0.95}) held_out_->sample(place);
     const auto score = held_out_->full_score();
     if (!score) {
       display_.line("interrupted while scoring; the model is trained and saved");
       return Interrupt::exit_status();
     }
     check_texts();
+    record(false, score);
     display_.line("validation: " + number(score->bits_per_byte(), 4) + " bits per byte over all " +
                   grouped(score->bytes) + " bytes (order 0: " + number(facts_.order0, 4) + ")");
     report(*score);
@@ -233,6 +238,7 @@ class Run {
     display_.begin();
     const train::SuspensionWatch suspensions;
     trainer_->run(budget_, [&](const train::StepReport& step) {
+      journal_->step(step);
       if (step.skipped) {
         if (trainer_->progress().skipped == 1)
           display_.line("warning: the loss or gradient of step " + grouped(steps()) +
@@ -246,9 +252,11 @@ class Run {
       const double done = share();
       if (done < 1 && !middle && done >= 0.5) {
         middle = true;
-        held_out_->sample();
+        sample_ = held_out_->sample();
       }
-      if (done < 1 && held_out_->quick_due(done)) held_out_->quick_score(done);
+      const bool scores = done < 1 && held_out_->quick_due(done);
+      if (scores) held_out_->quick_score(done);
+      if (scores || journal_->due(trainer_->progress())) record(scores);
       if (seconds_since(last_save_) >= kSecondsBetweenSaves && skipped_in_a_row_ == 0) save_on_the_way();
       if (Interrupt::take_save_request() && save_on_the_way())
         display_.line("saved " + folder_.path.string() + " after step " + grouped(steps()) + ", as SIGUSR1 asks");
@@ -256,6 +264,16 @@ class Run {
       return !Interrupt::requested();
     });
     display_.line(status(before, share()));
+    record(false);
+  }
+
+  /// Where the run stands, for the metrics; with the quick score if it was taken now, and the sample that was made last.
+  void record(bool scored, const std::optional<train::Score>& full = std::nullopt) {
+    tool::MetricsRow row = journal_->row(trainer_->progress(), smooth_.value());
+    if (scored) row.val = held_out_->quick();
+    if (full) row.full_val = full->bits_per_byte();
+    row.sample = std::exchange(sample_, std::nullopt);
+    journal_->record(folder_, trainer_->progress(), std::move(row));
   }
 
   std::string status(const train::Progress& before, double done) const {
@@ -281,6 +299,7 @@ class Run {
       }
     }
     last_save_ = Clock::now();
+    journal_->save(folder_);
   }
 
   /// The model first: it is the smaller one, and can be used without the other.
@@ -373,6 +392,8 @@ class Run {
   std::optional<train::Trainer<Model>> trainer_;
   tool::Display display_;
   std::optional<HeldOut<Model>> held_out_;
+  std::optional<Journal> journal_;
+  std::optional<tool::Sample> sample_;  // not in the journal yet
   Smooth smooth_;
   HeldOutFacts facts_;
   int skipped_in_a_row_ = 0;
