@@ -59,7 +59,7 @@ refuse() {
 json_has() { for key in "$@"; do tail -n 1 out | grep -q "\"$key\":" || die "no $key in the JSON"; done; }
 
 # What the folder of a run that was saved holds.
-run_files="metrics.jsonl model.safetensors training.safetensors"
+run_files="metrics.jsonl model.safetensors report.html training.safetensors"
 
 # No temporary file stays behind.
 only_files() {
@@ -247,7 +247,7 @@ failing_calls() {
     for error in EIO EDQUOT ENOSPC; do
       with_fault "$call:error=$error:when=$([ $call = write ] && echo 60+ || echo 1+)" 5
       [ $? -eq 1 ] || die "$call $error: not status 1"
-      diff -r -x metrics.jsonl run before || die "$call $error: a file was lost"
+      diff -r -x metrics.jsonl -x report.html run before || die "$call $error: a file was lost"
       only_files run "$run_files"
     done
   done
@@ -697,7 +697,7 @@ text_of_folders() {
   expect 0 in_here train --data . --steps 2
   cmp here/qllk-out/1/model.safetensors here/qllk-out/2/model.safetensors || die "something else was trained on"
   for word in "'./.git' is a hidden folder" "model.safetensors' is a model or checkpoint" \
-    "metrics.jsonl' is a file of metrics" \
+    "metrics.jsonl' is a file of metrics" "report.html' is a report" \
     "'./packed' is a file of qllk-compress" "'./renamed.bin' is a model or checkpoint" "is the same file as"; do
     grep -q "^warning: left out: .*$word" err || die "no word: $word"
   done
@@ -904,6 +904,72 @@ metrics() {
   expect 0 train --data text --steps 2 --out mine
   grep -q "^warning: the metrics .*'mine/metrics.jsonl' is not a file of metrics" err || die "no word of another's file"
   [ "$(cat mine/metrics.jsonl)" = "a file of somebody" ] || die "another's file is gone"
+}
+
+# is_page FILE WORDS…: a page that needs nothing else, without scripts, that has the words.
+is_page() {
+  local file=$1 word
+  shift
+  head -n 1 "$file" | grep -qx '<!doctype html>' || die "$file is no page"
+  tail -n 1 "$file" | grep -qx '</body></html>' || die "$file is cut short"
+  [ "$(wc -c < "$file")" -lt 1000000 ] || die "$file has 1 MB or more"
+  grep -qiE '<script|<[^>]*(https?:|src=)|@import|url\([^#]' "$file" && die "$file needs or runs something else"
+  grep -qE '(NaN|nan|inf)[ "<L]' "$file" && die "$file has what is no number"
+  for word in "$@"; do grep -qF -- "$word" "$file" || die "$file lacks '$word'"; done
+}
+
+# report.html, for people: all text in it is only text, and it never ends a run.
+report() {
+  mkdir '<b>&"'
+  for i in $(seq 1 60); do echo "<script>alert('$i & more')</script> <img src=x>"; done > '<b>&"/text'
+  expect 0 train --data '<b>&"/text' --steps 30 --out '<i>run'
+  is_page '<i>run/report.html' "bits per byte" "learning rate" "gradient norm" "throughput" "memory of the process" \
+    "Held-out text by what it costs" "Samples through time" "Configuration" "&lt;b&gt;&amp;&quot;/text" \
+    "qllk-train: &lt;i&gt;run"
+  grep -q '<path class="c0 faint line" d="M' '<i>run/report.html' || die "no curve"
+  local letters
+  letters=$(sed -n '/<h2>Held-out/,/<h2>Samples/p' '<i>run/report.html' | sed 's/<[^>]*>//g; s/&#39;/+/g; s/&amp;/+/g')
+  grep -qF "&lt;script&gt;alert(+60 + more+)&lt;/script&gt;" <<< "$letters" || die "the text is another: $letters"
+  make_text
+  mkdir -p other/report.html mine
+  expect 0 train --data text --steps 2 --out other
+  [ "$(grep -c "^warning: the report of the run is not written: .*'other/report.html'" err)" -eq 1 ] || die "no word"
+  echo "a file of somebody" > mine/report.html
+  expect 0 train --data text --steps 2 --out mine
+  grep -q "^warning: the report .*'mine/report.html' is there already and is no report" err || die "no word of another's file"
+  [ "$(cat mine/report.html)" = "a file of somebody" ] || die "another's file is gone"
+
+  expect 0 tool report '<i>run' mine --out both.html
+  is_page both.html "2 runs" "&lt;i&gt;run" "mine" "bits per byte"
+  grep -q '<path class="c1 faint line" d="M' both.html || die "no curve of the second run"
+  expect 0 tool report mine/metrics.jsonl
+  is_page qllk-report.html "mine/metrics.jsonl"
+  expect 0 tool report mine --out -
+  cp out page
+  is_page page "mine"
+  refuse 1 "'missing'" report missing
+  refuse 1 "is not a file of metrics" report text
+  refuse 1 "'text' is there already and is no report" report mine --out text
+  refuse 1 "'gone/x'" report mine --out gone/x
+  refuse 2 "RUN" report
+}
+
+# What a browser makes of it, where there is one.
+report_in_browser() {
+  local browser
+  browser=$(command -v chromium) && [ ${#emulator[@]} -eq 0 ] || {
+    echo "skipped: chromium is not installed"
+    return 0
+  }
+  make_text
+  expect 0 train --data text --steps 30 --out run
+  HOME=$folder timeout 60 "$browser" --headless=new --no-sandbox --disable-gpu --enable-logging=stderr \
+    --user-data-dir="$folder/browser" --dump-dom "file://$folder/run/report.html" > out 2> err || {
+    echo "skipped: chromium does not start here"
+    return 0
+  }
+  grep -q CONSOLE err && die "the console has something to say"
+  [ "$(grep -o '<svg' out | wc -l)" -eq 6 ] || die "not six charts"
 }
 
 existing_run() {

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "byte_bits.hpp"
 #include "display.hpp"
 #include "interrupt.hpp"
 #include "metrics.hpp"
@@ -104,6 +105,22 @@ class HeldOut {
     display_.text(written);
     display_.line("---");
     return tool::Sample{tool::visible(prompt, ""), tool::visible(written, "")};
+  }
+
+  /// A piece from the middle of the text, read behind the bytes before it, and what each of its bytes costs.
+  tool::CostedText costed() {
+    constexpr std::uint64_t kBefore = 2048, kShown = 3000;
+    const std::uint64_t size = text_.size(), begin = size > 2 * kShown ? size / 2 : 0;
+    const std::uint64_t before = std::min(kBefore, begin), shown = std::min(kShown, size - begin);
+    tool::CostedText out;
+    out.bytes.resize(static_cast<std::size_t>(before + shown));
+    out.bits.resize(out.bytes.size());
+    text_.copy(begin - before, out.bytes);
+    trainer_.with_average([&](const auto& params) { tool::ByteBits(trainer_.model(), params)(out.bytes, out.bits); });
+    const auto hidden = static_cast<std::ptrdiff_t>(before);
+    out.bytes.erase(out.bytes.begin(), out.bytes.begin() + hidden);
+    out.bits.erase(out.bits.begin(), out.bits.begin() + hidden);
+    return out;
   }
 
  private:

@@ -7,9 +7,9 @@
 #include <chrono>
 #include <cstdint>
 #include <fstream>
-#include <limits>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "display.hpp"
 #include "metrics.hpp"
@@ -34,6 +34,8 @@ class Journal {
   /// Goes on from what the folder has up to where the run stands.
   Journal(const tool::RunFolder& folder, const train::Progress& progress, tool::Display& display)
       : log_(folder.metrics(), progress.steps, display), last_(progress) {}
+
+  const std::vector<tool::MetricsRow>& rows() const { return log_.rows(); }
 
   void step(const train::StepReport& report) { report_ = report; }
 

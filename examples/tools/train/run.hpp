@@ -1,15 +1,12 @@
 // One training run: progress, samples, saves, the score.
 #pragma once
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -39,6 +36,8 @@
 #include "train/introduction.hpp"
 #include "train/journal.hpp"
 #include "train/options.hpp"
+#include "train/result.hpp"
+#include "train/run_report.hpp"
 #include "train/smooth.hpp"
 
 namespace train_tool {
@@ -76,6 +75,7 @@ class Run {
     if (Interrupt::requested()) throw tool::Interrupted();  // nothing is trained that could be saved
     held_out_.emplace(*trainer_, texts_.validation, display_);
     journal_.emplace(folder_, trainer_->progress(), display_);
+    report_.emplace(describe(*trainer_, texts_, sources_, facts_), display_);
     last_save_ = Clock::now();
     const std::uint64_t before = steps();
     try {
@@ -113,7 +113,8 @@ class Run {
     record(false, score);
     display_.line("validation: " + number(score->bits_per_byte(), 4) + " bits per byte over all " +
                   grouped(score->bytes) + " bytes (order 0: " + number(facts_.order0, 4) + ")");
-    report(*score);
+    write_report();
+    tool::print_json(result(*trainer_, *score, facts_, smooth_.value(), folder_.model().string()));
     return 0;
   }
 
@@ -300,6 +301,11 @@ class Run {
     }
     last_save_ = Clock::now();
     journal_->save(folder_);
+    write_report();
+  }
+
+  void write_report() {
+    report_->write(folder_, journal_->rows(), [&] { return held_out_->costed(); });
   }
 
   /// The model first: it is the smaller one, and can be used without the other.
@@ -362,27 +368,6 @@ class Run {
     }
   }
 
-  void report(const train::Score& score) const {
-    const train::Progress& progress = trainer_->progress();
-    rusage usage{};
-    getrusage(RUSAGE_SELF, &usage);
-    nlohmann::ordered_json out;
-    out["val_bits_per_byte"] = score.bits_per_byte();
-    out["val_nats_per_byte"] = score.nats_per_byte();
-    out["val_overlap"] = facts_.overlap;
-    out["train_bits_per_byte"] = smooth_.value();
-    out["bytes_seen"] = progress.bytes;
-    out["seconds"] = progress.seconds;
-    out["bytes_per_second"] = progress.seconds > 0 ? static_cast<double>(progress.bytes) / progress.seconds : 0.0;
-    out["parameters"] = parameter_count(trainer_->params());
-    out["peak_rss_bytes"] = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
-    out["threads"] = trainer_->threads();
-    tool::set_text(out, "model", folder_.model().string());
-    out["steps"] = progress.steps;
-    out["skipped_updates"] = progress.skipped;
-    tool::print_json(out);
-  }
-
   tool::RunFolder folder_;
   tool::TextSources sources_;
   io::Json sources_note_;  // made at the start: later the folder that the tool was started in may be gone
@@ -393,6 +378,7 @@ class Run {
   tool::Display display_;
   std::optional<HeldOut<Model>> held_out_;
   std::optional<Journal> journal_;
+  std::optional<RunReport> report_;
   std::optional<tool::Sample> sample_;  // not in the journal yet
   Smooth smooth_;
   HeldOutFacts facts_;
