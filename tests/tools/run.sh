@@ -972,6 +972,38 @@ report_in_browser() {
   [ "$(grep -o '<svg' out | wc -l)" -eq 6 ] || die "not six charts"
 }
 
+info() {
+  make_model
+  expect 0 tool info run/model.safetensors
+  grep -q "^kind  *model$" out && grep -q "^checksum  *ok$" out && grep -q "^arch  *classic$" out || die "what it is"
+  grep -q "^parameters  *2,765,824$" out && grep -q '^config  *{"dim":256,"layers":4,"patch":8}$' out || die "its size"
+  expect 0 tool info run/training.safetensors
+  grep -q "^kind  *checkpoint$" out && grep -q "^parameters  *2,765,824$" out || die "averages are counted as parameters"
+  grep -q '^progress .*"steps":2' out && grep -q "^optimizer  *adamw$" out || die "no facts of the training"
+  expect 0 tool info --tensors run/model.safetensors
+  grep -q "^  *decoder_head.bias  F32  2048$" out || die "no tensor"
+  expect 0 tool info --json run/training.safetensors
+  json_has file kind bytes checksum parameters metadata tensors budget progress settings
+  grep -q "\"bytes\":$(wc -c < run/training.safetensors)," out || die "another size"
+
+  cp run/model.safetensors bad
+  printf '\x21' | dd of=bad bs=1 seek=200000 conv=notrunc status=none
+  expect 1 tool info bad
+  grep -q "^checksum  *wrong$" out || die "the damage is not told"
+  [ "$(cat err)" = "qllk-info: 'bad' is damaged: its checksum is wrong" ] || die "no clear line"
+  cp run/model.safetensors old
+  without_checksum old
+  expect 0 tool info old
+  grep -q "^checksum  *none$" out || die "a checksum that is not there"
+  printf '\x02\0\0\0\0\0\0\0{}' > foreign
+  expect 0 tool info --json foreign
+  grep -q '"kind":"safetensors of another program"' out || die "not another's"
+  head -c 100000 run/model.safetensors > cut
+  refuse 1 "'cut' is cut short" info cut
+  refuse 1 "'text'" info text
+  refuse 1 "'missing'" info missing
+}
+
 existing_run() {
   make_model
   cp -r run before
