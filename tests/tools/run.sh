@@ -80,7 +80,7 @@ bad_command_lines() {
   refuse 2 "--data" eval --model x
   refuse 2 "--model" generate --prompt x
   only_files . "err out"
-  for name in train eval generate quick-test; do
+  for name in train eval generate compress decompress info report quick-test; do
     expect 0 tool $name --help
     [ -s out ] || die "$name has no help"
   done
@@ -1002,6 +1002,69 @@ info() {
   refuse 1 "'cut' is cut short" info cut
   refuse 1 "'text'" info text
   refuse 1 "'missing'" info missing
+}
+
+# sum COLUMN FILE
+sum() { awk -F '\t' "{ s += \$$1 } END { printf \"%.2f\", s }" "$2"; }
+
+# Bits of each line.
+lines() {
+  make_model
+  local model=run/model.safetensors
+  { cat text; printf 'a tab\there, a \\ and \xff\x01\r\nthe same line\nthe same line\n\nno end'; } > it
+  expect 0 tool eval --model $model --data it
+  local all
+  all=$(sed 's/.*"nats_per_byte":\([0-9.]*\),"bytes":\([0-9]*\).*/\1 \2/' out | awk '{ print $1 * $2 / log(2) }')
+  expect 0 tool eval --model $model --data it --lines
+  cp out rows
+  [ "$(wc -l < rows)" -eq 65 ] || die "not 65 rows"
+  awk -F '\t' 'NF != 4 || $3 != NR || $1 < 0 { exit 1 }' rows || die "not four columns, or not in order"
+  awk "BEGIN { d = $(sum 1 rows) / $all; exit !(d > 0.9999 && d < 1.0001) }" || die "the sum is $(sum 1 rows), not $all"
+  grep -qF '"bytes":'"$(wc -c < it)" err || die "no score of all lines"
+  printf '%b' "$(cut -f 4 rows)" | cmp - it || die "the text is another"
+  tool eval --model $model --data - --lines < it 2> err | cmp - rows || die "standard input is another text"
+  tool eval --model $model --data it --lines 2> err | head -n 1 > out || die "a reader that leaves"
+  [ -s err ] && grep -q qllk-eval err && die "a reader that leaves is no error to talk about"
+
+  expect 0 tool eval --model $model --data it --lines --fresh-lines --threads 1
+  cp out rows
+  [ "$(grep -c "$(grep 'the same line' rows | head -n 1 | cut -f 1,2)" rows)" -eq 2 ] || die "one line has two costs"
+  printf 'the same line\n' > one
+  expect 0 tool eval --model $model --data one --lines
+  [ "$(cut -f 1,2 out)" = "$(grep 'the same line' rows | head -n 1 | cut -f 1,2)" ] || die "not as the whole text"
+  expect 0 tool eval --model $model --data it --lines --fresh-lines --threads 3
+  cmp out rows || die "threads change the costs"
+  expect 0 tool eval --model $model --data it --lines --int8
+  awk "BEGIN { d = $(sum 1 out) / $all; exit !(d > 0.98 && d < 1.02) }" || die "8 bits are far from it"
+
+  # A long line is one row.
+  { head -c 300000 /dev/zero | tr '\0' a; echo; echo b; } > wide
+  expect 0 tool eval --model $model --data wide --lines
+  [ "$(wc -l < out)" -eq 2 ] && [ "$(wc -c < out)" -gt 300000 ] || die "the long line is cut"
+  refuse 1 "--lines takes one text" eval --model $model --data it --data one --lines
+  refuse 2 "--lines" eval --model $model --data it --fresh-lines
+  tool eval --model $model --data it --lines > /dev/full 2> err && die "no error for a full disk"
+  grep -q "^qllk-eval: cannot write to standard output" err || die "no clear line"
+}
+
+# Several texts: each by itself, and all together.
+several_texts() {
+  make_model
+  local model=run/model.safetensors
+  head -n 5 text > a
+  tail -n 7 text > b
+  expect 0 tool eval --model $model --data a
+  cp out alone
+  expect 0 tool eval --model $model --data a --data b
+  [ "$(wc -l < out)" -eq 3 ] || die "not three objects"
+  grep -q '^{"text":"a",' out && grep -q '^{"text":"b",' out && grep -q '^{"texts":2,' out || die "whose they are"
+  [ "$(sed -n '1s/.*\("bits_per_byte":.*\),"seconds".*/\1/p' out)" = \
+    "$(sed -n '1s/.*\("bits_per_byte":.*\),"seconds".*/\1/p' alone)" ] || die "the first changes the second"
+  sed 's/.*"nats_per_byte":\([0-9.]*\),"bytes":\([0-9]*\).*/\1 \2/' out | awk '
+    NR < 3 { s += $1 * $2; n += $2 }
+    NR == 3 { d = $1 * $2 / s; exit !(n == $2 && d > 0.99999 && d < 1.00001) }' || die "all is not the sum"
+  refuse 1 "'missing'" eval --model $model --data a --data missing
+  refuse 1 "twice" eval --model $model --data - --data -
 }
 
 existing_run() {
