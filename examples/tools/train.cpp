@@ -18,8 +18,8 @@ void add_options(CLI::App& app, train_tool::Options& options) {
          "standard input. May be given several times. Default: the Eigen headers that this tool was built with")
       ->allow_extra_args(false)
       ->type_name("PATH");
-  auto* const path =
-      app.add_option("--val", options.val, "Held-out text to score; all of --data is training text then")->type_name("PATH");
+  auto* const path = app.add_option("--val", options.val, "Held-out text to score; all of --data is training text then")
+                         ->type_name("PATH");
   using tool::add_number, tool::Range;
   add_number(app, "--val-fraction", options.val_fraction, Range<double>{0, 1, true, true},
              "Share of --data, at its end, that is held out for scoring. Default: 0.1")
@@ -75,6 +75,11 @@ void add_options(CLI::App& app, train_tool::Options& options) {
              "Threads; weights do not depend on it. Default: all processors");
   add_number(app, "--seed", options.seed, Range<std::uint64_t>{0, std::numeric_limits<std::uint64_t>::max()},
              "Of weights and batches: the same seed gives the same model. Default: 1");
+  app.add_option(
+         "--precision", options.precision,
+         "What factors of products with weights are rounded to in training: float (not at all), bfloat16, or auto, "
+         "the faster one on the processor that this program is compiled for. Default: auto")
+      ->check(CLI::IsMember({"float", "bfloat16", "auto"}));
   app.add_option("--out", options.out,
                  "Folder for model.safetensors and training.safetensors. Default: qllk-out/1, or the next "
                  "number that is free. A run that is there already is never overwritten")

@@ -15,7 +15,7 @@ namespace train_tool {
 /// As the command line gives them, numbers within their ranges. What is not there is picked, or is the checkpoint's.
 struct Options {
   std::vector<std::string> data;
-  std::optional<std::string> val, arch, mixer, out;
+  std::optional<std::string> val, arch, mixer, precision, out;
   std::string config;            // a file of --print-config
   std::vector<std::string> set;  // KEY=VALUE
   bool print_config = false;

@@ -132,7 +132,8 @@ class Run {
     unchanged_validation_ = tool::UnchangedText(texts_.validation);
     budget_ = budget_of(options);
     if (checkpoint == nullptr) {
-      const train::Wanted wanted{.batch = options.batch, .context = options.context};
+      const train::Wanted wanted{
+          .batch = options.batch, .context = options.context, .precision = precision_of(options)};
       auto [config, settings] =
           options.memory  // which a measurement would not keep to
               ? train::recipe(std::type_identity<Model>{}, texts_.training.size(), budget_, wanted)
@@ -157,6 +158,8 @@ class Run {
     if (options.carry && settings.crops != train::Crops::consecutive)
       throw std::invalid_argument("--carry is given, but the run to continue has random places; leave it out");
     agree("--seed", options.seed, settings.seed);
+    if (options.precision && precision_of(options) != settings.precision)
+      agree("--precision", options.precision, io::to_json(settings).at("precision").template get<std::string>());
     if (options.mixer) agree("--mixer", options.mixer, mixers_of(checkpoint->model<Model>().config()));
     if (!made_of_these_texts(notes))
       throw std::invalid_argument("the text differs from that of the run to continue, which was " +

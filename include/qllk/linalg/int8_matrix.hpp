@@ -22,7 +22,7 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/types.hpp"
-#include "qllk/linalg/gemm.hpp"
+#include "qllk/linalg/weight_gemm.hpp"
 #include "qllk/linalg/views.hpp"
 
 namespace qllk::linalg {

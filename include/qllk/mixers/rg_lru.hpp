@@ -9,7 +9,7 @@
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/types.hpp"
-#include "qllk/linalg/gemm.hpp"
+#include "qllk/linalg/weight_gemm.hpp"
 #include "qllk/linalg/scratch.hpp"
 #include "qllk/linalg/views.hpp"
 #include "qllk/mixers/heads.hpp"

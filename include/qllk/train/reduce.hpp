@@ -16,6 +16,7 @@
 #include "qllk/linalg/product_sum.hpp"
 #include "qllk/linalg/sparse_table.hpp"
 #include "qllk/linalg/views.hpp"
+#include "qllk/linalg/weight_gemm.hpp"
 #include "qllk/optim/row_update.hpp"
 #include "qllk/optim/step.hpp"
 #include "qllk/train/row_sums.hpp"
@@ -58,9 +59,10 @@ class Reducer {
  public:
   Reducer() = default;
 
-  /// Tiles for parameters of these shapes.
+  /// Tiles for parameters of these shapes. Listed products are taken in that precision.
   template <HasFields Params>
-  QLLK_COLD explicit Reducer(const Params& params) {
+  QLLK_COLD explicit Reducer(const Params& params, linalg::Precision precision = linalg::Precision::full)
+      : precision_(precision) {
     for_each_parameter(
         [&](const Path&, const auto& leaf) {
           using Leaf = std::remove_cvref_t<decltype(leaf)>;
@@ -165,7 +167,10 @@ class Reducer {
   template <class Shards, HasFields Grads>
   void take(Shards& shards, Grads& total, ThreadPool& pool, bool fresh) {
     collect_shards(shards, total);
-    pool.run(std::ssize(tiles_), [&](Index i) { add_up(tiles_[static_cast<std::size_t>(i)], fresh); });
+    pool.run(std::ssize(tiles_), [&](Index i) {
+      const linalg::UsePrecision use(precision_);
+      add_up(tiles_[static_cast<std::size_t>(i)], fresh);
+    });
     for (const Part& part : parts_)
       if (part.products != nullptr) part.products->setZero();
   }
@@ -264,6 +269,7 @@ class Reducer {
   std::vector<const SparseGrads<Scalar>*> of_table_;
   std::vector<HashTable<Scalar>*> table_;
   std::size_t leaves_ = 0;
+  linalg::Precision precision_ = linalg::Precision::full;
 };
 
 }  // namespace qllk::train

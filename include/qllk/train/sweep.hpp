@@ -16,6 +16,7 @@
 #include "qllk/core/turns.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/data/batches.hpp"
+#include "qllk/linalg/weight_gemm.hpp"
 #include "qllk/nn/dropout.hpp"
 #include "qllk/nn/loss.hpp"
 #include "qllk/train/borders.hpp"
@@ -59,6 +60,7 @@ class Sweep {
     ThreadPool& pool;
     nn::Noise noise;
     std::uint64_t seed, step;
+    linalg::Precision precision = linalg::Precision::full;
   };
 
   /// What a part of a group needs for itself.
@@ -225,6 +227,7 @@ class Sweep {
     for (Group& group : groups_) group.forward.reset();
     const Index count = std::ssize(pieces_), size = length(chunk);
     s.pool.run(count, [&](Index i) {
+      const linalg::UsePrecision use(s.precision);
       Piece& piece = pieces_[static_cast<std::size_t>(i)];
       Group& group = groups_[piece.group];
       const Turn turn(group.forward, piece.number);
@@ -253,6 +256,7 @@ class Sweep {
     for (Group& group : groups_) group.backward.reset();
     const Index count = std::ssize(pieces_);
     s.pool.run(count, [&](Index i) {
+      const linalg::UsePrecision use(s.precision);
       Piece& piece = pieces_[static_cast<std::size_t>(count - 1 - i)];
       Group& group = groups_[piece.group];
       const Turn turn(group.backward, each_ - 1 - piece.number);

@@ -87,7 +87,7 @@ class Trainer {
         model_, params_,
         {settings_.batch, settings_.context, settings_.shards, settings_.piece, settings_.chunk, settings_.borders});
     total_ = model_.zero_grads();
-    reducer_ = Reducer<Scalar>(params_);
+    reducer_ = Reducer<Scalar>(params_, settings_.precision);
     warm_up();
     memory_.parameters = held(params_);
     memory_.optimizer = held(optimizer_) + held(average_);
@@ -164,7 +164,7 @@ class Trainer {
     progress_ = progress;
     carried_ = std::move(carried);
     states_of_ = kNoStep;
-    reducer_ = Reducer<Scalar>(params_);
+    reducer_ = Reducer<Scalar>(params_, settings_.precision);
   }
 
   /// Returns use(params) with the averaged weights for params: those to score, to keep and to write with, where the last
@@ -215,9 +215,14 @@ class Trainer {
   std::uint64_t steps() const { return static_cast<std::uint64_t>(progress_.steps); }
 
   typename Sweep<Model>::Step sweep_step() const {
-    return {
-        model_,         params_, text_, *pool_, {settings_.dropout, settings_.order_dropout, settings_.match_dropout},
-        settings_.seed, steps()};
+    return {.model = model_,
+            .params = params_,
+            .text = text_,
+            .pool = *pool_,
+            .noise = {settings_.dropout, settings_.order_dropout, settings_.match_dropout},
+            .seed = settings_.seed,
+            .step = steps(),
+            .precision = settings_.precision};
   }
 
   /// Sizes every buffer; what it computes is not used.
