@@ -22,7 +22,8 @@ void add_options(CLI::App& app, train_tool::Options& options) {
                          ->type_name("PATH");
   using tool::add_number, tool::Range;
   add_number(app, "--val-fraction", options.val_fraction, Range<double>{0, 1, true, true},
-             "Share of --data, at its end, that is held out for scoring. Default: 0.1")
+             "Share of --data that is held out for scoring: the end of a file; of several files whole ones, spread over "
+             "all. Default: 0.1")
       ->type_name("F")
       ->excludes(path);
   app.add_option("--arch", options.arch, "Model: default or classic. Default: default")->type_name("NAME");
