@@ -1,12 +1,11 @@
 // qllk-train: trains a model on text, shows progress, and scores it on held-out text.
-#include <signal.h>
-
 #include <cstdint>
 #include <limits>
 
 #include "command_line.hpp"
 #include "tool.hpp"
 #include "train/options.hpp"
+#include "train/program.hpp"
 #include "train/train.hpp"
 
 namespace {
@@ -95,9 +94,5 @@ int main(int argc, char** argv) {
       "qllk-train");
   train_tool::Options options;
   add_options(app, options);
-  return tool::run(app, argc, argv, [&] {
-    tool::Interrupt::watch();
-    signal(SIGPIPE, SIG_IGN);  // whoever reads the progress may leave; training goes on
-    return train_tool::train(options);
-  });
+  return train_tool::run_program(app, argc, argv, options);
 }
