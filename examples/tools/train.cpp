@@ -17,8 +17,8 @@ void add_options(CLI::App& app, train_tool::Options& options) {
          "standard input. May be given several times. Default: the Eigen headers that this tool was built with")
       ->allow_extra_args(false)
       ->type_name("PATH");
-  auto* const path =
-      app.add_option("--val", options.val, "Held-out text to score; all of --data is training text then")->type_name("PATH");
+  auto* const path = app.add_option("--val", options.val, "Held-out text to score; all of --data is training text then")
+                         ->type_name("PATH");
   using tool::add_number, tool::Range;
   add_number(app, "--val-fraction", options.val_fraction, Range<double>{0, 1, true, true},
              "Share of --data, at its end, that is held out for scoring. Default: 0.1")
@@ -74,6 +74,18 @@ void add_options(CLI::App& app, train_tool::Options& options) {
              "Threads; weights do not depend on it. Default: all processors");
   add_number(app, "--seed", options.seed, Range<std::uint64_t>{0, std::numeric_limits<std::uint64_t>::max()},
              "Of weights and batches: the same seed gives the same model. Default: 1");
+  app.add_option("--exchange", options.exchange,
+                 "Under mpirun: values on the network are full, or half: in 16 bits with error feedback. Default: full")
+      ->type_name("FORM");
+  add_number(app, "--local-steps", options.local_steps, Range<std::int64_t>{1, 1'000'000},
+             "Under mpirun: each process trains on batches of its own, and every N steps all take the mean of their "
+             "weights. Default: gradients are exchanged in every step");
+  add_number(app, "--outer-rate", options.outer_rate, Range<double>{0, 2, true},
+             "With --local-steps: how far to go towards the mean. Default: 1")
+      ->type_name("X");
+  add_number(app, "--outer-momentum", options.outer_momentum, Range<double>{0, 1, false, true},
+             "With --local-steps: Nesterov momentum from mean to mean. Default: 0")
+      ->type_name("X");
   app.add_option("--out", options.out,
                  "Folder for model.safetensors and training.safetensors. Default: qllk-out/1, or the next "
                  "number that is free. A run that is there already is never overwritten")

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <exception>
 #include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <stdexcept>
@@ -23,7 +24,6 @@
 #include "overrides.hpp"
 #include "qllk/core/build.hpp"
 #include "qllk/data/corpus.hpp"
-#include "qllk/distributed/data_parallel.hpp"
 #include "qllk/distributed/state.hpp"
 #include "qllk/distributed/team.hpp"
 #include "qllk/io/model_file.hpp"
@@ -148,18 +148,21 @@ class Run {
     if (team_ != nullptr) agree_on(picks);
     const Model model(picks.config);
     train::expect_fits(model, picks.settings);
-    trainer_.emplace(model, picks.settings, texts_.training, options.threads, exchange());
+    const io::Json notes = checkpoint != nullptr ? checkpoint->notes() : io::Json::object();
+    if (team_ != nullptr) come_together(options, notes);
+    trainer_.emplace(model, picks.settings, texts_.training, options.threads, exchange_.get());
     if (checkpoint != nullptr) {
-      const io::Json& notes = checkpoint->notes();
       checkpoint->restore(*trainer_);
       smooth_ = {notes.at("smooth_sum").get<double>(), notes.at("smooth_weight").get<double>()};
     }
     if (team_ != nullptr && options.resume) distributed::send_state(*team_, *trainer_);
   }
 
-  train::Exchange<typename Model::Scalar>* exchange() {
-    if (team_ == nullptr) return nullptr;
-    return &exchange_.emplace(*team_);
+  void come_together(const Options& options, const io::Json& notes) {
+    const io::Json json = leads() ? Together::of(options, notes).to_json() : io::Json();
+    together_ = Together::of({}, {{"together", from_leader(*team_, json)}});
+    exchange_ = together_->template exchange<typename Model::Scalar>(*team_);
+    display_.line("processes   " + std::to_string(team_->size()) + ", which exchange " + together_->description());
   }
 
   void open_texts(const Options& options, const train::Checkpoint* checkpoint) {
@@ -363,11 +366,12 @@ class Run {
   }
 
   void save_checkpoint() const {
-    const io::Json notes{{"sources", sources_note_},
-                         {"training_checksum", unchanged_training_.fingerprint()},
-                         {"validation_checksum", unchanged_validation_.fingerprint()},
-                         {"smooth_sum", smooth_.sum},
-                         {"smooth_weight", smooth_.weight}};
+    io::Json notes{{"sources", sources_note_},
+                   {"training_checksum", unchanged_training_.fingerprint()},
+                   {"validation_checksum", unchanged_validation_.fingerprint()},
+                   {"smooth_sum", smooth_.sum},
+                   {"smooth_weight", smooth_.weight}};
+    if (together_) notes["together"] = together_->to_json();
     train::save_checkpoint(folder_.training(), *trainer_, budget_, notes);
   }
 
@@ -423,7 +427,8 @@ class Run {
   }
 
   distributed::Team* team_ = nullptr;
-  std::optional<distributed::DataParallel<typename Model::Scalar>> exchange_;
+  std::optional<Together> together_;
+  std::unique_ptr<train::Exchange<typename Model::Scalar>> exchange_;
   tool::RunFolder folder_;
   tool::TextSources sources_;
   io::Json sources_note_;  // made at the start: later the folder that the tool was started in may be gone

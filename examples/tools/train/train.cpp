@@ -21,6 +21,10 @@ extern template int train_model<QLLKClassic<float>>(const Options&, const train:
 
 int train(const Options& options, distributed::Team* team) {
   if (team != nullptr) expect_one_program(*team, options);
+  if (team == nullptr && options.together())
+    throw std::invalid_argument(
+        "--exchange, --local-steps, --outer-rate and --outer-momentum are for several processes: start them with "
+        "mpirun -n N qllk-train …, or leave these options out");
   options.check();
   std::optional<tool::RunFolder> folder;
   std::optional<train::Checkpoint> checkpoint;
