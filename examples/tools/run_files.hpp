@@ -87,12 +87,14 @@ inline std::uint64_t sampled_fingerprint(const qllk::data::Corpus& text) {
   return qllk::mix64(hash);
 }
 
-/// The folder of a run, with its two files.
+/// The folder of a run: the model, the checkpoint, and what people and programs see of the run.
 class RunFolder {
  public:
   std::filesystem::path path;
   std::filesystem::path model() const { return path / "model.safetensors"; }
   std::filesystem::path training() const { return path / "training.safetensors"; }
+  std::filesystem::path metrics() const { return path / "metrics.jsonl"; }
+  std::filesystem::path report() const { return path / "report.html"; }
 
   /// For a new run. `wanted` must not hold a run already; without it, the first of qllk-out/1, qllk-out/2, … that is free.
   static RunFolder create(const std::optional<std::string>& wanted) {

@@ -141,6 +141,28 @@ TEST(BFloat16, ProductsAreDefinedToTheBit) {
   }
 }
 
+/// Products that share their right factor are those of each alone.
+TEST(BFloat16, SeveralAtOnceAreEach) {
+  const UsePrecision use(Precision::bfloat16);
+  Random random(8);
+  const Mat<float> x = random_matrix(600, 203, random);
+  std::vector<Mat<float>> weights, alone, together;
+  std::vector<Vec<float>> biases;
+  for (const Index rows : {3, 64, 17, 128, 16, 33, 1, 40, 5}) {
+    weights.push_back(random_matrix(rows, 600, random));
+    biases.emplace_back(random_matrix(rows, 1, random).col(0));
+    alone.emplace_back(rows, 203);
+    together.emplace_back(rows, 203);
+  }
+  std::vector<AffineProduct<Mat<float>, float>> products;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    weight_gemm(weights[i], x, alone[i], biases[i]);
+    products.push_back({weights[i], biases[i], together[i]});
+  }
+  gemm_all(x, std::span(products));
+  for (std::size_t i = 0; i < weights.size(); ++i) expect_same(together[i], alone[i]);
+}
+
 /// Of blocks of larger matrices, whose columns do not follow each other.
 TEST(BFloat16, ProductsTakeBlocks) {
   const UsePrecision use(Precision::bfloat16);

@@ -58,6 +58,9 @@ refuse() {
 
 json_has() { for key in "$@"; do tail -n 1 out | grep -q "\"$key\":" || die "no $key in the JSON"; done; }
 
+# What the folder of a run that was saved holds.
+run_files="metrics.jsonl model.safetensors report.html training.safetensors"
+
 # No temporary file stays behind.
 only_files() {
   local found
@@ -77,7 +80,7 @@ bad_command_lines() {
   refuse 2 "--data" eval --model x
   refuse 2 "--model" generate --prompt x
   only_files . "err out"
-  for name in train eval generate quick-test; do
+  for name in train eval generate compress decompress info report quick-test; do
     expect 0 tool $name --help
     [ -s out ] || die "$name has no help"
   done
@@ -178,7 +181,7 @@ bad_checkpoints() {
   { head -c -4 whole/training.safetensors; printf '\0\0\x80\x7f'; } > run/training.safetensors
   refuse 1 "not finite" train --resume --out run
   cmp run/model.safetensors whole/model.safetensors || die "the model was touched"
-  only_files run "model.safetensors training.safetensors"
+  only_files run "$run_files"
 }
 
 # The model is small and saved first; the checkpoint (44 MB) does not fit.
@@ -191,7 +194,7 @@ little_room() {
   [ $? -eq 1 ] || die "not status 1"
   tail -n 1 err | grep -q "^qllk-train: cannot write 'run/training.safetensors'.*the model is saved" ||
     die "no clear line"
-  only_files run "model.safetensors"
+  only_files run "metrics.jsonl model.safetensors"
   expect 0 tool eval --model run/model.safetensors --data text
   rm -r run
   make_model
@@ -223,7 +226,7 @@ little_room() {
   [ "$(cat status)" -eq 1 ] || die "status $(cat status)"
   grep -q "^warning: little room: .* has 3[01].* MB left, but to save takes" err || die "no warning before the work"
   grep -q "No space left on device; the model is saved" err || die "no clear line"
-  [ "$(cat left)" = "model.safetensors" ] || die "left: $(cat left)"
+  [ "$(cat left)" = $'metrics.jsonl\nmodel.safetensors' ] || die "left: $(cat left)"
 }
 
 # Errors of system calls, where strace may inject them: a file system that cannot sync, and one that fails.
@@ -244,8 +247,8 @@ failing_calls() {
     for error in EIO EDQUOT ENOSPC; do
       with_fault "$call:error=$error:when=$([ $call = write ] && echo 60+ || echo 1+)" 5
       [ $? -eq 1 ] || die "$call $error: not status 1"
-      diff -r run before || die "$call $error: a file was lost"
-      only_files run "model.safetensors training.safetensors"
+      diff -r -x metrics.jsonl -x report.html run before || die "$call $error: a file was lost"
+      only_files run "$run_files"
     done
   done
 }
@@ -286,7 +289,7 @@ faults_while_saving() {
       elif [ $got -eq 137 ]; then # what a dead process left is removed
         expect 0 tool train --resume --out run --steps 4
       fi
-      [ $kind = EIO ] || [ "$(ls -A run)" = $'model.safetensors\ntraining.safetensors' ] ||
+      [ $kind = EIO ] || [ "$(ls -A run | tr '\n' ' ')" = "$run_files " ] ||
         die "$kind at $at: left: $(ls -A run | tr '\n' ' ')"
     done
   done
@@ -303,7 +306,7 @@ full_disk() {
   tail -n 1 err | grep -q "^qllk-train: cannot write 'run/" || die "no clear line"
   [ -s out ] && die "a result was printed"
   for file in model training; do cmp run/$file.safetensors before/$file.safetensors || die "$file was lost"; done
-  only_files run "model.safetensors training.safetensors"
+  only_files run "$run_files"
   expect 0 tool train --resume --out run --steps 4
   json_has val_bits_per_byte
 }
@@ -356,7 +359,7 @@ interrupted() {
   [ $got -eq "$2" ] || die "status $got instead of $2"
   tail -n 1 err | grep -q "interrupted after step .*--resume --out run" || die "no word about how to go on"
   [ -s out ] && die "a result was printed"
-  only_files run "model.safetensors training.safetensors"
+  only_files run "$run_files"
   expect 0 tool eval --model run/model.safetensors --data text
   expect 0 tool train --resume --out run --steps 1 # no more than there are
   json_has val_bits_per_byte
@@ -403,7 +406,7 @@ text_changes() {
     ends 1 "'it' was "
     [ -s out ] && die "a result was printed"
     grep -q '^saved .*: what was trained up to step' err || die "no word of what is kept"
-    only_files $way "model.safetensors training.safetensors"
+    only_files $way "$run_files"
     expect 0 tool eval --model $way/model.safetensors --data text
     refuse 1 "the text differs" train --resume --out $way --data long --data text
     cp long it
@@ -508,7 +511,7 @@ vanished_folder() {
   kill -INT $process
   ends 130 "--resume --out deep/run"
   grep -q "^warning: the folder 'deep/run' was gone, and is made again" err || die "no word of it"
-  only_files deep/run "model.safetensors training.safetensors"
+  only_files deep/run "$run_files"
   expect 0 tool train --resume --out deep/run --steps 1
 
   # The folder that it was started in.
@@ -521,7 +524,7 @@ vanished_folder() {
   kill -INT $process
   wait $process
   [ $? -eq 130 ] || die "not interrupted as told"
-  only_files inner/run "model.safetensors training.safetensors"
+  only_files inner/run "$run_files"
   cp text inner
   expect 0 tool train --resume --out inner/run --steps 1
 }
@@ -694,6 +697,7 @@ text_of_folders() {
   expect 0 in_here train --data . --steps 2
   cmp here/qllk-out/1/model.safetensors here/qllk-out/2/model.safetensors || die "something else was trained on"
   for word in "'./.git' is a hidden folder" "model.safetensors' is a model or checkpoint" \
+    "metrics.jsonl' is a file of metrics" "report.html' is a report" \
     "'./packed' is a file of qllk-compress" "'./renamed.bin' is a model or checkpoint" "is the same file as"; do
     grep -q "^warning: left out: .*$word" err || die "no word: $word"
   done
@@ -826,10 +830,25 @@ arithmetic() {
   expect 1 train --data text --steps 1000 --learning-rate 1e37 --out far
   tail -n 1 err | grep -q "^qllk-train: 10 updates in a row, .*the training has diverged. 'far/training.safetensors' has" ||
     die "no clear line"
-  only_files far "model.safetensors training.safetensors"
+  only_files far "$run_files"
   before=$(cksum far/training.safetensors)
   expect 1 tool train --resume --out far --steps 1000
   [ "$(cksum far/training.safetensors)" = "$before" ] || die "the checkpoint was replaced"
+}
+
+# What products are rounded to is a setting of the run: chosen once, saved with it, the same for any number of threads.
+precision() {
+  make_text
+  refuse 2 --precision train --data text --precision double --steps 1
+  expect 0 train --data text --steps 5 --precision float --out float
+  expect 0 train --data text --steps 5 --precision bfloat16 --out rounded
+  grep -q '"precision":"bfloat16"' err || die "the run does not say what it rounds to"
+  cmp -s float/model.safetensors rounded/model.safetensors && die "nothing was rounded"
+  expect 0 train --data text --steps 5 --seconds 0.000001 --precision bfloat16 --out stopped
+  expect 1 tool train --resume --out stopped --precision float --steps 5
+  grep -q "^qllk-train: --precision is \"float\", but the run to continue has \"bfloat16\"" err || die "no clear line"
+  expect 0 tool train --resume --out stopped --steps 5 --threads 2
+  cmp rounded/model.safetensors stopped/model.safetensors || die "stopping changed the weights"
 }
 
 resume() {
@@ -846,6 +865,221 @@ resume() {
   cmp straight/model.safetensors stopped/model.safetensors || die "stopping changed the weights"
   json_has val_bits_per_byte val_nats_per_byte train_bits_per_byte bytes_seen seconds bytes_per_second parameters \
     peak_rss_bytes threads model
+}
+
+# The score on the way is of all of the held-out text, not of its beginning, which is easy here.
+quick_score() {
+  head -c 3000 /dev/zero | tr '\0' a > easy
+  { head -c 33000 /dev/zero | tr '\0' a; head -c 99000 /dev/urandom; } > mixed
+  expect 0 train --data easy --val mixed --steps 60 --out run
+  grep -q "^val below   of 8 pieces of 4,096 bytes, spread over the held-out text" err || die "no word of the pieces"
+  local quick full
+  full=$(sed 's/.*"val_bits_per_byte":\([0-9.]*\).*/\1/' out)
+  expect 0 tool train --resume --out run --steps 61 # takes the quick score first
+  quick=$(sed -n 's/.*"step":60,.*"val_bits_per_byte":\([0-9.]*\).*/\1/p' run/metrics.jsonl | tail -n 1)
+  awk "BEGIN { q = $quick / $full; exit !($full > 4 && q > 0.8 && q < 1.2) }" || die "quick $quick, all of it $full"
+  tool eval --model run/model.safetensors --data easy > out 2> err
+  awk "BEGIN { exit !($(sed 's/.*"bits_per_byte":\([0-9.]*\).*/\1/' out) < 2) }" || die "the beginning is not easy"
+  make_text
+  expect 0 train --data text --steps 2 --out small
+  grep -q "^val below   of all 246 held-out bytes$" err || die "a small text is not scored whole"
+}
+
+# metrics.jsonl goes on where the checkpoint stands, and never ends a run.
+metrics() {
+  make_text
+  expect 0 train --data text --steps 5 --out run
+  cp out result
+  local file=run/metrics.jsonl key
+  head -n 1 $file | grep -q '^{"format":"qllk-metrics","step":0,' || die "the first row"
+  grep -c '"format"' $file | grep -qx 1 || die "the format is told twice"
+  for key in bytes_seen seconds train_bits_per_byte val_bits_per_byte learning_rate gradient_norm bytes_per_second \
+    rss_bytes sample full_val_bits_per_byte; do
+    grep -q "\"$key\":" $file || die "no $key"
+  done
+  grep -v '^{.*}$' $file && die "a line is no object"
+  [ "$(sed -n 's/.*"full_val_bits_per_byte":\([0-9.]*\).*/\1/p' $file)" = \
+    "$(sed 's/.*"val_bits_per_byte":\([0-9.]*\).*/\1/' result)" ] || die "another score"
+
+  # Rows of training that was lost, and half a row.
+  cp $file before
+  printf '{"step":9,"bytes_seen":144,"seconds":9.0}\n{"step":1' >> $file
+  expect 0 tool train --resume --out run --steps 7
+  cmp -n "$(wc -c < before)" before $file || die "rows of before are lost"
+  sed 's/.*"step":\([0-9]*\).*/\1/' $file > steps
+  sort -nc steps && [ "$(tail -n 1 steps)" -eq 7 ] || die "the steps are $(tr '\n' ' ' < steps)"
+  rm $file
+  expect 0 tool train --resume --out run --steps 8
+  head -n 1 $file | grep -q '^{"format":"qllk-metrics","step":7,' || die "it does not begin where the checkpoint stands"
+
+  mkdir -p other/metrics.jsonl mine
+  expect 0 train --data text --steps 2 --out other
+  [ "$(grep -c "^warning: the metrics of the run are not written: .*'other/metrics.jsonl'" err)" -eq 1 ] || die "no word"
+  echo "a file of somebody" > mine/metrics.jsonl
+  expect 0 train --data text --steps 2 --out mine
+  grep -q "^warning: the metrics .*'mine/metrics.jsonl' is not a file of metrics" err || die "no word of another's file"
+  [ "$(cat mine/metrics.jsonl)" = "a file of somebody" ] || die "another's file is gone"
+}
+
+# is_page FILE WORDS…: a page that needs nothing else, without scripts, that has the words.
+is_page() {
+  local file=$1 word
+  shift
+  head -n 1 "$file" | grep -qx '<!doctype html>' || die "$file is no page"
+  tail -n 1 "$file" | grep -qx '</body></html>' || die "$file is cut short"
+  [ "$(wc -c < "$file")" -lt 1000000 ] || die "$file has 1 MB or more"
+  grep -qiE '<script|<[^>]*(https?:|src=)|@import|url\([^#]' "$file" && die "$file needs or runs something else"
+  grep -qE '(NaN|nan|inf)[ "<L]' "$file" && die "$file has what is no number"
+  for word in "$@"; do grep -qF -- "$word" "$file" || die "$file lacks '$word'"; done
+}
+
+# report.html, for people: all text in it is only text, and it never ends a run.
+report() {
+  mkdir '<b>&"'
+  for i in $(seq 1 60); do echo "<script>alert('$i & more')</script> <img src=x>"; done > '<b>&"/text'
+  expect 0 train --data '<b>&"/text' --steps 30 --out '<i>run'
+  is_page '<i>run/report.html' "bits per byte" "learning rate" "gradient norm" "throughput" "memory of the process" \
+    "Held-out text by what it costs" "Samples through time" "Configuration" "&lt;b&gt;&amp;&quot;/text" \
+    "qllk-train: &lt;i&gt;run"
+  grep -q '<path class="c0 faint line" d="M' '<i>run/report.html' || die "no curve"
+  local letters
+  letters=$(sed -n '/<h2>Held-out/,/<h2>Samples/p' '<i>run/report.html' | sed 's/<[^>]*>//g; s/&#39;/+/g; s/&amp;/+/g')
+  grep -qF "&lt;script&gt;alert(+60 + more+)&lt;/script&gt;" <<< "$letters" || die "the text is another: $letters"
+  make_text
+  mkdir -p other/report.html mine
+  expect 0 train --data text --steps 2 --out other
+  [ "$(grep -c "^warning: the report of the run is not written: .*'other/report.html'" err)" -eq 1 ] || die "no word"
+  echo "a file of somebody" > mine/report.html
+  expect 0 train --data text --steps 2 --out mine
+  grep -q "^warning: the report .*'mine/report.html' is there already and is no report" err || die "no word of another's file"
+  [ "$(cat mine/report.html)" = "a file of somebody" ] || die "another's file is gone"
+
+  expect 0 tool report '<i>run' mine --out both.html
+  is_page both.html "2 runs" "&lt;i&gt;run" "mine" "bits per byte"
+  grep -q '<path class="c1 faint line" d="M' both.html || die "no curve of the second run"
+  expect 0 tool report mine/metrics.jsonl
+  is_page qllk-report.html "mine/metrics.jsonl"
+  expect 0 tool report mine --out -
+  cp out page
+  is_page page "mine"
+  refuse 1 "'missing'" report missing
+  refuse 1 "is not a file of metrics" report text
+  refuse 1 "'text' is there already and is no report" report mine --out text
+  refuse 1 "'gone/x'" report mine --out gone/x
+  refuse 2 "RUN" report
+}
+
+# What a browser makes of it, where there is one.
+report_in_browser() {
+  local browser
+  browser=$(command -v chromium) && [ ${#emulator[@]} -eq 0 ] || {
+    echo "skipped: chromium is not installed"
+    return 0
+  }
+  make_text
+  expect 0 train --data text --steps 30 --out run
+  HOME=$folder timeout 60 "$browser" --headless=new --no-sandbox --disable-gpu --enable-logging=stderr \
+    --user-data-dir="$folder/browser" --dump-dom "file://$folder/run/report.html" > out 2> err || {
+    echo "skipped: chromium does not start here"
+    return 0
+  }
+  grep -q CONSOLE err && die "the console has something to say"
+  [ "$(grep -o '<svg' out | wc -l)" -eq 6 ] || die "not six charts"
+}
+
+info() {
+  make_model
+  expect 0 tool info run/model.safetensors
+  grep -q "^kind  *model$" out && grep -q "^checksum  *ok$" out && grep -q "^arch  *classic$" out || die "what it is"
+  grep -q "^parameters  *2,765,824$" out && grep -q '^config  *{"dim":256,"layers":4,"patch":8}$' out || die "its size"
+  expect 0 tool info run/training.safetensors
+  grep -q "^kind  *checkpoint$" out && grep -q "^parameters  *2,765,824$" out || die "averages are counted as parameters"
+  grep -q '^progress .*"steps":2' out && grep -q "^optimizer  *adamw$" out || die "no facts of the training"
+  expect 0 tool info --tensors run/model.safetensors
+  grep -q "^  *decoder_head.bias  F32  2048$" out || die "no tensor"
+  expect 0 tool info --json run/training.safetensors
+  json_has file kind bytes checksum parameters metadata tensors budget progress settings
+  grep -q "\"bytes\":$(wc -c < run/training.safetensors)," out || die "another size"
+
+  cp run/model.safetensors bad
+  printf '\x21' | dd of=bad bs=1 seek=200000 conv=notrunc status=none
+  expect 1 tool info bad
+  grep -q "^checksum  *wrong$" out || die "the damage is not told"
+  [ "$(cat err)" = "qllk-info: 'bad' is damaged: its checksum is wrong" ] || die "no clear line"
+  cp run/model.safetensors old
+  without_checksum old
+  expect 0 tool info old
+  grep -q "^checksum  *none$" out || die "a checksum that is not there"
+  printf '\x02\0\0\0\0\0\0\0{}' > foreign
+  expect 0 tool info --json foreign
+  grep -q '"kind":"safetensors of another program"' out || die "not another's"
+  head -c 100000 run/model.safetensors > cut
+  refuse 1 "'cut' is cut short" info cut
+  refuse 1 "'text'" info text
+  refuse 1 "'missing'" info missing
+}
+
+# sum COLUMN FILE
+sum() { awk -F '\t' "{ s += \$$1 } END { printf \"%.2f\", s }" "$2"; }
+
+# Bits of each line.
+lines() {
+  make_model
+  local model=run/model.safetensors
+  { cat text; printf 'a tab\there, a \\ and \xff\x01\r\nthe same line\nthe same line\n\nno end'; } > it
+  expect 0 tool eval --model $model --data it
+  local all
+  all=$(sed 's/.*"nats_per_byte":\([0-9.]*\),"bytes":\([0-9]*\).*/\1 \2/' out | awk '{ print $1 * $2 / log(2) }')
+  expect 0 tool eval --model $model --data it --lines
+  cp out rows
+  [ "$(wc -l < rows)" -eq 65 ] || die "not 65 rows"
+  awk -F '\t' 'NF != 4 || $3 != NR || $1 < 0 { exit 1 }' rows || die "not four columns, or not in order"
+  awk "BEGIN { d = $(sum 1 rows) / $all; exit !(d > 0.9999 && d < 1.0001) }" || die "the sum is $(sum 1 rows), not $all"
+  grep -qF '"bytes":'"$(wc -c < it)" err || die "no score of all lines"
+  printf '%b' "$(cut -f 4 rows)" | cmp - it || die "the text is another"
+  tool eval --model $model --data - --lines < it 2> err | cmp - rows || die "standard input is another text"
+  tool eval --model $model --data it --lines 2> err | head -n 1 > out || die "a reader that leaves"
+  [ -s err ] && grep -q qllk-eval err && die "a reader that leaves is no error to talk about"
+
+  expect 0 tool eval --model $model --data it --lines --fresh-lines --threads 1
+  cp out rows
+  [ "$(grep -c "$(grep 'the same line' rows | head -n 1 | cut -f 1,2)" rows)" -eq 2 ] || die "one line has two costs"
+  printf 'the same line\n' > one
+  expect 0 tool eval --model $model --data one --lines
+  [ "$(cut -f 1,2 out)" = "$(grep 'the same line' rows | head -n 1 | cut -f 1,2)" ] || die "not as the whole text"
+  expect 0 tool eval --model $model --data it --lines --fresh-lines --threads 3
+  cmp out rows || die "threads change the costs"
+  expect 0 tool eval --model $model --data it --lines --int8
+  awk "BEGIN { d = $(sum 1 out) / $all; exit !(d > 0.98 && d < 1.02) }" || die "8 bits are far from it"
+
+  # A long line is one row.
+  { head -c 300000 /dev/zero | tr '\0' a; echo; echo b; } > wide
+  expect 0 tool eval --model $model --data wide --lines
+  [ "$(wc -l < out)" -eq 2 ] && [ "$(wc -c < out)" -gt 300000 ] || die "the long line is cut"
+  refuse 1 "--lines takes one text" eval --model $model --data it --data one --lines
+  refuse 2 "--lines" eval --model $model --data it --fresh-lines
+  tool eval --model $model --data it --lines > /dev/full 2> err && die "no error for a full disk"
+  grep -q "^qllk-eval: cannot write to standard output" err || die "no clear line"
+}
+
+# Several texts: each by itself, and all together.
+several_texts() {
+  make_model
+  local model=run/model.safetensors
+  head -n 5 text > a
+  tail -n 7 text > b
+  expect 0 tool eval --model $model --data a
+  cp out alone
+  expect 0 tool eval --model $model --data a --data b
+  [ "$(wc -l < out)" -eq 3 ] || die "not three objects"
+  grep -q '^{"text":"a",' out && grep -q '^{"text":"b",' out && grep -q '^{"texts":2,' out || die "whose they are"
+  [ "$(sed -n '1s/.*\("bits_per_byte":.*\),"seconds".*/\1/p' out)" = \
+    "$(sed -n '1s/.*\("bits_per_byte":.*\),"seconds".*/\1/p' alone)" ] || die "the first changes the second"
+  sed 's/.*"nats_per_byte":\([0-9.]*\),"bytes":\([0-9]*\).*/\1 \2/' out | awk '
+    NR < 3 { s += $1 * $2; n += $2 }
+    NR == 3 { d = $1 * $2 / s; exit !(n == $2 && d > 0.99999 && d < 1.00001) }' || die "all is not the sum"
+  refuse 1 "'missing'" eval --model $model --data a --data missing
+  refuse 1 "twice" eval --model $model --data - --data -
 }
 
 existing_run() {

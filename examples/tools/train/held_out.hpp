@@ -10,8 +10,10 @@
 #include <utility>
 #include <vector>
 
+#include "byte_bits.hpp"
 #include "display.hpp"
 #include "interrupt.hpp"
+#include "metrics.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/data/corpus.hpp"
 #include "qllk/generate/generator.hpp"
@@ -39,13 +41,22 @@ class HeldOut {
     return done - quick_share_ >= 0.1 && trainer_.progress().seconds - quick_at_ >= 10 * quick_took_;
   }
 
+  /// Of pieces spread evenly over the text, each scored from the start byte: a text begins with what is not typical of it.
   void quick_score(double done) {
     const auto start = Clock::now();
-    const auto part = text_.slice(0, std::min(kQuickBytes, text_.size()));
+    const auto pieces = quick_pieces();
     if (quick_share_ < 0)
-      display_.line("val below   of the first " + grouped(part.size()) + " held-out bytes; all of them at the end");
-    const auto score = evaluate(part, [](const train::Score&) {});
-    quick_ = score.bits_per_byte();
+      display_.line(pieces.size() == 1
+                        ? "val below   of all " + grouped(text_.size()) + " held-out bytes"
+                        : "val below   of " + grouped(kQuickPieces) + " pieces of " + grouped(kQuickPieceBytes) +
+                              " bytes, spread over the held-out text; all of it at the end");
+    train::Score sum;
+    for (const data::Corpus& piece : pieces) {
+      const auto score = evaluate(piece, [](const train::Score&) {});
+      sum.bytes += score.bytes;
+      sum.nats += score.nats;
+    }
+    quick_ = sum.bits_per_byte();
     quick_share_ = done;
     quick_at_ = trainer_.progress().seconds;
     quick_took_ = std::chrono::duration<double>(Clock::now() - start).count();
@@ -65,11 +76,11 @@ class HeldOut {
   }
 
   /// What the model makes of a beginning that it has not seen, at a share of that text. Late: its start is often of one piece
-  /// with the end of what the model trains on.
-  void sample(double place = 0.8) {
+  /// with the end of what the model trains on. Nothing if there was an interrupt.
+  std::optional<tool::Sample> sample(double place = 0.8) {
     constexpr std::size_t kPrompt = 120;
     constexpr int kLength = 400;
-    if (Interrupt::requested()) return;
+    if (Interrupt::requested()) return std::nullopt;
     const std::uint64_t size = text_.size();
     const auto at = static_cast<std::uint64_t>(place * static_cast<double>(size));
     std::vector<Byte> text(static_cast<std::size_t>(std::min<std::uint64_t>(size - at, 4096)));
@@ -93,11 +104,41 @@ class HeldOut {
     display_.line("--- and the continuation");
     display_.text(written);
     display_.line("---");
+    return tool::Sample{tool::visible(prompt, ""), tool::visible(written, "")};
+  }
+
+  /// A piece from the middle of the text, read behind the bytes before it, and what each of its bytes costs.
+  tool::CostedText costed() {
+    constexpr std::uint64_t kBefore = 2048, kShown = 3000;
+    const std::uint64_t size = text_.size(), begin = size > 2 * kShown ? size / 2 : 0;
+    const std::uint64_t before = std::min(kBefore, begin), shown = std::min(kShown, size - begin);
+    tool::CostedText out;
+    out.bytes.resize(static_cast<std::size_t>(before + shown));
+    out.bits.resize(out.bytes.size());
+    text_.copy(begin - before, out.bytes);
+    trainer_.with_average([&](const auto& params) { tool::ByteBits(trainer_.model(), params)(out.bytes, out.bits); });
+    const auto hidden = static_cast<std::ptrdiff_t>(before);
+    out.bytes.erase(out.bytes.begin(), out.bytes.begin() + hidden);
+    out.bits.erase(out.bits.begin(), out.bits.begin() + hidden);
+    return out;
   }
 
  private:
   using Clock = std::chrono::steady_clock;
-  static constexpr std::uint64_t kQuickBytes = 32768;  // scored now and then during training
+  static constexpr std::uint64_t kQuickPieces = 8, kQuickPieceBytes = 4096;  // scored now and then during training
+
+  /// The middles of equal parts of the text, or all of a text that has no more bytes than these.
+  std::vector<data::Corpus> quick_pieces() const {
+    const std::uint64_t size = text_.size();
+    if (size <= kQuickPieces * kQuickPieceBytes) return {text_};
+    std::vector<data::Corpus> pieces;
+    for (std::uint64_t i = 0; i < kQuickPieces; ++i) {
+      const std::uint64_t begin = size * i / kQuickPieces, end = size * (i + 1) / kQuickPieces;
+      const std::uint64_t first = begin + (end - begin - kQuickPieceBytes) / 2;
+      pieces.push_back(text_.slice(first, first + kQuickPieceBytes));
+    }
+    return pieces;
+  }
 
   /// The score so far as there was no interrupt.
   template <class OnScore>

@@ -1,15 +1,12 @@
 // One training run: progress, samples, saves, the score.
 #pragma once
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -37,7 +34,10 @@
 #include "train/choices.hpp"
 #include "train/held_out.hpp"
 #include "train/introduction.hpp"
+#include "train/journal.hpp"
 #include "train/options.hpp"
+#include "train/result.hpp"
+#include "train/run_report.hpp"
 #include "train/smooth.hpp"
 
 namespace train_tool {
@@ -74,12 +74,15 @@ class Run {
     introduce(display_, *trainer_, texts_, sources_, budget_, folder_, facts_);
     if (Interrupt::requested()) throw tool::Interrupted();  // nothing is trained that could be saved
     held_out_.emplace(*trainer_, texts_.validation, display_);
+    journal_.emplace(folder_, trainer_->progress(), display_);
+    report_.emplace(describe(*trainer_, texts_, sources_, facts_), display_);
     last_save_ = Clock::now();
     const std::uint64_t before = steps();
     try {
       if (share() < 1) {
-        held_out_->sample();
+        sample_ = held_out_->sample();
         held_out_->quick_score(share());
+        record(true);
         train_now();
       } else {
         display_.line("nothing left to train: the budget is used up; --steps or --seconds can raise it");
@@ -99,16 +102,19 @@ class Run {
       return Interrupt::exit_status();
     }
     display_.line("saved " + folder_.model().string());
-    for (const double place : {0.8, 0.9, 0.95}) held_out_->sample(place);
+    sample_ = held_out_->sample();
+    for (const double place : {0.9, 0.95}) held_out_->sample(place);
     const auto score = held_out_->full_score();
     if (!score) {
       display_.line("interrupted while scoring; the model is trained and saved");
       return Interrupt::exit_status();
     }
     check_texts();
+    record(false, score);
     display_.line("validation: " + number(score->bits_per_byte(), 4) + " bits per byte over all " +
                   grouped(score->bytes) + " bytes (order 0: " + number(facts_.order0, 4) + ")");
-    report(*score);
+    write_report();
+    tool::print_json(result(*trainer_, *score, facts_, smooth_.value(), folder_.model().string()));
     return 0;
   }
 
@@ -236,6 +242,7 @@ class Run {
     display_.begin();
     const train::SuspensionWatch suspensions;
     trainer_->run(budget_, [&](const train::StepReport& step) {
+      journal_->step(step);
       if (step.skipped) {
         if (trainer_->progress().skipped == 1)
           display_.line("warning: the loss or gradient of step " + grouped(steps()) +
@@ -249,9 +256,11 @@ class Run {
       const double done = share();
       if (done < 1 && !middle && done >= 0.5) {
         middle = true;
-        held_out_->sample();
+        sample_ = held_out_->sample();
       }
-      if (done < 1 && held_out_->quick_due(done)) held_out_->quick_score(done);
+      const bool scores = done < 1 && held_out_->quick_due(done);
+      if (scores) held_out_->quick_score(done);
+      if (scores || journal_->due(trainer_->progress())) record(scores);
       if (seconds_since(last_save_) >= kSecondsBetweenSaves && skipped_in_a_row_ == 0) save_on_the_way();
       if (Interrupt::take_save_request() && save_on_the_way())
         display_.line("saved " + folder_.path.string() + " after step " + grouped(steps()) + ", as SIGUSR1 asks");
@@ -259,6 +268,16 @@ class Run {
       return !Interrupt::requested();
     });
     display_.line(status(before, share()));
+    record(false);
+  }
+
+  /// Where the run stands, for the metrics; with the quick score if it was taken now, and the sample that was made last.
+  void record(bool scored, const std::optional<train::Score>& full = std::nullopt) {
+    tool::MetricsRow row = journal_->row(trainer_->progress(), smooth_.value());
+    if (scored) row.val = held_out_->quick();
+    if (full) row.full_val = full->bits_per_byte();
+    row.sample = std::exchange(sample_, std::nullopt);
+    journal_->record(folder_, trainer_->progress(), std::move(row));
   }
 
   std::string status(const train::Progress& before, double done) const {
@@ -284,6 +303,12 @@ class Run {
       }
     }
     last_save_ = Clock::now();
+    journal_->save(folder_);
+    write_report();
+  }
+
+  void write_report() {
+    report_->write(folder_, journal_->rows(), [&] { return held_out_->costed(); });
   }
 
   /// The model first: it is the smaller one, and can be used without the other.
@@ -346,27 +371,6 @@ class Run {
     }
   }
 
-  void report(const train::Score& score) const {
-    const train::Progress& progress = trainer_->progress();
-    rusage usage{};
-    getrusage(RUSAGE_SELF, &usage);
-    nlohmann::ordered_json out;
-    out["val_bits_per_byte"] = score.bits_per_byte();
-    out["val_nats_per_byte"] = score.nats_per_byte();
-    out["val_overlap"] = facts_.overlap;
-    out["train_bits_per_byte"] = smooth_.value();
-    out["bytes_seen"] = progress.bytes;
-    out["seconds"] = progress.seconds;
-    out["bytes_per_second"] = progress.seconds > 0 ? static_cast<double>(progress.bytes) / progress.seconds : 0.0;
-    out["parameters"] = parameter_count(trainer_->params());
-    out["peak_rss_bytes"] = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
-    out["threads"] = trainer_->threads();
-    tool::set_text(out, "model", folder_.model().string());
-    out["steps"] = progress.steps;
-    out["skipped_updates"] = progress.skipped;
-    tool::print_json(out);
-  }
-
   tool::RunFolder folder_;
   tool::TextSources sources_;
   io::Json sources_note_;  // made at the start: later the folder that the tool was started in may be gone
@@ -376,6 +380,9 @@ class Run {
   std::optional<train::Trainer<Model>> trainer_;
   tool::Display display_;
   std::optional<HeldOut<Model>> held_out_;
+  std::optional<Journal> journal_;
+  std::optional<RunReport> report_;
+  std::optional<tool::Sample> sample_;  // not in the journal yet
   Smooth smooth_;
   HeldOutFacts facts_;
   int skipped_in_a_row_ = 0;

@@ -4,7 +4,6 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -12,12 +11,12 @@
 #include <span>
 #include <stdexcept>
 #include <string>
-#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include "qllk/core/types.hpp"
+#include "qllk/data/own_files.hpp"
 #include "qllk/files/input_file.hpp"
 
 namespace qllk::data {
@@ -121,24 +120,6 @@ class PiecesBuilder {
   std::vector<Byte> block_;
   std::uint64_t open_files_ = 0;
 };
-
-/// "a file of qllk" that is no text: a model, a checkpoint, or a compressed file; nullptr for any other.
-inline const char* kind_of_own_file(const files::InputFile& file) {
-  constexpr std::uint64_t kMostHeader = std::uint64_t{1} << 20;  // metadata come first
-  constexpr std::string_view kCompressed = "QLLKzip", kFormat = "\"format\":\"qllk", kMetadata = "\"__metadata__\":";
-  std::array<Byte, 9> begin;
-  if (!file.is_regular() || file.size() < begin.size()) return nullptr;
-  file.read_at(0, begin);
-  if (std::equal(kCompressed.begin(), kCompressed.end(), begin.begin())) return "a file of qllk-compress";
-  std::uint64_t length = 0;
-  for (std::size_t i = 8; i-- > 0;) length = length << 8 | begin[i];
-  if (begin[8] != '{' || length > file.size() - 8) return nullptr;
-  std::string header(static_cast<std::size_t>(std::min(length, kMostHeader)), ' ');
-  file.read_at(8, {reinterpret_cast<Byte*>(header.data()), header.size()});
-  const std::size_t at = header.find(kMetadata);
-  if (at == std::string::npos || header.find(kFormat, at) == std::string::npos) return nullptr;
-  return "a model or checkpoint of qllk";
-}
 
 /// Appends the regular files in a folder and in its folders. Calls left_out(why) for each folder that cannot be listed,
 /// or is hidden.

@@ -24,6 +24,9 @@ struct FloatFactor {
 /// How many vectors of rows the next strip has, where `left` rows are to come: 4, 2 or 1. Only one may be partly filled.
 inline Index strip_vectors(Index left) { return left >= 4 * kPairLanes ? 4 : left >= 2 * kPairLanes ? 2 : 1; }
 
+/// Rows with those that fill up the last vector.
+inline Index whole_vectors(Index rows) { return (rows + kPairLanes - 1) / kPairLanes * kPairLanes; }
+
 /// At least `size` values of this thread and User, which hold until it asks for more.
 template <class User>
 float* pair_memory(Index size) {

@@ -1,7 +1,9 @@
 // Products with weights, in the precision that a thread was told to compute them in.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
 #include <span>
 #include <type_traits>
 #include <utility>
@@ -57,9 +59,10 @@ bool rounds() {
 template <class A, class B, class C>
 void rounded_gemm(const A& a, const B& b, C& c, GemmStart<typename A::Scalar> start) {
   QLLK_ASSERT(a.cols() == b.rows() && a.rows() == c.rows() && b.cols() == c.cols());
-  if constexpr (std::is_same_v<typename A::Scalar, float>)
-    gemm_bfloat16(a.rows(), b.cols(), a.cols(), float_factor(a), float_factor(b),
-                  {c.data(), c.outerStride(), start.values, start.stride});
+  if constexpr (std::is_same_v<typename A::Scalar, float>) {
+    PairProduct product{a.rows(), float_factor(a), {c.data(), c.outerStride(), start.values, start.stride}};
+    gemm_bfloat16(b.cols(), a.cols(), float_factor(b), {&product, 1});
+  }
 }
 
 }  // namespace detail
@@ -102,6 +105,20 @@ struct AffineProduct {
 /// Of each: y = bias 1ᵀ + weight · x. Another form of matrix may have a gemm_all of its own, which prepares x once for all.
 template <class Matrix, Real Scalar>
 void gemm_all(std::type_identity_t<MatIn<Scalar>> x, std::span<AffineProduct<Matrix, Scalar>> products) {
+  if constexpr (std::is_same_v<Matrix, Mat<float>>) {
+    constexpr std::size_t kMost = 8;  // at a time
+    std::array<detail::PairProduct, kMost> pairs;
+    while (detail::rounds<Matrix>() && !products.empty()) {
+      const std::size_t count = std::min(products.size(), kMost);
+      for (std::size_t i = 0; i < count; ++i) {
+        auto& [weight, bias, y] = products[i];
+        QLLK_ASSERT(weight.cols() == x.rows() && weight.rows() == y.rows() && y.cols() == x.cols());
+        pairs[i] = {weight.rows(), detail::float_factor(weight), {y.data(), y.outerStride(), bias.data(), 0}};
+      }
+      detail::gemm_bfloat16(x.cols(), x.rows(), detail::float_factor(x), std::span(pairs).first(count));
+      products = products.subspan(count);
+    }
+  }
   for (auto& each : products) weight_gemm(each.weight, x, each.y, each.bias);
 }
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -27,6 +28,7 @@
 #include "qllk/optim/row_update.hpp"
 #include "qllk/optim/step.hpp"
 #include "qllk/train/clock.hpp"
+#include "qllk/train/exchange.hpp"
 #include "qllk/train/memory.hpp"
 #include "qllk/train/progress.hpp"
 #include "qllk/train/reduce.hpp"
@@ -65,13 +67,16 @@ class Trainer {
     }
   };
 
-  /// Weights drawn from settings.seed. Throws std::invalid_argument when a setting makes no sense or the corpus is shorter
+  /// Weights drawn from settings.seed. With an exchange, which must outlive the trainer, several processes train one model, and each
+  /// computes its share of the shards: all must have the same model, settings and corpus, and make the same calls. Throws std::invalid_argument when a setting makes no sense or the corpus is shorter
   /// than one context (than all sequences of a batch, where these are consecutive).
-  QLLK_COLD Trainer(Model model, BasicTrainerSettings<Optim> settings, data::Corpus corpus, int threads)
+  QLLK_COLD Trainer(Model model, BasicTrainerSettings<Optim> settings, data::Corpus corpus, int threads,
+                    Exchange<Scalar>* exchange = nullptr)
       : model_(std::move(model)),
         settings_(checked(settings)),
         crops_(std::move(corpus), settings.seed),
-        pool_(std::make_unique<ThreadPool>(threads)) {
+        pool_(std::make_unique<ThreadPool>(threads)),
+        exchange_(exchange) {
     Random random = Random::of(settings.seed, 0x57E16475);
     params_ = model_.init(random);
     optimizer_ = optim::zero_state<Optim>(params_);
@@ -83,11 +88,16 @@ class Trainer {
       segments_.emplace(crops_.corpus(), settings_.seed, settings_.batch, settings_.context);
     text_ = {crops_.corpus(), std::vector<std::uint64_t>(static_cast<std::size_t>(settings_.batch))};
     const std::size_t before = heap_bytes();
-    sweep_ = Sweep<Model>(
-        model_, params_,
-        {settings_.batch, settings_.context, settings_.shards, settings_.piece, settings_.chunk, settings_.borders});
+    SweepSettings sizes{settings_.batch, settings_.context, settings_.shards,
+                        settings_.piece, settings_.chunk,   settings_.borders};
+    const Index shards = sizes.share.end;
+    if (exchange_ != nullptr) sizes.share = exchange_->share(shards);
+    if (segments_ && sizes.share.size() < shards)
+      throw InvalidArgument(
+          "several processes need random crops: consecutive ones carry states that are not exchanged");
+    sweep_ = Sweep<Model>(model_, params_, sizes);
     total_ = model_.zero_grads();
-    reducer_ = Reducer<Scalar>(params_, settings_.precision);
+    reducer_ = Reducer<Scalar>(params_, settings_.precision, exchange_, shards);
     warm_up();
     memory_.parameters = held(params_);
     memory_.optimizer = held(optimizer_) + held(average_);
@@ -112,6 +122,10 @@ class Trainer {
     double nats = sweep_.differentiate(sweep_step(), [&](bool first) {
       if (!whole) reducer_.add(sweep_.pieces(), total_, *pool_, first);
     });
+    if (exchange_ != nullptr) {
+      const std::vector<double> losses = exchange_->gather(sweep_.nats());
+      nats = std::accumulate(losses.begin(), losses.end(), 0.0);
+    }
     StepReport report{};
     const auto sum = [&](auto&& change) {
       report.gradient_norm =
@@ -141,11 +155,16 @@ class Trainer {
     return report;
   }
 
-  /// Steps until the budget is used up or on_step(report) returns false. What on_step takes is not counted as training.
+  /// Steps until the budget is used up or on_step(report) returns false. What on_step takes is not counted as training. Of several
+  /// processes the first one's clock and on_step decide for all.
   template <class OnStep, class Hook = NoHook>
   void run(const Budget& budget, OnStep&& on_step, Hook&& hook = {}) {
-    for (double used; (used = budget.used(progress_.steps, progress_.seconds)) < 1;)
-      if (!on_step(step(used, hook))) return;
+    for (bool go_on = true;;) {
+      double used = go_on ? budget.used(progress_.steps, progress_.seconds) : 1;
+      if (exchange_ != nullptr) used = exchange_->leaders(used);
+      if (!(used < 1)) return;
+      go_on = on_step(step(used, hook));
+    }
   }
 
   /// Goes on from a checkpoint. Throws std::invalid_argument when the shapes are not this model's.
@@ -164,7 +183,7 @@ class Trainer {
     progress_ = progress;
     carried_ = std::move(carried);
     states_of_ = kNoStep;
-    reducer_ = Reducer<Scalar>(params_, settings_.precision);
+    reducer_ = Reducer<Scalar>(params_, settings_.precision, exchange_, std::min(settings_.shards, settings_.batch));
   }
 
   /// Returns use(params) with the averaged weights for params: those to score, to keep and to write with, where the last
@@ -309,6 +328,7 @@ class Trainer {
   Settings settings_;
   data::RandomCrops crops_;
   std::unique_ptr<ThreadPool> pool_;
+  Exchange<Scalar>* exchange_ = nullptr;
   Params params_;
   State optimizer_;
   Params average_;
