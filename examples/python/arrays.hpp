@@ -44,8 +44,8 @@ py::dict views(const Params& params, const py::handle& owner) {
   return all;
 }
 
-/// What `give(cache, logits)` has of each chunk, [width, columns], as the rows of one array. The stream starts with the text.
-/// Memory besides the array: a chunk's activations. `pause` is called between chunks, and may throw.
+/// What `give(cache, logits)` has of each chunk, [width, columns], as the rows of one array. The stream starts with the
+/// text. Memory besides the array: a chunk's activations. `pause` is called between chunks, and may throw.
 template <class Model, class Give, class Pause>
 Array rows_of(const Model& model, const typename Model::Params& params, Bytes text, Index rows, Index width,
               Give&& give, Pause&& pause) {

@@ -1,4 +1,4 @@
-// The Python module qllk: LanguageModel, with texts as bytes, str or paths, and arrays of numpy. qllk.pyi has its documentation.
+// The Python module qllk: LanguageModel, with texts as bytes, str or paths, and arrays of numpy. qllk.pyi documents it.
 #include <pybind11/functional.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>

@@ -1,11 +1,11 @@
 """Byte-level language models in linear time, trained and run on a CPU.
 
-A text is bytes or str (as UTF-8), a path (pathlib.Path: a file or a folder), or a list of paths. Where a text must be in
-memory it is bytes or str.
+A text is bytes or str (as UTF-8), a path (pathlib.Path: a file or a folder), or a list of paths. Where a text must be
+in memory it is bytes or str.
 
 Errors: ValueError for an option outside its range or a text too short, RuntimeError for files, TypeError for a text of
-another type. Ctrl-C ends training, scoring, generating, logits and embeddings with KeyboardInterrupt. All of them let other
-Python threads run.
+another type. Ctrl-C ends training, scoring, generating, logits and embeddings with KeyboardInterrupt. All of them let
+other Python threads run.
 """
 import os
 from collections.abc import Callable, Sequence
@@ -63,7 +63,7 @@ class LanguageModel:
     ) -> LanguageModel:
         """Trains a new model on all of the text, for 90 seconds where no budget is given.
 
-        The same steps, text and seed give the same weights as qllk-train, for any number of threads (0: all processors).
+        The same steps, text and seed give the weights of qllk-train, for any number of threads (0: all processors).
         on_progress is called after every update; False ends the training there.
         """
     @staticmethod

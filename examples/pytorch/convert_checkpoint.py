@@ -4,8 +4,8 @@
     convert_checkpoint.py CHECKPOINT.pt MODEL.safetensors
 
 CHECKPOINT.pt is what torch.save wrote: the state_dict of the network, or a dictionary that holds one under "model",
-"state_dict" or "model_state_dict". Only tensors are read. A file that asks for anything else, such as code to run, is an
-error. Numbers are converted to float32.
+"state_dict" or "model_state_dict". Only tensors are read. A file that asks for anything else, such as code to run, is
+an error. Numbers are converted to float32.
 
 Needs numpy; PyTorch is not needed.
 """

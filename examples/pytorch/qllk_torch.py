@@ -4,7 +4,7 @@
     logits = model(torch.tensor([list(b"Once upon")]))   # [sequences, length, 256]; position t predicts byte t + 1
     save("tuned.safetensors", model)                     # a file for QLLK's tools
 
-Plain PyTorch, written for reading: features of the bytes are found in Python loops, and recurrences go position by position.
+Plain PyTorch, written for reading: features of the bytes are found in Python loops, recurrences go position by position.
 A call reads a stream from its beginning, of any length; there is no state between calls. Gradients are PyTorch's own.
 """
 import json
@@ -24,7 +24,8 @@ def load(path):
     if metadata.get("format") != "qllk":
         raise ValueError(f"'{path}' is not a model file of QLLK")
     if metadata.get("arch") not in ARCHITECTURES:
-        raise ValueError(f"'{path}' has the architecture {metadata.get('arch')!r}, expected {' or '.join(ARCHITECTURES)}")
+        known = " or ".join(ARCHITECTURES)
+        raise ValueError(f"'{path}' has the architecture {metadata.get('arch')!r}, expected {known}")
     try:
         model = ARCHITECTURES[metadata["arch"]](json.loads(metadata["config"]))
         copies = {name: torch.from_numpy(numpy.array(value, numpy.float32)) for name, value in tensors.items()}
@@ -41,14 +42,17 @@ def save(path, model):
 
 
 def padded_patches(x, patch):
-    """Patch p covers positions P·p-(P-1) … P·p of x [B, T, …]; zeros stand before the first. Returns [B, ceil(T/P), P, …]."""
+    """Patch p covers positions P·p-(P-1) … P·p of x [B, T, …], zeros before the first. Returns [B, ceil(T/P), P, …]."""
     count = -(-x.shape[1] // patch)
     padding = x.new_zeros(x.shape[0], patch - 1, *x.shape[2:])
     return torch.cat([padding, x], 1)[:, :count * patch].reshape(x.shape[0], count, patch, *x.shape[2:])
 
 
 class LatentKernel(nn.Module):
-    """S_t = a_t S_{t-1} + (1 - a_t) k_t v_tᵀ, or S_{t-1} + k_t v_tᵀ without decay;  y_t = W_o (norm(S_tᵀ q_t) ⊙ sigmoid(g_t))"""
+    """S_t = a_t S_{t-1} + (1 - a_t) k_t v_tᵀ, or S_{t-1} + k_t v_tᵀ without decay
+
+    y_t = W_o (norm(S_tᵀ q_t) ⊙ sigmoid(g_t)) + b_o
+    """
 
     def __init__(self, dim, head_dim=1, decay="none", normalise=False, project=False):
         super().__init__()
@@ -188,13 +192,14 @@ class Recency(nn.Module):
         biases = []
         for stream in data.cpu().numpy().astype(numpy.uint8):
             bias = self.anywhere[torch.from_numpy(self.features.ages(stream)).to(data.device)]
-            position, byte, weight = torch.from_numpy(numpy.ascontiguousarray(self.features.entries(stream))).to(data.device)
+            entries = numpy.ascontiguousarray(self.features.entries(stream))
+            position, byte, weight = torch.from_numpy(entries).to(data.device)
             biases.append(bias.index_put((position, byte), self.in_context[weight], accumulate=True))
         return 4 * torch.stack(biases)
 
 
 class CopyLogits(nn.Module):
-    """What a match predicts: w added to its logit where its row is trained, e^v mixed into the probabilities elsewhere."""
+    """What a match predicts: w is added to its logit where its row is trained, else e^v is mixed into the probabilities."""
 
     def __init__(self, orders):
         super().__init__()

@@ -40,7 +40,7 @@ def tensor(data, start, dtype, shape, data_offsets):
 
 
 def write(path, tensors, metadata):
-    """Writes float32 tensors by name, with the checksum that QLLK's readers compare. The file appears whole or not at all.
+    """Writes float32 tensors by name, with the checksum that QLLK's readers compare: a whole file or none.
 
     Cost: 0.6 µs a number, for the checksum.
     """

@@ -64,7 +64,8 @@ def classic_logits(tensors, config, text):
 
     def norm(x, name):
         centred = x - x.mean(1, keepdims=True)
-        return centred / numpy.sqrt((centred**2).mean(1, keepdims=True) + 1e-5) * p[name + ".weight"] + p[name + ".bias"]
+        normal = centred / numpy.sqrt((centred**2).mean(1, keepdims=True) + 1e-5)
+        return normal * p[name + ".weight"] + p[name + ".bias"]
 
     data = numpy.frombuffer(bytes(patch - 1) + text, numpy.uint8)[:len(text)]
     h = p["byte_embedding.weight"][data].reshape(len(text) // patch, patch, -1).mean(1)
@@ -249,8 +250,8 @@ class Modules(Case):
             logits = model(data)
             most = max(1e-5, 4 * float((logits - model.double()(data)).abs().max()))
         self.assertEqual(list(logits.shape), [2, len(TEXT), 256])
-        self.assert_close(logits[0].numpy(), self.logits(path, TEXT), "PyTorch, " + name, most)
-        self.assert_close(logits[1].numpy(), self.logits(path, TEXT[::-1]), "PyTorch, " + name + ", reversed text", most)
+        for found, text, what in ((logits[0], TEXT, ""), (logits[1], TEXT[::-1], ", reversed text")):
+            self.assert_close(found.numpy(), self.logits(path, text), f"PyTorch, {name}{what}", most)
 
     def test_classic(self):
         self.check("classic")
