@@ -1082,6 +1082,82 @@ several_texts() {
   refuse 1 "twice" eval --model $model --data - --data -
 }
 
+# Texts that end where a string comes, and that people continue.
+stop_strings() {
+  make_text
+  expect 0 train --data text --steps 200 --out run
+  local command=(tool generate --model run/model.safetensors --prompt "Line 1" --temperature 0.3 --seed 5) usual stop
+  usual=$("${command[@]}" --bytes 60 | tr '\0' '?')
+  stop=${usual:20:3}
+  expect 0 "${command[@]}" --bytes 60 --stop "$stop"
+  [ "$(cat out)" = "${usual%%"$stop"*}" ] || die "not ended at '$stop': $(cat out), but usual is $usual"
+  expect 0 "${command[@]}" --bytes 60 --stop "never in it" --stop "$stop"
+  [ "$(cat out)" = "${usual%%"$stop"*}" ] || die "the second string is not looked for"
+  expect 0 "${command[@]}" --bytes 60 --stop "${usual:58:2}never"
+  [ "$(cat out)" = "$usual" ] || die "what waits at the end is lost"
+  refuse 1 "--stop is empty" generate --model run/model.safetensors --stop ""
+
+  command=(tool generate --model run/model.safetensors --seed 3)
+  expect 0 "${command[@]}" --prompt "Line" --bytes 40
+  cp out whole
+  printf 'Line\n\n' | "${command[@]}" --interactive --bytes 20 > out 2> err || die "not interactive"
+  { head -c 20 whole; echo; tail -c 20 whole; echo; } | cmp - out || die "the text does not go on"
+  [ -s err ] && die "a pipe is no person to talk to"
+  printf 'ne\n' | "${command[@]}" --interactive --prompt Li --bytes 20 > out || die "not after a prompt"
+  { head -c 20 whole; echo; } | cmp - out || die "the prompt is not part of the text"
+  expect 0 "${command[@]}" --interactive
+  [ -s out ] && die "text for nobody"
+  refuse 1 "give the prompt as text" generate --model run/model.safetensors --interactive --prompt -
+}
+
+# Names that are not given, several files, and pipes.
+compressed_names() {
+  make_model
+  local model=run/model.safetensors
+  head -n 9 text > b
+  expect 0 tool compress --model $model text usual
+  cp out sizes
+  cp text kept
+  expect 0 tool compress --model $model text
+  cmp usual text.qllk || die "text.qllk is another"
+  cmp text kept || die "the input is not kept"
+  grep -q '^{"in":"text","out":"text.qllk",' out || die "the name is not told"
+  refuse 1 "'text.qllk' is there already: -f replaces it" compress --model $model text
+  echo old > text.qllk
+  expect 0 tool compress -f --model $model text
+  cmp usual text.qllk || die "-f does not replace it"
+  rm text
+  expect 0 tool decompress --model $model text.qllk
+  cmp text kept || die "another text"
+  refuse 1 "'text' is there already" decompress --model $model text.qllk
+  refuse 1 "'usual' does not end in .qllk: give OUT" decompress --model $model usual
+  [ -e usual ] && [ -e text.qllk ] || die "an input is gone"
+
+  tool compress -c --model $model text > packed 2> err || die "compress -c"
+  cmp packed usual && cmp err sizes || die "-c writes something else"
+  tool decompress -c --model $model text.qllk 2> err | cmp - text || die "decompress -c"
+  tool compress --model $model - < text 2> err | tool decompress --model $model - 2>> err | cmp - text || die "pipes"
+  refuse 1 "-c writes to standard output, but OUT is 'x'" compress -c --model $model text x
+
+  refuse 1 "there are 3 files, expected IN and OUT" compress --model $model text b usual
+  rm text.qllk
+  expect 0 tool compress --model $model --suffix .z text b
+  [ "$(wc -l < out)" -eq 2 ] && grep -q '^{"in":"b","out":"b.z",' out || die "not two results"
+  cmp usual text.z || die "text.z is another"
+  cmp text kept || die "an input was taken for an output"
+  mv b b_kept
+  refuse 1 "'text' is there already" decompress --model $model --suffix .z text.z b.z
+  [ -e b ] && die "something was written"
+  expect 0 tool decompress -f --model $model --suffix .z text.z b.z
+  cmp b b_kept || die "another b"
+  refuse 1 "'usual' does not end in .z" decompress --model $model --suffix .z text.z usual
+  refuse 1 "no name" compress --model $model --suffix .z -
+  refuse 1 "--suffix is empty" compress --model $model --suffix "" text
+  refuse 2 "IN" compress --model $model
+  expect 0 tool compress --model $model --suffix .only text
+  [ -e text.only ] || die "one file with --suffix"
+}
+
 existing_run() {
   make_model
   cp -r run before
