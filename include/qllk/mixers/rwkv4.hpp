@@ -200,8 +200,8 @@ class Rwkv4 {
          fresh = values(buffer + 3 * kTile, size), sum = values(buffer + 4 * kTile, size);
     auto a = part(state.numerator, at, s, size), b = part(state.denominator, at, s, size),
          m = part(state.maximum, at, s, size);
-    const auto k = part(c.k, at, t, size), v = part(c.v, at, t, size), w = part(decay, at, 0, size),
-               u = part(bonus, at, 0, size);
+    const auto k = part(c.k, at, t, size), v = part(c.v, at, t, size);
+    const auto w = part(decay, at, 0, size), u = part(bonus, at, 0, size);
     part(c.numerator, at, t, size) = a;
     part(c.denominator, at, t, size) = b;
     before = (b == Scalar(0)).select(kNothing, m);
