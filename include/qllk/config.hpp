@@ -29,7 +29,9 @@
 
 // The name of the inline namespace that holds everything: objects that were compiled for other instruction sets have other names,
 // so that a linker cannot put the function of one of them in the place of another's.
-#if defined(__AVX512VNNI__)
+#if defined(__AVX512BF16__)
+#define QLLK_ISA avx512_bf16
+#elif defined(__AVX512VNNI__)
 #define QLLK_ISA avx512_vnni
 #elif defined(__AVX512F__)
 #define QLLK_ISA avx512

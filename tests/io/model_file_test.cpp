@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <cstring>
 #include <limits>
 #include <stdexcept>
@@ -96,6 +97,40 @@ TEST(ModelFile, TakesTheOriginalCodesCheckpointsAsClassic) {
   const SafetensorsReader reader(QLLK_TEST_DATA "/classic_checkpoint.safetensors");
   EXPECT_EQ(stored.model.config(), Architecture<Classic>::infer(reader, ""));
   EXPECT_TRUE(stored.params.decoder_head.weight.norm() > 0);
+}
+
+/// Rounds every parameter to Half, and writes the file of them that other programs make: without metadata of ours.
+template <class Half>
+void write_rounded(const std::string& path, const char* dtype, Classic::Params& params) {
+  Json header;
+  std::string data;
+  for_each_parameter(
+      [&](const Path& name, auto& leaf) {
+        if (leaf.size() == 0) return;
+        const TensorForm form = tensor_form(leaf);
+        const Eigen::Map<Mat<float>> view(leaf.data(), form.rows, form.cols);
+        const std::size_t begin = data.size();
+        for (Index row = 0; row < form.rows; ++row)
+          for (Index col = 0; col < form.cols; ++col) {
+            const Half rounded(view(row, col));
+            data.append(reinterpret_cast<const char*>(&rounded), sizeof rounded);
+          }
+        leaf = leaf.template cast<Half>().template cast<float>().eval();
+        header[name.str()] = {{"dtype", dtype}, {"shape", form.shape}, {"data_offsets", {begin, data.size()}}};
+      },
+      params);
+  const std::string text = header.dump();
+  const std::uint64_t size = text.size();
+  test::write_text(path, std::string(reinterpret_cast<const char*>(&size), sizeof size) + text + data);
+}
+
+TEST(ModelFile, OfNumbersOf16BitsLoads) {
+  const TemporaryFolder folder;
+  auto params = load_model_as<Classic>(QLLK_TEST_DATA "/classic_checkpoint.safetensors").params;
+  write_rounded<Eigen::half>(folder / "f16", "F16", params);
+  expect_same_bits(load_model_as<Classic>(folder / "f16").params, params);
+  write_rounded<Eigen::bfloat16>(folder / "bf16", "BF16", params);
+  expect_same_bits(load_model_as<Classic>(folder / "bf16").params, params);
 }
 
 class DamagedModelFile : public ::testing::Test {

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <csignal>
 #include <cstring>
 #include <ctime>
@@ -202,6 +203,52 @@ TEST(Safetensors, KeepsEveryBitOfNumbers) {
   comes_back("f64", f64);
 }
 
+/// The value of IEEE 754-2008, 3.4: exponent and fraction bits of a number that is stored in 16 bits.
+double value_of(std::uint32_t bits, int exponent_bits) {
+  const int fraction_bits = 15 - exponent_bits, bias = (1 << (exponent_bits - 1)) - 1;
+  const int exponent = static_cast<int>(bits >> fraction_bits & ((1u << exponent_bits) - 1));
+  const double fraction = std::ldexp(bits & ((1u << fraction_bits) - 1), -fraction_bits);
+  const double sign = bits >> 15 != 0 ? -1 : 1;
+  if (exponent == (1 << exponent_bits) - 1)
+    return fraction > 0 ? std::numeric_limits<double>::quiet_NaN() : sign * std::numeric_limits<double>::infinity();
+  return sign * (exponent == 0 ? std::ldexp(fraction, 1 - bias) : std::ldexp(1 + fraction, exponent - bias));
+}
+
+TEST(Safetensors, ReadsEveryNumberOf16BitsExactly) {
+  constexpr Index kNumbers = 1 << 16, kRows = 1 << 9;
+  std::string data;
+  for (std::uint32_t bits = 0; bits < kNumbers; ++bits) data += raw<std::uint16_t>({static_cast<std::uint16_t>(bits)});
+  for (const auto& [dtype, exponent_bits] : {std::pair<const char*, int>{"F16", 5}, {"BF16", 8}}) {
+    const TemporaryFolder folder;
+    write_text(folder / "f",
+               file_of(R"({"w":{"dtype":")" + std::string(dtype) + R"(","shape":[512,128],"data_offsets":[0,131072]}})",
+                       data));
+    const SafetensorsReader reader(folder / "f");
+    Mat<float> as_float(kRows, kNumbers / kRows);
+    Mat<double> as_double(kRows, kNumbers / kRows);
+    reader.read_into("w", as_float);
+    reader.read_into("w", as_double);
+    int nans = 0, subnormals = 0, infinities = 0;
+    for (std::uint32_t bits = 0; bits < kNumbers; ++bits) {
+      const double expected = value_of(bits, exponent_bits);
+      const Index row = bits / 128, col = bits % 128;
+      const float found = as_float(row, col);
+      nans += std::isnan(expected), infinities += std::isinf(expected);
+      subnormals += expected != 0 && std::abs(expected) < std::ldexp(1.0, 2 - (1 << (exponent_bits - 1)));
+      const auto same = [&](double number) {
+        return std::isnan(expected) ? std::isnan(number)
+                                    : number == expected && std::signbit(number) == std::signbit(expected);
+      };
+      ASSERT_TRUE(same(found)) << dtype << " " << bits << " is " << found << ", expected " << expected;
+      ASSERT_TRUE(same(as_double(row, col))) << dtype << " " << bits;
+    }
+    const int fractions = 1 << (15 - exponent_bits);
+    EXPECT_EQ(nans, 2 * (fractions - 1));
+    EXPECT_EQ(subnormals, 2 * (fractions - 1));
+    EXPECT_EQ(infinities, 2);
+  }
+}
+
 TEST(Safetensors, MetadataAndNamesMayBeAnyText) {
   const TemporaryFolder folder;
   const Vec<float> v = Vec<float>::Ones(1);
@@ -252,7 +299,7 @@ TEST(Safetensors, ErrorsNameTheTensorTheFoundAndTheExpected) {
             file + "tensor 'm' has shape [2, 3], expected [6]");
   Vec<float> three(3);
   EXPECT_EQ(message_of<std::runtime_error>([&] { reader.read_into("n", three); }),
-            file + "tensor 'n' has dtype I32, expected F32 or F64");
+            file + "tensor 'n' has dtype I32, expected F16, BF16, F32 or F64");
   EXPECT_EQ(message_of<std::runtime_error>([&] { reader.read_into("x", three); }), file + "has no tensor 'x'");
   std::vector<std::uint32_t> u(3);
   EXPECT_EQ(message_of<std::runtime_error>([&] { reader.read_values("n", std::span(u)); }),
@@ -317,8 +364,8 @@ TEST(Safetensors, SaysWhatIsWrongWithAForeignFile) {
   EXPECT_EQ(tensor(R"({"dtype":"U8","shape":4,"data_offsets":[0,4]})"), "has a tensor 'a' without a list 'shape'");
   EXPECT_EQ(tensor(R"({"shape":[4],"data_offsets":[0,4]})"), "has a tensor 'a' without a 'dtype'");
   EXPECT_EQ(tensor(R"({"dtype":8,"shape":[4],"data_offsets":[0,4]})"), "has a tensor 'a' without a 'dtype'");
-  EXPECT_EQ(tensor(R"({"dtype":"BF16","shape":[2],"data_offsets":[0,4]})"),
-            "has a tensor 'a' of dtype 'BF16', expected U8, I32, U32, I64, U64, F32 or F64");
+  EXPECT_EQ(tensor(R"({"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]})"),
+            "has a tensor 'a' of dtype 'F8_E4M3', expected U8, I32, U32, I64, U64, F16, BF16, F32 or F64");
   EXPECT_EQ(tensor(R"({"dtype":"U8","shape":[4],"data_offsets":[0,4],"extra":1})"),
             "has a tensor 'a' with other members than dtype, shape and data_offsets");
   for (const char* number : {"-4", "4.0", "1e300", "\"4\"", "null", "99999999999999999999"})

@@ -10,6 +10,7 @@
 
 #include "qllk/core/random.hpp"
 #include "qllk/linalg/scratch.hpp"
+#include "qllk/linalg/weight_gemm.hpp"
 #include "support/allocations.hpp"
 
 namespace qllk {

@@ -107,7 +107,8 @@ GradientReport gradients(Mistake mistake) {
   const Sum sum({3, mistake});
   auto state = sum.initial_state(2);
   disturb(state, 1, random);
-  return check_mixer_gradients(sum, Sum::Params{random_matrix<double>(3, 1, random)}, random_matrix<double>(3, 8, random), state);
+  return check_mixer_gradients(sum, Sum::Params{random_matrix<double>(3, 1, random)},
+                               random_matrix<double>(3, 8, random), state);
 }
 
 Conformance conformance(Mistake mistake) {

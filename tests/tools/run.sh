@@ -836,6 +836,21 @@ arithmetic() {
   [ "$(cksum far/training.safetensors)" = "$before" ] || die "the checkpoint was replaced"
 }
 
+# What products are rounded to is a setting of the run: chosen once, saved with it, the same for any number of threads.
+precision() {
+  make_text
+  refuse 2 --precision train --data text --precision double --steps 1
+  expect 0 train --data text --steps 5 --precision float --out float
+  expect 0 train --data text --steps 5 --precision bfloat16 --out rounded
+  grep -q '"precision":"bfloat16"' err || die "the run does not say what it rounds to"
+  cmp -s float/model.safetensors rounded/model.safetensors && die "nothing was rounded"
+  expect 0 train --data text --steps 5 --seconds 0.000001 --precision bfloat16 --out stopped
+  expect 1 tool train --resume --out stopped --precision float --steps 5
+  grep -q "^qllk-train: --precision is \"float\", but the run to continue has \"bfloat16\"" err || die "no clear line"
+  expect 0 tool train --resume --out stopped --steps 5 --threads 2
+  cmp rounded/model.safetensors stopped/model.safetensors || die "stopping changed the weights"
+}
+
 resume() {
   make_text
   expect 0 train --data text --steps 5 --out straight

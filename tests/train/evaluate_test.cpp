@@ -50,13 +50,14 @@ TEST(Evaluate, CountsEveryByte) {
 TEST(Evaluate, AFailureIsThrownOnAndNothingElseHappens) {
   for (const int threads : {1, 2, 3})
     for (const std::size_t x : {0u, 8u, 30u, 171u})
-      EXPECT_THROW(evaluate(Uniform(), Uniform::Params(), text(200, x), {.chunk = 7, .threads = threads}), std::runtime_error)
+      EXPECT_THROW(evaluate(Uniform(), Uniform::Params(), text(200, x), {.chunk = 7, .threads = threads}),
+                   std::runtime_error)
           << threads << " threads, byte " << x;
 }
 
 TEST(Evaluate, StopsWhenToldTo) {
-  const Score score =
-      evaluate(Uniform(), Uniform::Params(), text(1000, 1000), [](const Score&) { return false; }, {.chunk = 7, .threads = 2});
+  const Score score = evaluate(Uniform(), Uniform::Params(), text(1000, 1000), [](const Score&) { return false; },
+                               {.chunk = 7, .threads = 2});
   EXPECT_TRUE(score.bytes > 0 && score.bytes < 1000) << score.bytes;
 }
 

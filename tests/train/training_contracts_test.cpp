@@ -55,6 +55,8 @@ TrainerSettings settings() {
   return s;
 }
 
+constexpr linalg::Precision kPrecisions[] = {linalg::Precision::full, linalg::Precision::bfloat16};
+
 data::Corpus random_corpus(std::size_t size, std::uint64_t seed) {
   Random random(seed);
   std::vector<Byte> bytes(size);
@@ -89,19 +91,61 @@ using Models = ::testing::Types<QLLKClassic<float>, QLLKTransformer<float>>;
 TYPED_TEST_SUITE(TrainingContracts, Models);
 
 TYPED_TEST(TrainingContracts, AnyNumberOfThreadsGivesTheSameBits) {
-  const auto train = [](int threads) {
-    Trainer<TypeParam> trainer(small<TypeParam>(), settings<TypeParam>(), words(5000), threads);
-    trainer.run({.steps = 12}, [](const StepReport&) { return true; });
-    return trainer;
-  };
-  const auto one = train(1);
-  for (const int threads : {2, 3, 4}) {
-    SCOPED_TRACE(threads);
-    const auto many = train(threads);
-    expect_same_bits(one.params(), many.params());
-    expect_same_bits(one.optimizer(), many.optimizer());
-    expect_same_bits(one.average(), many.average());
+  for (const auto precision : kPrecisions) {
+    const auto train = [precision](int threads) {
+      auto s = settings<TypeParam>();
+      s.precision = precision;
+      Trainer<TypeParam> trainer(small<TypeParam>(), s, words(5000), threads);
+      trainer.run({.steps = 12}, [](const StepReport&) { return true; });
+      return trainer;
+    };
+    const auto one = train(1);
+    for (const int threads : {2, 3, 4}) {
+      SCOPED_TRACE(threads);
+      const auto many = train(threads);
+      expect_same_bits(one.params(), many.params());
+      expect_same_bits(one.optimizer(), many.optimizer());
+      expect_same_bits(one.average(), many.average());
+    }
   }
+}
+
+/// Of weights that have learned a little: all dense gradients together, and the loss.
+TYPED_TEST(TrainingContracts, GradientsOfBFloat16AreNearThoseOfFloat) {
+  Trainer<TypeParam> start(small<TypeParam>(), settings<TypeParam>(), words(5000), 2);
+  start.run({.steps = 20}, [](const StepReport&) { return true; });
+  const auto gradients = [&](linalg::Precision precision, double& loss) {
+    auto s = settings<TypeParam>();
+    s.precision = precision;
+    Trainer<TypeParam> trainer(small<TypeParam>(), s, words(5000), 2);
+    trainer.restore(start.params(), start.optimizer(), start.average(), start.progress());
+    std::vector<double> all;
+    loss = trainer
+               .step(0,
+                     [&](auto& step, double) {
+                       for_each_parameter(
+                           [&](const Path&, const auto& leaf) {
+                             if constexpr (requires { leaf.data()[0] * 1.f; })
+                               all.insert(all.end(), leaf.data(), leaf.data() + leaf.size());
+                           },
+                           step.dense);
+                     })
+               .bits_per_byte;
+    return all;
+  };
+  double exact_loss = 0, rounded_loss = 0;
+  const auto exact = gradients(linalg::Precision::full, exact_loss);
+  const auto rounded = gradients(linalg::Precision::bfloat16, rounded_loss);
+  ASSERT_EQ(exact.size(), rounded.size());
+  double difference = 0, norm = 0;
+  for (std::size_t i = 0; i < exact.size(); ++i) {
+    difference += (exact[i] - rounded[i]) * (exact[i] - rounded[i]);
+    norm += exact[i] * exact[i];
+  }
+  const double error = std::sqrt(difference / norm);
+  EXPECT_TRUE(error <= 0.02) << error;  // a factor is rounded by 2^-9 at the most, and several layers follow each other
+  EXPECT_TRUE(error >= 1e-5) << error << ": nothing is rounded";
+  EXPECT_TRUE(std::abs(exact_loss - rounded_loss) <= 0.005 * exact_loss) << exact_loss << ", " << rounded_loss;
 }
 
 /// A long sequence is cut along its length; the state, and its gradient on the way back, go from piece to piece.
@@ -136,10 +180,12 @@ TYPED_TEST(TrainingContracts, ResumingIsNeverHavingStopped) {
   const auto file = folder / "training.safetensors";
   const Budget budget{.steps = 11};
   const auto go_on = [](const StepReport&) { return true; };
-  Trainer<TypeParam> whole(small<TypeParam>(), settings<TypeParam>(), words(5000), 2);
+  auto s = settings<TypeParam>();
+  s.precision = linalg::Precision::bfloat16;  // which the checkpoint has to tell
+  Trainer<TypeParam> whole(small<TypeParam>(), s, words(5000), 2);
   whole.run(budget, go_on);
   {
-    Trainer<TypeParam> first(small<TypeParam>(), settings<TypeParam>(), words(5000), 1);
+    Trainer<TypeParam> first(small<TypeParam>(), s, words(5000), 1);
     first.run(budget, [&](const StepReport&) { return first.progress().steps < 4; });
     save_checkpoint(file, first, budget);
   }
@@ -237,15 +283,18 @@ TYPED_TEST(TrainingContracts, AStepDoesNotAllocate) {
   auto s = settings<TypeParam>();
   s.batch = 8;
   s.context = 128;
-  Trainer<TypeParam> trainer(small<TypeParam>(), s, words(5000), 2);
-  // each thread has buffers that it gets in its first task, which on a busy machine may come late
-  long least = std::numeric_limits<long>::max();
-  for (int attempt = 0; attempt < 5 && least > 0; ++attempt) {
-    const long before = test::allocations();
-    for (int i = 0; i < 5; ++i) trainer.step(0.5);
-    least = std::min(least, test::allocations() - before);
+  for (const auto precision : kPrecisions) {
+    s.precision = precision;
+    Trainer<TypeParam> trainer(small<TypeParam>(), s, words(5000), 2);
+    // each thread has buffers that it gets in its first task, which on a busy machine may come late
+    long least = std::numeric_limits<long>::max();
+    for (int attempt = 0; attempt < 5 && least > 0; ++attempt) {
+      const long before = test::allocations();
+      for (int i = 0; i < 5; ++i) trainer.step(0.5);
+      least = std::min(least, test::allocations() - before);
+    }
+    EXPECT_EQ(least, 0);
   }
-  EXPECT_EQ(least, 0);
 }
 
 /// 4,096 fresh random bytes cost 8 bits each if nothing is known of them; a model that saw what it predicts would pay less.
@@ -262,7 +311,9 @@ TYPED_TEST(TrainingContracts, NothingIsLearnedFromRandomBytes) {
 }
 
 TYPED_TEST(TrainingContracts, LearnsWords) {
-  Trainer<TypeParam> trainer(small<TypeParam>(), settings<TypeParam>(), words(20000), 2);
+  auto s = settings<TypeParam>();
+  s.precision = linalg::kFastestPrecision;
+  Trainer<TypeParam> trainer(small<TypeParam>(), s, words(20000), 2);
   const double before = evaluate(trainer.model(), trainer.params(), words(2000)).bits_per_byte();
   trainer.run({.steps = 100}, [](const StepReport&) { return true; });
   const double after = evaluate(trainer.model(), trainer.params(), words(2000)).bits_per_byte();

@@ -34,6 +34,11 @@ inline train::Budget budget_of(const Options& options) {
   return budget;
 }
 
+inline linalg::Precision precision_of(const Options& options) {
+  if (!options.precision || *options.precision == "auto") return linalg::kFastestPrecision;
+  return *options.precision == "bfloat16" ? linalg::Precision::bfloat16 : linalg::Precision::full;
+}
+
 inline tool::TextSources sources_of(const Options& options) {
   return {options.data.empty() ? std::vector<std::string>{QLLK_DEFAULT_CORPUS} : options.data, options.val,
           options.val_fraction.value_or(0.1)};

@@ -15,7 +15,7 @@ namespace train_tool {
 /// As the command line gives them, numbers within their ranges. What is not there is picked, or is the checkpoint's.
 struct Options {
   std::vector<std::string> data;
-  std::optional<std::string> val, arch, mixer, out;
+  std::optional<std::string> val, arch, mixer, precision, out;
   std::string config;            // a file of --print-config
   std::vector<std::string> set;  // KEY=VALUE
   bool print_config = false;
@@ -27,8 +27,16 @@ struct Options {
   std::optional<std::uint64_t> seed;
   int threads = qllk::files::Machine().processors();
   bool resume = false;
+  std::optional<std::string> exchange;               // of several processes: full, half
+  std::optional<std::int64_t> local_steps;           // between averages
+  std::optional<double> outer_rate, outer_momentum;  // of averages
+
+  /// Whether there is a setting that only several processes have.
+  bool together() const { return exchange || local_steps || outer_rate || outer_momentum; }
 
   void check() const {
+    if ((outer_rate || outer_momentum) && !local_steps && !resume)
+      throw std::invalid_argument("--outer-rate and --outer-momentum need --local-steps");
     if (resume && (!config.empty() || !set.empty()))
       throw std::invalid_argument(
           "a run that is continued keeps its settings: leave out --resume, or what changes them");

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <exception>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -20,6 +21,8 @@
 #include "overrides.hpp"
 #include "qllk/core/build.hpp"
 #include "qllk/data/corpus.hpp"
+#include "qllk/distributed/state.hpp"
+#include "qllk/distributed/team.hpp"
 #include "qllk/io/model_file.hpp"
 #include "qllk/train/checkpoint.hpp"
 #include "qllk/train/clock.hpp"
@@ -39,6 +42,7 @@
 #include "train/result.hpp"
 #include "train/run_report.hpp"
 #include "train/smooth.hpp"
+#include "train/together.hpp"
 
 namespace train_tool {
 
@@ -54,8 +58,8 @@ struct Diverged : std::runtime_error {
 template <class Model>
 class Run {
  public:
-  /// A new run, or the one to continue.
-  Run(const Options& options, const train::Checkpoint* checkpoint) {
+  /// A new run, or the one to continue, which process 0 of a team has read.
+  Run(const Options& options, const train::Checkpoint* checkpoint, distributed::Team* team) : team_(team) {
     try {
       prepare(options, checkpoint);
     } catch (const io::Json::exception&) {
@@ -65,6 +69,12 @@ class Run {
 
   void print_config() const {
     tool::write_stdout(tool::picks_to_json(trainer_->model().config(), trainer_->settings()).dump(2) + "\n");
+  }
+
+  /// Trains as process 0 of the team says, which saves and scores.
+  int follow() {
+    trainer_->run(budget_, [](const train::StepReport&) { return true; });
+    return 0;
   }
 
   /// Trains, saves and scores; returns the exit status.
@@ -86,6 +96,7 @@ class Run {
         train_now();
       } else {
         display_.line("nothing left to train: the budget is used up; --steps or --seconds can raise it");
+        trainer_->run(budget_, [](const train::StepReport&) { return true; });  // the other processes hear it there
       }
       check_texts();
     } catch (const Diverged&) {
@@ -126,54 +137,106 @@ class Run {
     return std::chrono::duration<double>(Clock::now() - start).count();
   }
 
+  /// What a trainer is made of.
+  struct Picks {
+    typename Model::Config config;
+    train::TrainerSettings settings;
+  };
+
+  bool leads() const { return team_ == nullptr || team_->leads(); }
+
   void prepare(const Options& options, const train::Checkpoint* checkpoint) {
+    if (!leads()) display_.mute();
+    open_texts(options, checkpoint);
+    budget_ = budget_of(options);
+    Picks picks;
+    if (leads()) picks = checkpoint == nullptr ? new_picks(options) : picks_of(*checkpoint, options);
+    if (team_ != nullptr) agree_on(picks);
+    const Model model(picks.config);
+    train::expect_fits(model, picks.settings);
+    const io::Json notes = checkpoint != nullptr ? checkpoint->notes() : io::Json::object();
+    if (team_ != nullptr) come_together(options, notes);
+    trainer_.emplace(model, picks.settings, texts_.training, options.threads, exchange_.get());
+    if (checkpoint != nullptr) {
+      checkpoint->restore(*trainer_);
+      smooth_ = {notes.at("smooth_sum").get<double>(), notes.at("smooth_weight").get<double>()};
+    }
+    if (team_ != nullptr && options.resume) distributed::send_state(*team_, *trainer_);
+  }
+
+  void come_together(const Options& options, const io::Json& notes) {
+    const io::Json json = leads() ? Together::of(options, notes).to_json() : io::Json();
+    together_ = Together::of({}, {{"together", from_leader(*team_, json)}});
+    exchange_ = together_->template exchange<typename Model::Scalar>(*team_);
+    display_.line("processes   " + std::to_string(team_->size()) + ", which exchange " + together_->description());
+  }
+
+  void open_texts(const Options& options, const train::Checkpoint* checkpoint) {
     sources_ =
         checkpoint != nullptr ? tool::TextSources::of_json(checkpoint->notes().at("sources")) : sources_of(options);
     if (checkpoint != nullptr) resume_sources(*checkpoint, options);
     sources_note_ = sources_.to_json();
-    texts_ = tool::Texts::open(sources_);
+    if (team_ != nullptr && options.resume) sources_ = tool::TextSources::of_json(from_leader(*team_, sources_note_));
+    if (!leads() && sources_.val)
+      texts_.training = data::Corpus::open_all(sources_.data);
+    else
+      texts_ = tool::Texts::open(sources_);
     tool::warn_of_skipped(display_, texts_.training);
     if (sources_.val) tool::warn_of_skipped(display_, texts_.validation);
     unchanged_training_ = tool::UnchangedText(texts_.training);
     unchanged_validation_ = tool::UnchangedText(texts_.validation);
-    budget_ = budget_of(options);
-    if (checkpoint == nullptr) {
-      const train::Wanted wanted{.batch = options.batch, .context = options.context};
-      auto [config, settings] =
-          options.memory  // which a measurement would not keep to
-              ? train::recipe(std::type_identity<Model>{}, texts_.training.size(), budget_, wanted)
-              : train::measured_recipe<Model>(texts_.training, budget_, options.threads, wanted);
-      settings.seed = options.seed.value_or(settings.seed);
-      if (options.mixer) set_mixers(config, *options.mixer);
-      tool::override_picks(options.config, options.set, config, settings);
-      if (options.chunk) settings.chunk = *options.chunk;
-      if (options.carry) settings.crops = train::Crops::consecutive;
-      check_length(settings.context);
-      if (options.memory) fit(options, config, settings);
-      const Model model(config);
-      train::expect_fits(model, settings);
-      trainer_.emplace(model, settings, texts_.training, options.threads);
-      return;
-    }
-    const io::Json& notes = checkpoint->notes();
-    const train::TrainerSettings& settings = checkpoint->settings();
+    if (team_ != nullptr)
+      distributed::expect_same(*team_, unchanged_training_.fingerprint(), "training text",
+                               "give the same files, byte for byte, to all");
+  }
+
+  Picks new_picks(const Options& options) {
+    const train::Wanted wanted{.batch = options.batch, .context = options.context, .precision = precision_of(options)};
+    auto [config, settings] = options.memory  // which a measurement would not keep to
+                                  ? train::recipe(std::type_identity<Model>{}, texts_.training.size(), budget_, wanted)
+                                  : train::measured_recipe<Model>(texts_.training, budget_, options.threads, wanted);
+    settings.seed = options.seed.value_or(settings.seed);
+    if (options.mixer) set_mixers(config, *options.mixer);
+    tool::override_picks(options.config, options.set, config, settings);
+    if (options.chunk) settings.chunk = *options.chunk;
+    if (options.carry) settings.crops = train::Crops::consecutive;
+    check_length(settings.context);
+    if (options.memory) fit(options, config, settings);
+    return {config, settings};
+  }
+
+  Picks picks_of(const train::Checkpoint& checkpoint, const Options& options) {
+    const train::TrainerSettings& settings = checkpoint.settings();
+    const Model model = checkpoint.model<Model>();
     agree("--batch", options.batch, settings.batch);
     agree("--context", options.context, settings.context);
     agree("--chunk", options.chunk, settings.chunk);
     if (options.carry && settings.crops != train::Crops::consecutive)
       throw std::invalid_argument("--carry is given, but the run to continue has random places; leave it out");
     agree("--seed", options.seed, settings.seed);
-    if (options.mixer) agree("--mixer", options.mixer, mixers_of(checkpoint->model<Model>().config()));
-    if (!made_of_these_texts(notes))
+    if (options.precision && precision_of(options) != settings.precision)
+      agree("--precision", options.precision, io::to_json(settings).at("precision").template get<std::string>());
+    if (options.mixer) agree("--mixer", options.mixer, mixers_of(model.config()));
+    if (!made_of_these_texts(checkpoint.notes()))
       throw std::invalid_argument("the text differs from that of the run to continue, which was " +
-                                  tool::TextSources::of_json(notes.at("sources")).description() +
+                                  tool::TextSources::of_json(checkpoint.notes().at("sources")).description() +
                                   "; give the same --data, or begin a new run");
-    if (!options.steps && !options.seconds) budget_ = checkpoint->budget();
+    if (!options.steps && !options.seconds) budget_ = checkpoint.budget();
     check_length(settings.context);
-    train::expect_fits(checkpoint->model<Model>(), settings);
-    trainer_.emplace(checkpoint->model<Model>(), settings, texts_.training, options.threads);
-    checkpoint->restore(*trainer_);
-    smooth_ = {notes.at("smooth_sum").get<double>(), notes.at("smooth_weight").get<double>()};
+    return {model.config(), settings};
+  }
+
+  /// Those of process 0, which may have measured its machine, for all.
+  void agree_on(Picks& picks) {
+    io::Json json;
+    if (leads())
+      json = {{"config", io::to_json(picks.config)},
+              {"settings", io::to_json(picks.settings)},
+              {"budget", train::detail::budget_to_json(budget_)}};
+    json = from_leader(*team_, json);
+    io::from_json(json.at("config"), picks.config, "config");
+    io::from_json(json.at("settings"), picks.settings, "settings");
+    budget_ = train::detail::budget_from_json(json.at("budget"));
   }
 
   /// Within --memory.
@@ -330,11 +393,12 @@ class Run {
   }
 
   void save_checkpoint() const {
-    const io::Json notes{{"sources", sources_note_},
-                         {"training_checksum", unchanged_training_.fingerprint()},
-                         {"validation_checksum", unchanged_validation_.fingerprint()},
-                         {"smooth_sum", smooth_.sum},
-                         {"smooth_weight", smooth_.weight}};
+    io::Json notes{{"sources", sources_note_},
+                   {"training_checksum", unchanged_training_.fingerprint()},
+                   {"validation_checksum", unchanged_validation_.fingerprint()},
+                   {"smooth_sum", smooth_.sum},
+                   {"smooth_weight", smooth_.weight}};
+    if (together_) notes["together"] = together_->to_json();
     train::save_checkpoint(folder_.training(), *trainer_, budget_, notes);
   }
 
@@ -368,6 +432,9 @@ class Run {
     }
   }
 
+  distributed::Team* team_ = nullptr;
+  std::optional<Together> together_;
+  std::unique_ptr<train::Exchange<typename Model::Scalar>> exchange_;
   tool::RunFolder folder_;
   tool::TextSources sources_;
   io::Json sources_note_;  // made at the start: later the folder that the tool was started in may be gone
@@ -388,12 +455,15 @@ class Run {
 
 /// Without a folder, makes one, but only when all else is well: a wrong command line leaves no empty folder behind.
 template <class Model>
-int train_model(const Options& options, const train::Checkpoint* checkpoint, std::optional<tool::RunFolder> folder) {
-  Run<Model> run(options, checkpoint);
+int train_model(const Options& options, const train::Checkpoint* checkpoint, std::optional<tool::RunFolder> folder,
+                distributed::Team* team) {
+  Run<Model> run(options, checkpoint, team);
+  const bool leads = team == nullptr || team->leads();
   if (options.print_config) {
-    run.print_config();
+    if (leads) run.print_config();
     return 0;
   }
+  if (!leads) return run.follow();
   if (!folder) folder = tool::RunFolder::create(options.out);
   return run(*std::move(folder));
 }

@@ -62,10 +62,29 @@ class Corpus {
     detail::Pieces pieces;
     pieces.append(files::StoredBytes(files::SharedBytes::of(std::move(bytes))));
     pieces.sources.push_back(std::move(name));
+    pieces.begins.push_back(0);
     return Corpus(std::move(pieces));
   }
 
   std::uint64_t size() const { return end_ - begin_; }
+
+  /// Bytes [begin, end) of a corpus.
+  struct Range {
+    std::uint64_t begin, end;
+    bool operator==(const Range&) const = default;
+  };
+
+  /// Where each file's bytes stand in this corpus, in order; those of files that a slice leaves out are not there.
+  std::vector<Range> files() const {
+    std::vector<Range> files;
+    const auto& begins = pieces_->begins;
+    for (std::size_t i = 0; i < begins.size(); ++i) {
+      const std::uint64_t after = i + 1 < begins.size() ? begins[i + 1] : pieces_->size;
+      const std::uint64_t begin = std::max(begins[i], begin_), end = std::min(after, end_);
+      if (begin < end) files.push_back({begin - begin_, end - begin_});
+    }
+    return files;
+  }
 
   /// Paths of the files, in order. A slice names those of the whole.
   const std::vector<std::string>& sources() const { return pieces_->sources; }
@@ -106,6 +125,25 @@ class Corpus {
     return part;
   }
 
+  /// Some parts of this corpus as one text, without a copy; each counts as a file. Throws std::out_of_range as `slice`.
+  Corpus select(std::span<const Range> parts) const {
+    detail::Pieces selected;
+    for (const auto [begin, end] : parts) {
+      const Corpus part = slice(begin, end);
+      if (part.size() == 0) continue;
+      const auto& begins = pieces_->begins;
+      const auto file = std::upper_bound(begins.begin(), begins.end(), part.begin_) - begins.begin() - 1;
+      selected.sources.push_back(pieces_->sources[static_cast<std::size_t>(file)]);
+      selected.begins.push_back(selected.size);
+      part.for_each_part(part.begin_, part.end_,
+                         [&](const files::StoredBytes& data, std::uint64_t from, std::uint64_t count) {
+                           selected.append(data, from, count);
+                         });
+    }
+    selected.skipped = pieces_->skipped;
+    return Corpus(std::move(selected));
+  }
+
   /// Calls f(Bytes) for one run of bytes after the other: everything, in order. They are gone when f returns. Throws
   /// std::runtime_error as `copy`.
   template <class F>
@@ -137,8 +175,8 @@ class Corpus {
     auto piece = std::upper_bound(pieces_->list.begin(), pieces_->list.end(), begin, after) - 1;
     for (; begin < end; ++piece) {
       const std::uint64_t first = begin - piece->start;
-      const std::uint64_t count = std::min(piece->data.size() - first, end - begin);
-      f(piece->data, first, count);
+      const std::uint64_t count = std::min(piece->size - first, end - begin);
+      f(piece->data, piece->from + first, count);
       begin += count;
     }
   }
@@ -161,18 +199,6 @@ inline double order0_entropy(const Corpus& corpus) {
     bits -= p * std::log2(p);
   }
   return bits;
-}
-
-/// (training, validation): the last `fraction` of the corpus is for validation, the first ⌊size · (1 - fraction)⌋ bytes
-/// for training. Throws std::invalid_argument unless 0 < fraction < 1 and both parts have bytes.
-inline std::pair<Corpus, Corpus> split_tail(const Corpus& corpus, double fraction) {
-  if (!(fraction > 0 && fraction < 1))
-    throw InvalidArgument("validation fraction is " + std::to_string(fraction) + ", expected more than 0, less than 1");
-  const auto training = static_cast<std::uint64_t>(static_cast<double>(corpus.size()) * (1 - fraction));
-  if (training == 0 || training >= corpus.size())
-    throw InvalidArgument("a corpus of " + std::to_string(corpus.size()) + " bytes is too short to hold out " +
-                          std::to_string(fraction) + " of it for validation: one part would be empty");
-  return {corpus.slice(0, training), corpus.slice(training, corpus.size())};
 }
 
 }  // namespace qllk::data

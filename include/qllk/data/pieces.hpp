@@ -23,21 +23,28 @@ namespace qllk::data {
 
 namespace detail {
 
+/// Bytes [from, from + size) of some that are stored.
 struct Piece {
-  std::uint64_t start;
+  std::uint64_t start;  // of it in the text
   files::StoredBytes data;
+  std::uint64_t from, size;
 };
 
 /// Pieces in order, without gaps, none of them empty.
 struct Pieces {
   std::vector<Piece> list;
   std::vector<std::string> sources, skipped;
+  std::vector<std::uint64_t> begins;  // of each source
   std::uint64_t size = 0;
 
   void append(files::StoredBytes data) {
-    const std::uint64_t start = size;
-    size += data.size();
-    if (size != start) list.push_back({start, std::move(data)});
+    const std::uint64_t all = data.size();
+    append(std::move(data), 0, all);
+  }
+  void append(files::StoredBytes data, std::uint64_t from, std::uint64_t count) {
+    if (count == 0) return;
+    list.push_back({size, std::move(data), from, count});
+    size += count;
   }
 };
 
@@ -70,7 +77,9 @@ class PiecesBuilder {
     } else {
       pack(file);
     }
-    if (size() > before) pieces_.sources.push_back(name);
+    if (size() == before) return;
+    pieces_.sources.push_back(name);
+    pieces_.begins.push_back(before);
   }
 
   void skip(std::string why) { pieces_.skipped.push_back(std::move(why)); }

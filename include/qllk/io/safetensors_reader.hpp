@@ -60,20 +60,21 @@ class SafetensorsReader {
     return found->second;
   }
 
-  /// Throws unless the tensor is there, F32 or F64, and has the shape of `tensor`.
+  /// Throws unless the tensor is there, F16, BF16, F32 or F64, and has the shape of `tensor`.
   template <Tensor T>
   void check(const std::string& name, const T& tensor) const {
     checked(name, tensor_form(tensor).shape);
   }
 
-  /// Fills a Mat, Vec or Table, whose shape must be the tensor's; converts between F32 and F64. Throws as `check`,
-  /// and then `tensor` is as it was, or if the file cannot be read, and then it is not.
+  /// Fills a Mat, Vec or Table, whose shape must be the tensor's; converts from F16, BF16, F32 or F64: exactly,
+  /// but for F64 to float, which rounds. Throws as `check`, and then `tensor` is as it was, or if the file cannot be read,
+  /// and then it is not.
   template <Tensor T>
   void read_into(const std::string& name, T& tensor) const {
     const TensorForm form = tensor_form(tensor);
     const Entry& found = checked(name, form.shape);
-    found.dtype == Dtype::F32 ? transpose<float>(found, tensor.data(), form)
-                              : transpose<double>(found, tensor.data(), form);
+    visit_real(found.dtype,
+               [&]<class Stored>(std::type_identity<Stored>) { transpose<Stored>(found, tensor.data(), form); });
     data_.check_unchanged();
   }
 
@@ -224,7 +225,7 @@ class SafetensorsReader {
     const auto dtype_text = value["dtype"].get<std::string>();
     const auto known = std::ranges::find(detail::kDtypes, dtype_text, &detail::DtypeInfo::name);
     if (known == detail::kDtypes.end())
-      fail(tensor + "of dtype '" + dtype_text + "', expected U8, I32, U32, I64, U64, F32 or F64");
+      fail(tensor + "of dtype '" + dtype_text + "', expected U8, I32, U32, I64, U64, F16, BF16, F32 or F64");
     std::uint64_t size = known->size;
     for (const std::uint64_t extent : shape) {
       if (extent != 0 && size > std::numeric_limits<std::uint64_t>::max() / extent)
@@ -244,8 +245,9 @@ class SafetensorsReader {
 
   const Entry& checked(const std::string& name, const Shape& expected) const {
     const Entry& found = entry(name);
-    if (found.dtype != Dtype::F32 && found.dtype != Dtype::F64)
-      fail("tensor '" + name + "' has dtype " + std::string(dtype_name(found.dtype)) + ", expected F32 or F64");
+    if (!visit_real(found.dtype, [](auto) {}))
+      fail("tensor '" + name + "' has dtype " + std::string(dtype_name(found.dtype)) +
+           ", expected F16, BF16, F32 or F64");
     check_shape(name, found, expected);
     return found;
   }

@@ -16,7 +16,7 @@ namespace qllk::io {
 
 static_assert(std::endian::native == std::endian::little, "safetensors: written for little-endian machines");
 
-enum class Dtype { U8, I32, U32, I64, U64, F32, F64 };
+enum class Dtype { U8, I32, U32, I64, U64, F16, BF16, F32, F64 };
 
 namespace detail {
 struct DtypeInfo {
@@ -24,11 +24,13 @@ struct DtypeInfo {
   std::string_view name;
   std::uint64_t size;
 };
-inline constexpr std::array<DtypeInfo, 7> kDtypes{{{Dtype::U8, "U8", 1},
+inline constexpr std::array<DtypeInfo, 9> kDtypes{{{Dtype::U8, "U8", 1},
                                                    {Dtype::I32, "I32", 4},
                                                    {Dtype::U32, "U32", 4},
                                                    {Dtype::I64, "I64", 8},
                                                    {Dtype::U64, "U64", 8},
+                                                   {Dtype::F16, "F16", 2},
+                                                   {Dtype::BF16, "BF16", 2},
                                                    {Dtype::F32, "F32", 4},
                                                    {Dtype::F64, "F64", 8}}};
 constexpr const DtypeInfo& info(Dtype dtype) { return kDtypes[static_cast<std::size_t>(dtype)]; }
@@ -38,6 +40,27 @@ constexpr const DtypeInfo& info(Dtype dtype) { return kDtypes[static_cast<std::s
 constexpr std::string_view dtype_name(Dtype dtype) { return detail::info(dtype).name; }
 /// Bytes of one element.
 constexpr std::uint64_t dtype_size(Dtype dtype) { return detail::info(dtype).size; }
+
+/// Calls f(std::type_identity<T>) with the C++ type of that dtype's numbers, and returns true; false where it has integers.
+template <class F>
+bool visit_real(Dtype dtype, F&& f) {
+  switch (dtype) {
+    case Dtype::F16:
+      f(std::type_identity<Eigen::half>{});
+      return true;
+    case Dtype::BF16:
+      f(std::type_identity<Eigen::bfloat16>{});
+      return true;
+    case Dtype::F32:
+      f(std::type_identity<float>{});
+      return true;
+    case Dtype::F64:
+      f(std::type_identity<double>{});
+      return true;
+    default:
+      return false;
+  }
+}
 
 /// The dtype of a C++ number; one that has none does not compile.
 template <class T>

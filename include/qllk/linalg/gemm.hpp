@@ -3,7 +3,6 @@
 
 #include <Eigen/Core>
 #include <algorithm>
-#include <span>
 #include <type_traits>
 
 #include "qllk/core/types.hpp"
@@ -190,20 +189,6 @@ template <class A, class B, class C>
 void gemm(const A& a, const B& b, C&& c) {
   using Scalar = typename A::Scalar;
   detail::gemm_from(a, b, c, Scalar(1), detail::gemm_zeros<Scalar>(c.rows()));
-}
-
-/// One of the products that gemm_all takes.
-template <class Matrix, Real Scalar>
-struct AffineProduct {
-  const Matrix& weight;
-  const Vec<Scalar>& bias;
-  MatOut<Scalar> y;
-};
-
-/// Of each: y = bias 1ᵀ + weight · x. Another form of matrix may have a gemm_all of its own, which prepares x once for all.
-template <class Matrix, Real Scalar>
-void gemm_all(std::type_identity_t<MatIn<Scalar>> x, std::span<AffineProduct<Matrix, Scalar>> products) {
-  for (auto& each : products) gemm(each.weight, x, each.y, each.bias);
 }
 
 }  // namespace qllk::linalg

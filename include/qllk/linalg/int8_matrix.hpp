@@ -22,8 +22,8 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/types.hpp"
-#include "qllk/linalg/gemm.hpp"
 #include "qllk/linalg/views.hpp"
+#include "qllk/linalg/weight_gemm.hpp"
 
 namespace qllk::linalg {
 namespace detail {

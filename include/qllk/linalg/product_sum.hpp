@@ -6,6 +6,7 @@
 
 #include "qllk/core/types.hpp"
 #include "qllk/linalg/gemm.hpp"
+#include "qllk/linalg/weight_gemm.hpp"
 
 namespace qllk::linalg {
 
@@ -40,6 +41,18 @@ class ProductSum {
   void add_to(Scalar* out, Index begin, Index columns, bool& fresh) const {
     for (std::size_t i = 0; i < terms_.size(); ++i) {
       const Term& term = terms_[i];
+      if (detail::rounds<Mat<Scalar>>()) {
+        const Eigen::Map<const Mat<Scalar>, 0, Eigen::OuterStride<>> dy(term.dy, rows_, term.positions, term.dy_stride);
+        const Eigen::Map<const Mat<Scalar>, 0, Eigen::OuterStride<>> x(term.x + begin, columns, term.positions,
+                                                                       term.x_stride);
+        Eigen::Map<Mat<Scalar>> sum(out, rows_, columns);
+        if (fresh)
+          weight_gemm(dy, x.transpose(), sum);
+        else
+          weight_gemm_add(dy, x.transpose(), sum);
+        fresh = false;
+        continue;
+      }
       detail::GemmLater<Scalar> later;
       if (i + 1 < terms_.size()) later = {terms_[i + 1].dy, terms_[i + 1].x + begin};
       const detail::GemmStart<Scalar> start =
@@ -70,7 +83,7 @@ class ProductSum {
 /// total += dy xᵀ, at once or when the sum is taken.
 template <Real Scalar>
 void add_product(Mat<Scalar>& total, std::type_identity_t<MatIn<Scalar>> dy, std::type_identity_t<MatIn<Scalar>> x) {
-  gemm_add(dy, x.transpose(), total);
+  weight_gemm_add(dy, x.transpose(), total);
 }
 template <Real Scalar>
 void add_product(ProductSum<Scalar>& total, std::type_identity_t<MatIn<Scalar>> dy,

@@ -62,7 +62,9 @@ class SparseGrads {
     while (std::ssize(blocks_) * kBlock < columns_) blocks_.emplace_back(dim_, kBlock);
     return first;
   }
+  Index columns() const { return columns_; }
   Values<Scalar> value_of(Index column) { return linalg::column(block(column), column % kBlock); }
+  ConstValues<Scalar> value_of(Index column) const { return linalg::column(block(column), column % kBlock); }
   /// Room for as many entries, so that a later step with more of them does not allocate.
   void reserve(std::size_t entries) { entries_.reserve(entries); }
   void add(std::uint32_t row, Index column, bool minus) {

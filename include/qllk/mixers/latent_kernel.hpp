@@ -12,18 +12,18 @@
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/types.hpp"
-#include "qllk/linalg/gemm.hpp"
 #include "qllk/linalg/product_sum.hpp"
 #include "qllk/linalg/scratch.hpp"
 #include "qllk/linalg/views.hpp"
+#include "qllk/linalg/weight_gemm.hpp"
 #include "qllk/mixers/latent_scan.hpp"
 #include "qllk/nn/layer_norm.hpp"
 #include "qllk/nn/linear.hpp"
 
 namespace qllk::mixers {
 
-using linalg::add_product, linalg::AffineProduct, linalg::column, linalg::gemm, linalg::gemm_add, linalg::gemm_all,
-    linalg::scratch, linalg::values;
+using linalg::add_product, linalg::AffineProduct, linalg::column, linalg::gemm_all, linalg::scratch, linalg::values,
+    linalg::weight_gemm_add;
 
 /// How fast a head forgets: never (the cumulative sum), at one learned rate, or at a rate computed from each position.
 enum class Decay { none, learned, data_dependent };
@@ -202,7 +202,7 @@ class LatentKernel {
       for (Index t = 0; t < x.cols(); ++t) values(g.decay_bias) += column(cache.decay, t);
     if (config_.decay == Decay::data_dependent) {
       add_product(g.decay_weight, cache.decay, x);
-      gemm_add(p.decay_weight.transpose(), cache.decay, dx);
+      weight_gemm_add(p.decay_weight.transpose(), cache.decay, dx);
     }
   }
 

@@ -8,10 +8,10 @@
 
 #include "qllk/core/random.hpp"
 #include "qllk/core/types.hpp"
-#include "qllk/linalg/gemm.hpp"
 #include "qllk/linalg/product_sum.hpp"
 #include "qllk/linalg/scratch.hpp"
 #include "qllk/linalg/views.hpp"
+#include "qllk/linalg/weight_gemm.hpp"
 #include "qllk/nn/linear.hpp"
 
 namespace qllk::mixers {

@@ -21,9 +21,8 @@ namespace qllk::mixers {
 
 /// Any of the library's mixers. The first is what a model has unless told otherwise, and what old files mean.
 template <Real Scalar>
-using Registered =
-    AnyMixer<LatentKernel<Scalar>, MinGru<Scalar>, SoftmaxAttention<Scalar>, LinearAttention<Scalar>, Linformer<Scalar>,
-             Retention<Scalar>, Rwkv4<Scalar>, Rwkv7<Scalar>, Mamba<Scalar>, Mamba2<Scalar>, Melf<Scalar>,
-             GatedDelta<Scalar>, RgLru<Scalar>>;
+using Registered = AnyMixer<LatentKernel<Scalar>, MinGru<Scalar>, SoftmaxAttention<Scalar>, LinearAttention<Scalar>,
+                            Linformer<Scalar>, Retention<Scalar>, Rwkv4<Scalar>, Rwkv7<Scalar>, Mamba<Scalar>,
+                            Mamba2<Scalar>, Melf<Scalar>, GatedDelta<Scalar>, RgLru<Scalar>>;
 
 }  // namespace qllk::mixers

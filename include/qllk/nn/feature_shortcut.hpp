@@ -7,12 +7,12 @@
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/types.hpp"
-#include "qllk/linalg/gemm.hpp"
 #include "qllk/linalg/views.hpp"
+#include "qllk/linalg/weight_gemm.hpp"
 
 namespace qllk::nn {
 
-using linalg::column, linalg::gemm, linalg::gemm_add, linalg::values;
+using linalg::column, linalg::values, linalg::weight_gemm, linalg::weight_gemm_add;
 
 /// A learned square map beside the identity.
 ///
@@ -65,7 +65,7 @@ class FeatureShortcut {
   void forward(const Params& p, MatIn<Scalar> x, Cache& cache, MatOut<Scalar> y) const {
     QLLK_ASSERT(x.rows() == config_.dim && y.rows() == x.rows() && y.cols() == x.cols());
     cache.bent.resize(x.rows(), x.cols());
-    gemm(p.weight, x, cache.bent);
+    weight_gemm(p.weight, x, cache.bent);
     values(cache.bent) = values(cache.bent).tanh();
     for (Index t = 0; t < x.cols(); ++t) column(y, t) = column(x, t) + column(cache.bent, t);
   }
@@ -78,8 +78,8 @@ class FeatureShortcut {
       column(cache.slope, t) = column(dy, t) * (Scalar(1) - column(cache.bent, t).square());
       column(dx, t) = column(dy, t);
     }
-    gemm_add(cache.slope, x.transpose(), g.weight);
-    gemm_add(p.weight.transpose(), cache.slope, dx);
+    weight_gemm_add(cache.slope, x.transpose(), g.weight);
+    weight_gemm_add(p.weight.transpose(), cache.slope, dx);
   }
 
  private:

@@ -8,13 +8,13 @@
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/types.hpp"
-#include "qllk/linalg/gemm.hpp"
 #include "qllk/linalg/product_sum.hpp"
 #include "qllk/linalg/views.hpp"
+#include "qllk/linalg/weight_gemm.hpp"
 
 namespace qllk::nn {
 
-using linalg::add_product, linalg::column, linalg::gemm, linalg::gemm_add, linalg::values;
+using linalg::add_product, linalg::column, linalg::values, linalg::weight_gemm, linalg::weight_gemm_add;
 
 /// Affine map of every column (= position) on its own.
 ///
@@ -77,7 +77,7 @@ class Linear {
   template <class Matrix>
   QLLK_NOINLINE void forward(const Tensors<Matrix>& p, MatIn<Scalar> x, Cache&, MatOut<Scalar> y) const {
     QLLK_ASSERT(x.rows() == config_.in && y.rows() == config_.out && x.cols() == y.cols());
-    gemm(p.weight, x, y, p.bias);
+    weight_gemm(p.weight, x, y, p.bias);
   }
 
   /// Adds to g, overwrites dx. x is the x of forward. dx must not alias x or dy. A g of ProductSum refers to x and dy.
@@ -85,7 +85,7 @@ class Linear {
   QLLK_NOINLINE void backward(const Params& p, MatIn<Scalar> x, const Cache&, MatIn<Scalar> dy, Tensors<Matrix>& g,
                               MatOut<Scalar> dx) const {
     add_gradient(x, dy, g);
-    gemm(p.weight.transpose(), dy, dx);
+    weight_gemm(p.weight.transpose(), dy, dx);
   }
 
   /// As backward, but adds to dx: for an input that several maps share.
@@ -93,7 +93,7 @@ class Linear {
   QLLK_NOINLINE void backward_add(const Params& p, MatIn<Scalar> x, MatIn<Scalar> dy, Tensors<Matrix>& g,
                                   MatOut<Scalar> dx) const {
     add_gradient(x, dy, g);
-    gemm_add(p.weight.transpose(), dy, dx);
+    weight_gemm_add(p.weight.transpose(), dy, dx);
   }
 
  private:

@@ -75,6 +75,7 @@ struct qllk::io::Members<qllk::train::BasicTrainerSettings<Optim>> {
     f("order_dropout", s.order_dropout), f("match_dropout", s.match_dropout, 0.0);
     f("chunk", s.chunk, qllk::Index{0}), f("borders", s.borders, qllk::Index{0});
     f("crops", s.crops, qllk::train::Crops::random);
+    f("precision", s.precision, qllk::linalg::Precision::full);
   }
 };
 template <>

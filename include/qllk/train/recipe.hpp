@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "qllk/files/machine.hpp"
+#include "qllk/linalg/weight_gemm.hpp"
 #include "qllk/model/classic.hpp"
 #include "qllk/model/transformer.hpp"
 #include "qllk/train/settings.hpp"
@@ -21,13 +22,15 @@ struct Recipe {
 
 /// What is decided or known already.
 struct Wanted {
-  std::optional<Index> batch, context;
+  std::optional<Index> batch{}, context{};
+  linalg::Precision precision = linalg::kFastestPrecision;
   double bytes_per_second = 45'000;  // that training takes; measured_speed (train/speed.hpp) tells this machine's
 
   TrainerSettings settings(Index usual_batch) const {
     TrainerSettings settings;
     settings.batch = batch.value_or(usual_batch);
     settings.context = context.value_or(settings.context);
+    settings.precision = precision;
     return settings;
   }
 };

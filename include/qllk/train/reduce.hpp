@@ -2,8 +2,10 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <functional>
+#include <numeric>
 #include <span>
 #include <tuple>
 #include <type_traits>
@@ -14,27 +16,18 @@
 #include "qllk/core/threads.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/linalg/product_sum.hpp"
+#include "qllk/linalg/scratch.hpp"
 #include "qllk/linalg/sparse_table.hpp"
 #include "qllk/linalg/views.hpp"
+#include "qllk/linalg/weight_gemm.hpp"
 #include "qllk/optim/row_update.hpp"
 #include "qllk/optim/step.hpp"
+#include "qllk/train/exchange.hpp"
 #include "qllk/train/row_sums.hpp"
 
 namespace qllk::train {
 
 using linalg::HashTable, linalg::is_hash_table_v, linalg::ProductSum, linalg::SparseGrads, linalg::values;
-
-/// Gradients of zero for parameters of these shapes, in the form that Grads has for each leaf.
-template <HasFields Grads, HasFields Params>
-Grads zero_grads_like(const Params& params) {
-  return build_like<Grads>(params, [](const auto& p, auto& g) {
-    using Leaf = std::remove_cvref_t<decltype(g)>;
-    if constexpr (requires { g.setZero(p.rows(), p.cols()); })
-      g.setZero(p.rows(), p.cols());
-    else
-      g = Leaf(p.rows(), p.cols());
-  });
-}
 
 /// What a hook is given between the sum of a step's gradients and their norm, and may change.
 template <HasFields Grads, Real Scalar>
@@ -53,14 +46,20 @@ struct NoHook {
 
 /// Cuts all parameters into tiles of whole columns, whatever the number of threads. A tile is one task, and tiles' norms are
 /// added in order: the result does not depend on who did what when. Hashed tables go by buckets of rows instead.
+///
+/// What is added may be pieces of shards (a member `group` says of which): those of one shard are added one after the other, and
+/// shards as the tree of ShardRange. An Exchange adds the shards of other processes at its place in that tree.
 template <Real Scalar>
 class Reducer {
  public:
   Reducer() = default;
 
-  /// Tiles for parameters of these shapes.
+  /// Tiles for parameters of these shapes. Listed products are taken in that precision. `exchange`, if any, must outlive the
+  /// reducer; shards are of all processes then.
   template <HasFields Params>
-  QLLK_COLD explicit Reducer(const Params& params) {
+  QLLK_COLD explicit Reducer(const Params& params, linalg::Precision precision = linalg::Precision::full,
+                             Exchange<Scalar>* exchange = nullptr, Index shards = 0)
+      : precision_(precision), exchange_(exchange) {
     for_each_parameter(
         [&](const Path&, const auto& leaf) {
           using Leaf = std::remove_cvref_t<decltype(leaf)>;
@@ -69,14 +68,23 @@ class Reducer {
           } else {
             const Index width = std::max(kColumns, kValues / std::max<Index>(leaf.rows(), 1));
             for (Index at = 0; at < leaf.cols(); at += width)
-              tiles_.push_back({leaves_, leaf.rows(), at, std::min(width, leaf.cols() - at), optim::decays_v<Leaf>});
+              tiles_.push_back({leaves_, leaf.rows(), at, std::min(width, leaf.cols() - at),
+                                dense_size_ + at * leaf.rows(), optim::decays_v<Leaf>});
+            dense_size_ += leaf.size();
             ++leaves_;
           }
         },
         params);
     // the largest first, so that no thread starts one when the others are done
-    std::ranges::stable_sort(tiles_, std::greater{}, [](const Tile& tile) { return tile.rows * tile.columns; });
+    std::ranges::stable_sort(tiles_, std::greater{}, [](const Tile& tile) { return tile.size(); });
     squares_.resize(tiles_.size());
+    if (exchange_ == nullptr) return;
+    const ShardRange share = exchange_->share(shards);
+    for_each_node({0, shards}, share, [&](ShardRange node) {
+      nodes_.push_back({node.first - share.first, node.end - share.first});
+      partials_.emplace_back(static_cast<std::size_t>(dense_size_));
+    });
+    exchanged_.resize(static_cast<std::size_t>(dense_size_));
   }
 
   /// Sum → hook → norm. Writes the sum of all shards' dense gradients to `total`, calls hook(StepGradients&), which may
@@ -153,8 +161,10 @@ class Reducer {
 
   struct Tile {
     std::size_t leaf;
-    Index rows, column, columns;
+    Index rows, column, columns, offset;  // offset: among all dense values
     bool decays;
+
+    Index size() const { return rows * columns; }
   };
   struct Part {
     Scalar* dense;
@@ -165,9 +175,17 @@ class Reducer {
   template <class Shards, HasFields Grads>
   void take(Shards& shards, Grads& total, ThreadPool& pool, bool fresh) {
     collect_shards(shards, total);
-    pool.run(std::ssize(tiles_), [&](Index i) { add_up(tiles_[static_cast<std::size_t>(i)], fresh); });
+    if (exchange_ == nullptr)
+      for_each_tile(pool, [&](const Tile& tile) { add_up(tile, fresh); });
+    else
+      add_up_all(pool, fresh);
     for (const Part& part : parts_)
       if (part.products != nullptr) part.products->setZero();
+  }
+
+  template <class F>
+  void for_each_tile(ThreadPool& pool, F&& f) {
+    pool.run(std::ssize(tiles_), [&](Index i) { f(tiles_[static_cast<std::size_t>(i)]); });
   }
 
   template <HasFields Grads, class Hook>
@@ -188,7 +206,8 @@ class Reducer {
     ignored_.clear();
     for (auto& lists : sparse_) lists.clear();
     collect(total, totals_, ignored_);
-    for (auto& shard : shards) {
+    order(shards);
+    for (const std::size_t i : order_) {
       std::size_t table = 0;
       for_each_parameter(
           [&](const Path&, auto& leaf) {
@@ -200,19 +219,85 @@ class Reducer {
             else
               parts_.push_back({leaf.data(), nullptr});
           },
-          shard.grads);
+          shards[i].grads);
     }
+  }
+
+  /// Shard by shard, the pieces of each in their order.
+  template <class Shards>
+  void order(const Shards& shards) {
+    const auto group = [&](std::size_t i) {
+      if constexpr (requires { shards[i].group; })
+        return static_cast<std::size_t>(shards[i].group);
+      else
+        return i;
+    };
+    order_.resize(shards.size());
+    std::iota(order_.begin(), order_.end(), std::size_t{0});
+    std::ranges::sort(order_, {}, [&](std::size_t i) { return std::pair(group(i), i); });
+    begins_.clear();
+    for (std::size_t i = 0; i < order_.size(); ++i)
+      for (const std::size_t g = group(order_[i]); begins_.size() <= g;) begins_.push_back(i);
+    begins_.push_back(order_.size());
   }
 
   /// Writes one tile of the sum of all shards, or adds it to what is not `fresh`, and leaves zeros there.
   void add_up(const Tile& tile, bool fresh) {
+    const ShardRange all{0, std::ssize(begins_) - 1};
     auto sum = values(totals_[tile.leaf], tile);
-    for (std::size_t at = tile.leaf; at < parts_.size(); at += leaves_) {
-      if (parts_[at].products != nullptr) {
-        parts_[at].products->add_to(sum.data(), tile.column, tile.columns, fresh);
+    if (all.size() == 0) {
+      if (fresh) sum.setZero();
+      return;
+    }
+    Scalar* const buffers = this->buffers(tile, all);
+    if (fresh) return add_node(tile, all, sum.data(), buffers);
+    add_node(tile, all, buffers, buffers + tile.size());
+    sum += linalg::values(buffers, tile.size());
+  }
+
+  /// Likewise all tiles, of the shards of all processes.
+  void add_up_all(ThreadPool& pool, bool fresh) {
+    for_each_tile(pool, [&](const Tile& tile) {
+      for (std::size_t n = 0; n < nodes_.size(); ++n)
+        add_node(tile, nodes_[n], partials_[n].data() + tile.offset, buffers(tile, nodes_[n]));
+    });
+    exchange_->sum(partials_, exchanged_);
+    for_each_tile(pool, [&](const Tile& tile) {
+      auto sum = values(totals_[tile.leaf], tile);
+      const auto part = linalg::values(exchanged_.data() + tile.offset, tile.size());
+      if (fresh)
+        sum = part;
+      else
+        sum += part;
+    });
+    exchange_->gather(sparse_);
+  }
+
+  /// As many tiles as add_node needs for that node, and one more.
+  static Scalar* buffers(const Tile& tile, ShardRange node) {
+    const auto depth = static_cast<Index>(std::bit_width(static_cast<std::size_t>(node.size())));
+    return linalg::scratch<Reducer, Scalar>(tile.size(), depth + 1).data();
+  }
+
+  /// Writes one tile of the sum of a node's shards to `out`, and leaves zeros there. `buffers`: a tile for each level below.
+  void add_node(const Tile& tile, ShardRange node, Scalar* out, Scalar* buffers) {
+    if (node.is_shard()) return add_shard(tile, static_cast<std::size_t>(node.first), out);
+    add_node(tile, node.left(), out, buffers);
+    add_node(tile, node.right(), buffers, buffers + tile.size());
+    linalg::values(out, tile.size()) += linalg::values(buffers, tile.size());
+  }
+
+  void add_shard(const Tile& tile, std::size_t shard, Scalar* out) {
+    auto sum = linalg::values(out, tile.size());
+    bool fresh = true;
+    for (std::size_t piece = begins_[shard]; piece < begins_[shard + 1]; ++piece) {
+      const Part& of = parts_[piece * leaves_ + tile.leaf];
+      if (of.products != nullptr) {
+        const linalg::UsePrecision use(precision_);
+        of.products->add_to(out, tile.column, tile.columns, fresh);
         continue;
       }
-      auto part = values(parts_[at].dense, tile);
+      auto part = values(of.dense, tile);
       if (fresh)
         sum = part;
       else
@@ -251,7 +336,7 @@ class Reducer {
   }
 
   static auto values(Scalar* leaf, const Tile& tile) {
-    return linalg::values(leaf + tile.column * tile.rows, tile.rows * tile.columns);
+    return linalg::values(leaf + tile.column * tile.rows, tile.size());
   }
 
   std::vector<Tile> tiles_;
@@ -263,7 +348,14 @@ class Reducer {
   std::vector<SparseGrads<Scalar>*> lists_, ignored_;
   std::vector<const SparseGrads<Scalar>*> of_table_;
   std::vector<HashTable<Scalar>*> table_;
+  std::vector<std::size_t> order_, begins_;  // the pieces, shard by shard, and where each shard's begin
   std::size_t leaves_ = 0;
+  Index dense_size_ = 0;  // values of all dense leaves
+  linalg::Precision precision_ = linalg::Precision::full;
+  Exchange<Scalar>* exchange_ = nullptr;
+  std::vector<ShardRange> nodes_;  // the largest nodes that this process' shards make up, counted from its first
+  std::vector<std::vector<Scalar>> partials_;  // of each node
+  std::vector<Scalar> exchanged_;
 };
 
 }  // namespace qllk::train

@@ -8,6 +8,7 @@
 
 #include "qllk/core/optimizer.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/weight_gemm.hpp"
 #include "qllk/optim/adam.hpp"
 #include "qllk/optim/average.hpp"
 #include "qllk/optim/row_update.hpp"
@@ -31,8 +32,9 @@ struct BasicTrainerSettings {
   Index chunk = 0;      // most bytes of a sequence whose activations are held at once; 0: all. See Sweep
   Index borders = 0;    // most states kept between chunks, where there are more; 0: all. See Borders
   Crops crops = Crops::random;
-  Optim optimizer{};      // of all but hashed tables
-  optim::RowWise rows{};  // hashed tables, for models that have them
+  linalg::Precision precision = linalg::Precision::full;  // of products with weights; weights and updates are in full
+  Optim optimizer{};                                      // of all but hashed tables
+  optim::RowWise rows{};                                  // hashed tables, for models that have them
   optim::WarmupCosine schedule{};
   optim::WeightAverage average{};
   double dropout = 0;           // share of values left out, for models that have dropout

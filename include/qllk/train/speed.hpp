@@ -17,9 +17,10 @@ namespace qllk::train {
 ///
 /// Cost: about a second, and the memory of such a trainer for that long.
 template <class Model>
-double measured_speed(const data::Corpus& text, int threads) {
+double measured_speed(const data::Corpus& text, int threads, linalg::Precision precision = linalg::kFastestPrecision) {
   if (text.size() < 3) return Wanted{}.bytes_per_second;
-  auto [config, settings] = recipe(std::type_identity<Model>{}, text.size(), Budget{.seconds = 600});
+  auto [config, settings] =
+      recipe(std::type_identity<Model>{}, text.size(), Budget{.seconds = 600}, {.precision = precision});
   settings.context = std::min(settings.context, static_cast<Index>(std::min<std::uint64_t>(text.size() - 1, 1 << 20)));
   Trainer<Model> trainer(Model(config), settings, text, threads);
   trainer.step(0);  // with memory that no one has touched
@@ -33,7 +34,7 @@ double measured_speed(const data::Corpus& text, int threads) {
 /// The recipe for a run: a budget of seconds alone is reckoned with the speed of this machine, any other with nothing measured.
 template <class Model>
 Recipe<Model> measured_recipe(const data::Corpus& text, const Budget& budget, int threads, Wanted wanted = {}) {
-  if (budget.steps == Budget{}.steps) wanted.bytes_per_second = measured_speed<Model>(text, threads);
+  if (budget.steps == Budget{}.steps) wanted.bytes_per_second = measured_speed<Model>(text, threads, wanted.precision);
   return recipe(std::type_identity<Model>{}, text.size(), budget, wanted);
 }
 

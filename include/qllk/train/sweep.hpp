@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 #include <optional>
 #include <span>
 #include <type_traits>
@@ -16,16 +17,19 @@
 #include "qllk/core/turns.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/data/batches.hpp"
+#include "qllk/linalg/weight_gemm.hpp"
 #include "qllk/nn/dropout.hpp"
 #include "qllk/nn/loss.hpp"
 #include "qllk/train/borders.hpp"
+#include "qllk/train/exchange.hpp"
 #include "qllk/train/reduce.hpp"
 
 namespace qllk::train {
 
-/// The sizes that divide a batch, as BasicTrainerSettings has them.
+/// The sizes that divide a batch, as BasicTrainerSettings has them, and the shards of it to compute.
 struct SweepSettings {
   Index batch, context, shards, piece, chunk, borders;
+  ShardRange share{0, std::min(shards, batch)};
 };
 
 /// Forward and backward through a batch, exactly, whatever part of it memory has room for.
@@ -59,6 +63,7 @@ class Sweep {
     ThreadPool& pool;
     nn::Noise noise;
     std::uint64_t seed, step;
+    linalg::Precision precision = linalg::Precision::full;
   };
 
   /// What a part of a group needs for itself.
@@ -130,6 +135,8 @@ class Sweep {
     for (std::size_t g = 0; g < groups_.size(); ++g) f(g, static_cast<StateGrads&>(groups_[g].state));
   }
   std::size_t groups() const { return groups_.size(); }
+  /// The loss of each group, in nats, of the last differentiate.
+  std::span<const double> nats() const { return nats_; }
 
   /// Returns the sum of the losses, in nats, and leaves gradients of their mean with the pieces: those of one chunk after the other,
   /// the last chunk first. After each of them calls take(first), which takes them from there. States go from the sequences' begin
@@ -137,19 +144,19 @@ class Sweep {
   template <class Take>
   double differentiate(const Step& s, Take&& take) {
     try {
-      double nats = 0;
+      nats_.assign(groups_.size(), 0);
       for_each_group(s.pool, [&](Group& group) { s.model.reset(group.dstate, group.sequences); });
       if (chunks_ > 1) keep_begin(s);
       at_ = 0;
       for (Index chunk = chunks_; chunk-- > 0;) {
         reach(s, chunk);
         compute(s, chunk);
-        for (const Piece& piece : pieces_) nats += piece.nats;
+        for (const Piece& piece : pieces_) nats_[piece.group] += piece.nats;
         take(chunk + 1 == chunks_);
       }
       if (chunks_ > 1)
         for (Group& group : groups_) std::swap(group.state, group.last);
-      return nats;
+      return std::accumulate(nats_.begin(), nats_.end(), 0.0);
     } catch (...) {
       for (Piece& piece : pieces_) set_zero(piece.grads);
       throw;
@@ -187,11 +194,12 @@ class Sweep {
 
   /// Pieces are in the order in which threads take them: of all groups the first piece, then of all the second.
   QLLK_COLD void divide(const Model& model, const Params& params) {
-    const auto& [batch, context, shards, most, chunk, borders] = settings_;
-    const Index groups = std::min(shards, batch), sequences = parts(batch, groups);
-    each_ = std::min(chunk_, std::max(parts(sequences * chunk_, most), parts(shards, groups)));
-    for (Index g = 0; g < groups; ++g) {
-      const Index first = g * batch / groups, end = (g + 1) * batch / groups;
+    const auto& [batch, context, shards, most, chunk, borders, share] = settings_;
+    all_groups_ = std::min(shards, batch);
+    const Index groups = share.size(), sequences = parts(batch, all_groups_);
+    each_ = std::min(chunk_, std::max(parts(sequences * chunk_, most), parts(shards, all_groups_)));
+    for (Index g = share.first; g < share.end; ++g) {
+      const Index first = g * batch / all_groups_, end = (g + 1) * batch / all_groups_;
       groups_.push_back({first, end - first, {}, {}, {}, {}, Turns(model.stages()), Turns(model.stages())});
     }
     pieces_ = std::vector<Piece>(static_cast<std::size_t>(each_ * groups));
@@ -225,6 +233,7 @@ class Sweep {
     for (Group& group : groups_) group.forward.reset();
     const Index count = std::ssize(pieces_), size = length(chunk);
     s.pool.run(count, [&](Index i) {
+      const linalg::UsePrecision use(s.precision);
       Piece& piece = pieces_[static_cast<std::size_t>(i)];
       Group& group = groups_[piece.group];
       const Turn turn(group.forward, piece.number);
@@ -234,7 +243,8 @@ class Sweep {
         read(s, group, from, end - begin, 0, piece.inputs);
         read(s, group, from, end - begin, 1, piece.targets);
         nn::Noise noise = s.noise;
-        noise.random = Random::of(s.seed, s.step, chunk * count + i);
+        const Index group_number = settings_.share.first + static_cast<Index>(piece.group);
+        noise.random = Random::of(s.seed, s.step, (chunk * each_ + piece.number) * all_groups_ + group_number);
         s.model.set_noise(piece.cache, noise);
         task(piece, group, turn);
       });
@@ -253,6 +263,7 @@ class Sweep {
     for (Group& group : groups_) group.backward.reset();
     const Index count = std::ssize(pieces_);
     s.pool.run(count, [&](Index i) {
+      const linalg::UsePrecision use(s.precision);
       Piece& piece = pieces_[static_cast<std::size_t>(count - 1 - i)];
       Group& group = groups_[piece.group];
       const Turn turn(group.backward, each_ - 1 - piece.number);
@@ -327,9 +338,11 @@ class Sweep {
 
   SweepSettings settings_{};
   Index chunk_ = 0, chunks_ = 0, each_ = 0;  // bytes of a chunk; chunks; pieces of each group
+  Index all_groups_ = 0;                     // of the batch, those that others compute included
   Index at_ = 0;                             // the border that the states stand at
   std::vector<Group> groups_;
   std::vector<Piece> pieces_;
+  std::vector<double> nats_;  // of each group
   Borders borders_, features_;
   std::vector<std::vector<Border>> kept_;          // [slot, group]
   std::vector<std::vector<State>> kept_features_;  // likewise

@@ -7,7 +7,10 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <numeric>
 #include <optional>
+#include <span>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -27,6 +30,7 @@
 #include "qllk/optim/row_update.hpp"
 #include "qllk/optim/step.hpp"
 #include "qllk/train/clock.hpp"
+#include "qllk/train/exchange.hpp"
 #include "qllk/train/memory.hpp"
 #include "qllk/train/progress.hpp"
 #include "qllk/train/reduce.hpp"
@@ -65,13 +69,16 @@ class Trainer {
     }
   };
 
-  /// Weights drawn from settings.seed. Throws std::invalid_argument when a setting makes no sense or the corpus is shorter
+  /// Weights drawn from settings.seed. With an exchange, which must outlive the trainer, several processes train one model, and each
+  /// computes its share of the shards: all must have the same model, settings and corpus, and make the same calls. Throws std::invalid_argument when a setting makes no sense or the corpus is shorter
   /// than one context (than all sequences of a batch, where these are consecutive).
-  QLLK_COLD Trainer(Model model, BasicTrainerSettings<Optim> settings, data::Corpus corpus, int threads)
+  QLLK_COLD Trainer(Model model, BasicTrainerSettings<Optim> settings, data::Corpus corpus, int threads,
+                    Exchange<Scalar>* exchange = nullptr)
       : model_(std::move(model)),
         settings_(checked(settings)),
         crops_(std::move(corpus), settings.seed),
-        pool_(std::make_unique<ThreadPool>(threads)) {
+        pool_(std::make_unique<ThreadPool>(threads)),
+        exchange_(exchange) {
     Random random = Random::of(settings.seed, 0x57E16475);
     params_ = model_.init(random);
     optimizer_ = optim::zero_state<Optim>(params_);
@@ -83,17 +90,23 @@ class Trainer {
       segments_.emplace(crops_.corpus(), settings_.seed, settings_.batch, settings_.context);
     text_ = {crops_.corpus(), std::vector<std::uint64_t>(static_cast<std::size_t>(settings_.batch))};
     const std::size_t before = heap_bytes();
-    sweep_ = Sweep<Model>(
-        model_, params_,
-        {settings_.batch, settings_.context, settings_.shards, settings_.piece, settings_.chunk, settings_.borders});
+    SweepSettings sizes{settings_.batch, settings_.context, settings_.shards,
+                        settings_.piece, settings_.chunk,   settings_.borders};
+    const Index shards = sizes.share.end;
+    if (exchange_ != nullptr) sizes.share = exchange_->share(shards);
+    if (segments_ && (sizes.share.size() < shards || batches().each_step > 1))
+      throw InvalidArgument(
+          "several processes need random crops: consecutive ones carry states that are not exchanged");
+    sweep_ = Sweep<Model>(model_, params_, sizes);
     total_ = model_.zero_grads();
-    reducer_ = Reducer<Scalar>(params_);
+    reducer_ = Reducer<Scalar>(params_, settings_.precision, exchange_, shards);
     warm_up();
     memory_.parameters = held(params_);
     memory_.optimizer = held(optimizer_) + held(average_);
     memory_.gradients = held(total_);
     const std::size_t grown = heap_bytes() - before;
     memory_.activations = grown > memory_.gradients ? grown - memory_.gradients : 0;
+    attach();
   }
 
   /// One update; `progress` in [0, 1] is the share of the budget used so far, for the learning-rate schedule.
@@ -112,6 +125,10 @@ class Trainer {
     double nats = sweep_.differentiate(sweep_step(), [&](bool first) {
       if (!whole) reducer_.add(sweep_.pieces(), total_, *pool_, first);
     });
+    if (exchange_ != nullptr) {
+      const std::vector<double> losses = exchange_->gather(sweep_.nats());
+      nats = std::accumulate(losses.begin(), losses.end(), 0.0);
+    }
     StepReport report{};
     const auto sum = [&](auto&& change) {
       report.gradient_norm =
@@ -133,19 +150,25 @@ class Trainer {
       reducer_.apply(update, optim::RowUpdate<Scalar>(settings_.rows, report.learning_rate), params_, total_,
                      optimizer_, *pool_);
     }
+    if (exchange_ != nullptr) exchange_->after_update();
     ++progress_.steps;
     if (segments_) carry_on(report.skipped);
     if (settings_.average.takes(progress_.steps)) add_to_average();
-    progress_.bytes += count;
+    progress_.bytes += count * batches().each_step;
     progress_.seconds = std::max(0.0, progress_.seconds + (working_seconds() - start));
     return report;
   }
 
-  /// Steps until the budget is used up or on_step(report) returns false. What on_step takes is not counted as training.
+  /// Steps until the budget is used up or on_step(report) returns false. What on_step takes is not counted as training. Of several
+  /// processes the first one's clock and on_step decide for all.
   template <class OnStep, class Hook = NoHook>
   void run(const Budget& budget, OnStep&& on_step, Hook&& hook = {}) {
-    for (double used; (used = budget.used(progress_.steps, progress_.seconds)) < 1;)
-      if (!on_step(step(used, hook))) return;
+    for (bool go_on = true;;) {
+      double used = go_on ? budget.used(progress_.steps, progress_.seconds) : 1;
+      if (exchange_ != nullptr) used = exchange_->leaders(used);
+      if (!(used < 1)) return;
+      go_on = on_step(step(used, hook));
+    }
   }
 
   /// Goes on from a checkpoint. Throws std::invalid_argument when the shapes are not this model's.
@@ -164,7 +187,8 @@ class Trainer {
     progress_ = progress;
     carried_ = std::move(carried);
     states_of_ = kNoStep;
-    reducer_ = Reducer<Scalar>(params_);
+    reducer_ = Reducer<Scalar>(params_, settings_.precision, exchange_, std::min(settings_.shards, settings_.batch));
+    attach();
   }
 
   /// Returns use(params) with the averaged weights for params: those to score, to keep and to write with, where the last
@@ -214,10 +238,36 @@ class Trainer {
 
   std::uint64_t steps() const { return static_cast<std::uint64_t>(progress_.steps); }
 
+  typename Exchange<Scalar>::Batches batches() const {
+    return exchange_ != nullptr ? exchange_->batches() : typename Exchange<Scalar>::Batches{};
+  }
+  /// The number of the batch of this step.
+  std::uint64_t batch_number() const { return steps() * batches().each_step + batches().mine; }
+
+  void attach() {
+    if (exchange_ == nullptr) return;
+    typename Exchange<Scalar>::Learned learned;
+    const auto all = [](auto& leaf) { return std::span(leaf.data(), static_cast<std::size_t>(leaf.size())); };
+    for_each_parameter(
+        [&](const Path&, auto& leaf, auto& moments) {
+          if constexpr (is_hash_table_v<std::remove_cvref_t<decltype(leaf)>>)
+            learned.tables.push_back({all(leaf), all(moments), leaf.cols()});
+          else
+            learned.dense.push_back(all(leaf));
+        },
+        params_, std::get<qllk::detail::moments_v<State> - 1>(optimizer_.moments()));
+    exchange_->attach(std::move(learned));
+  }
+
   typename Sweep<Model>::Step sweep_step() const {
-    return {
-        model_,         params_, text_, *pool_, {settings_.dropout, settings_.order_dropout, settings_.match_dropout},
-        settings_.seed, steps()};
+    return {.model = model_,
+            .params = params_,
+            .text = text_,
+            .pool = *pool_,
+            .noise = {settings_.dropout, settings_.order_dropout, settings_.match_dropout},
+            .seed = settings_.seed,
+            .step = batch_number(),
+            .precision = settings_.precision};
   }
 
   /// Sizes every buffer; what it computes is not used.
@@ -244,7 +294,7 @@ class Trainer {
     const std::uint64_t now = steps();
     const auto place = [&](Index s, std::uint64_t at) { text_.starts[static_cast<std::size_t>(s)] = at; };
     if (!segments_) {
-      crops_.for_each_start(now, settings_.batch, settings_.context, place);
+      crops_.for_each_start(batch_number(), settings_.batch, settings_.context, place);
       return sweep_.begin(sweep_step());
     }
     const std::uint64_t behind = segments_->batches_since_start(now);
@@ -304,6 +354,7 @@ class Trainer {
   Settings settings_;
   data::RandomCrops crops_;
   std::unique_ptr<ThreadPool> pool_;
+  Exchange<Scalar>* exchange_ = nullptr;
   Params params_;
   State optimizer_;
   Params average_;

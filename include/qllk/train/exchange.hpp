@@ -1,0 +1,80 @@
+// The sum over the shards of a batch: a fixed tree, which several processes may compute together.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "qllk/core/types.hpp"
+#include "qllk/linalg/sparse_table.hpp"
+
+namespace qllk::train {
+
+/// Shards [first, end) of a batch. As a node of the tree it is the sum of its halves, or one shard: the tree, and with it every
+/// bit of the sum, depends on the number of shards only.
+struct ShardRange {
+  Index first = 0, end = 0;
+
+  Index size() const { return end - first; }
+  bool is_shard() const { return size() == 1; }
+  ShardRange left() const { return {first, first + size() / 2}; }
+  ShardRange right() const { return {first + size() / 2, end}; }
+  bool operator==(const ShardRange&) const = default;
+};
+
+/// Calls f(node) for the largest nodes of the tree below `node` whose shards are all in `range`, from left to right.
+template <class F>
+void for_each_node(ShardRange node, ShardRange range, F&& f) {
+  if (node.first >= range.end || node.end <= range.first) return;
+  if (range.first <= node.first && node.end <= range.end) return f(node);
+  for_each_node(node.left(), range, f);
+  for_each_node(node.right(), range, f);
+}
+
+/// How the processes that train one model together come to the sum over all shards. A Trainer that is given one computes the
+/// shards of share() only, and calls the others in the same order in every process.
+///
+/// Errors   what the implementation throws ends the step: it has not happened
+template <Real Scalar>
+class Exchange {
+ public:
+  virtual ~Exchange() = default;
+
+  /// The shards that this process computes. Throws std::invalid_argument if there are too few for all processes.
+  virtual ShardRange share(Index shards) = 0;
+
+  /// The dense gradients: partials[i] is the sum of the i-th of the largest nodes of the tree that this process' shards
+  /// make up. Writes the sum of all shards, the same bits in every process.
+  virtual void sum(std::span<const std::vector<Scalar>> partials, std::span<Scalar> total) = 0;
+
+  /// The sparse gradients: each table's lists are those of this process' shards; afterwards of all shards, in their order.
+  /// Added lists belong to the exchange, and hold until its next call.
+  virtual void gather(std::span<std::vector<linalg::SparseGrads<Scalar>*>> tables) = 0;
+
+  /// The losses of all shards, in their order, of those of this process' shards.
+  virtual std::vector<double> gather(std::span<const double> losses) = 0;
+
+  /// What the first process passes.
+  virtual double leaders(double value) = 0;
+
+  /// How many batches a step takes in all processes together, and which of them this one computes.
+  struct Batches {
+    std::uint64_t each_step = 1, mine = 0;
+  };
+  virtual Batches batches() const { return {}; }
+
+  /// What is learned, where it stays until the next call: dense tensors, and hashed tables [dim, rows] with moments […, rows].
+  struct Table {
+    std::span<Scalar> values, moments;
+    Index rows;
+  };
+  struct Learned {
+    std::vector<std::span<Scalar>> dense;
+    std::vector<Table> tables;
+  };
+  virtual void attach(Learned /*learned*/) {}
+  /// After each update of what was attached.
+  virtual void after_update() {}
+};
+
+}  // namespace qllk::train

@@ -1,0 +1,95 @@
+// A team whose processes are threads of the test.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstring>
+#include <deque>
+#include <exception>
+#include <map>
+#include <mutex>
+#include <span>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "qllk/distributed/team.hpp"
+
+namespace qllk::test {
+
+/// Where messages wait. When one thread fails, those who wait for it fail too.
+class Mailbox {
+ public:
+  void send(int from, int to, std::span<const std::byte> bytes) {
+    const std::lock_guard lock(mutex_);
+    queues_[{from, to}].emplace_back(bytes.begin(), bytes.end());
+    changed_.notify_all();
+  }
+  void receive(int from, int to, std::span<std::byte> bytes) {
+    std::unique_lock lock(mutex_);
+    auto& queue = queues_[{from, to}];
+    changed_.wait(lock, [&] { return failed_ || !queue.empty(); });
+    if (queue.empty()) throw RuntimeError("another process of the team failed");
+    if (queue.front().size() != bytes.size())
+      throw RuntimeError("a message has " + std::to_string(queue.front().size()) + " bytes, expected " +
+                         std::to_string(bytes.size()));
+    std::ranges::copy(queue.front(), bytes.begin());
+    queue.pop_front();
+  }
+  void fail() {
+    const std::lock_guard lock(mutex_);
+    failed_ = true;
+    changed_.notify_all();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::map<std::pair<int, int>, std::deque<std::vector<std::byte>>> queues_;
+  bool failed_ = false;
+};
+
+class ThreadTeam final : public distributed::Team {
+ public:
+  ThreadTeam(Mailbox& mailbox, int rank, int size) : mailbox_(mailbox), rank_(rank), size_(size) {}
+
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+  std::string machine() const override { return "thread" + std::to_string(rank_); }
+  void exchange(std::span<const Outgoing> out, std::span<const Incoming> in) override {
+    for (const auto& message : out) mailbox_.send(rank_, message.to, message.bytes);
+    for (const auto& message : in) mailbox_.receive(message.from, rank_, message.bytes);
+  }
+  void broadcast(std::span<std::byte> bytes) override {
+    if (rank_ != 0) return mailbox_.receive(0, rank_, bytes);
+    for (int other = 1; other < size_; ++other) mailbox_.send(0, other, bytes);
+  }
+
+ private:
+  Mailbox& mailbox_;
+  int rank_, size_;
+};
+
+/// Calls f(team) in `size` threads, and throws the first process' exception, by rank.
+template <class F>
+void run_team(int size, F&& f) {
+  Mailbox mailbox;
+  std::vector<std::exception_ptr> errors(static_cast<std::size_t>(size));
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < size; ++rank)
+    threads.emplace_back([&, rank] {
+      try {
+        ThreadTeam team(mailbox, rank, size);
+        f(team);
+      } catch (...) {
+        errors[static_cast<std::size_t>(rank)] = std::current_exception();
+        mailbox.fail();
+      }
+    });
+  for (auto& thread : threads) thread.join();
+  for (const auto& error : errors)
+    if (error) std::rethrow_exception(error);
+}
+
+}  // namespace qllk::test
