@@ -88,7 +88,7 @@ find_program(QLLK_SHLIBDEPS dpkg-shlibdeps)
 if(QLLK_SHLIBDEPS AND NOT CMAKE_CROSSCOMPILING)
   set(CPACK_DEBIAN_TOOLS_PACKAGE_SHLIBDEPS ON)
 else()
-  set(CPACK_DEBIAN_TOOLS_PACKAGE_DEPENDS "libc6, libgcc-s1, libstdc++6")
+  set(CPACK_DEBIAN_TOOLS_PACKAGE_DEPENDS "libc6, libgcc-s1, libstdc++6 (>= 12)")
 endif()
 
 include(CPack)

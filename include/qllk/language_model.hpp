@@ -56,6 +56,7 @@ struct GenerationOptions {
   double temperature = 0.8;  // 0: always the likeliest byte
   Index top_k = 0;           // 0: all
   double top_p = 1;          // 1: all
+  Index repeat = 16;         // longest repetition in bytes that costs nothing (generate::Repetition); 0: any
   std::uint64_t seed = 1;
   bool int8 = false;  // with weights rounded to 8 bits: faster, a little less exact
 };

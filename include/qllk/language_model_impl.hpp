@@ -130,7 +130,8 @@ template <class Stored>
 void BasicLanguageModel<Stored>::generate(std::string_view prompt, std::uint64_t bytes,
                                           const GenerationOptions& options,
                                           const std::function<void(Byte)>& write) const {
-  const generate::Sampler sampler({.temperature = options.temperature, .top_k = options.top_k, .top_p = options.top_p});
+  const generate::Sampler sampler(
+      {.temperature = options.temperature, .top_k = options.top_k, .top_p = options.top_p, .repeat = options.repeat});
   detail::visit_model(*stored_, options.int8, [&](const auto& model, const auto& params) {
     generate::Generator generator(model, params);
     generator.feed(detail::as_bytes(prompt));

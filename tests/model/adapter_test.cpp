@@ -63,7 +63,7 @@ TEST(Adapter, LearnsFromWhatItReads) {
   const auto text = words(12000, 2, kOther);
   const auto corpus = data::Corpus::from_memory(text);
   const double plain = train::evaluate(trained().model, trained().params, corpus).bits_per_byte();
-  const double learned = adapted(corpus, Adapter<Model>::kUsualRate);
+  const double learned = adapted(corpus, kUsualAdaptRate);
   EXPECT_TRUE(learned < plain - 0.1) << plain << " to " << learned;
   const auto first = corpus.slice(0, 256);
   const double start = train::evaluate(trained().model, trained().params, first).bits_per_byte();

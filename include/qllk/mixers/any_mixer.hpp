@@ -24,7 +24,7 @@ namespace detail {
 template <std::size_t N, class F>
 void with_index(std::size_t index, F&& f) {
   [&]<std::size_t... I>(std::index_sequence<I...>) {
-    ((index == I ? (f(std::integral_constant<std::size_t, I>{}), true) : false) || ...);
+    static_cast<void>(((index == I ? (f(std::integral_constant<std::size_t, I>{}), true) : false) || ...));
   }
   (std::make_index_sequence<N>{});
 }

@@ -230,7 +230,8 @@ class Rwkv4 {
     auto da = part(dstate.numerator, at, s, size), db = part(dstate.denominator, at, s, size),
          dm = part(dstate.maximum, at, s, size), k = part(c.k, at, t, size), v = part(c.v, at, t, size);
     const auto a = part(c.numerator, at, t, size), b = part(c.denominator, at, t, size),
-               m = part(c.maximum, at, t, size), w = part(decay, at, 0, size), u = part(bonus, at, 0, size);
+               m = part(c.maximum, at, t, size);
+    const auto w = part(decay, at, 0, size), u = part(bonus, at, 0, size);
     // a', b' and m'; dlate is the gradient of m + w
     dlate = m - w.exp();
     top = dlate.max(k);

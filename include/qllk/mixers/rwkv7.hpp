@@ -283,8 +283,8 @@ class Rwkv7 {
       }
     for (Index t = 0; t < n; ++t) {
       for (Index h = 0; h < heads_; ++h) {  // the bonus
-        const auto r = head(c.r, h, t), keys = head(c.keys, h, t), bonus = head(p.bonus, h, 0),
-                   du = head(c.answer, h, t), v = head(c.v, h, t);
+        const auto r = head(c.r, h, t), keys = head(c.keys, h, t), du = head(c.answer, h, t), v = head(c.v, h, t);
+        const auto bonus = head(p.bonus, h, 0);
         const Scalar weight = (r * bonus * keys).sum(), dweight = (du * v).sum();
         head(c.dv, h, t) += du * weight;
         head(c.dr, h, t) += keys * bonus * dweight;

@@ -96,7 +96,8 @@ class SsdChunk {
         part(V, at, i, P) = part(x, at, begin + i, P) * dt(h, begin + i);
         column(masked, i) = column(gram, i) * part(scratch.weight, 0, i, size);
       }
-      const auto dYh = block(dY, at, 0, P, size), Vh = block(V, at, 0, P, size);
+      const auto dYh = block(dY, at, 0, P, size);
+      const auto Vh = block(V, at, 0, P, size);
       gemm(Vh.transpose(), dYh, dmasked);
       gemm(dYh, masked.transpose(), block(dV, at, 0, P, size));
 

@@ -19,6 +19,9 @@
 
 namespace qllk::inline QLLK_ISA {
 
+/// Of a step of Adapter.
+inline constexpr double kUsualAdaptRate = 0.02;
+
 /// Dynamic evaluation of hashed rows: after every chunk of a stream, the rows that occurred in it take one step of RowUpdate along the
 /// gradient of the chunk's loss. Everything else stays as it is. Each byte is predicted before it is learned from, so that
 /// the losses are those of an honest predictor; whoever reads the same bytes with the same model learns the same.
@@ -32,11 +35,10 @@ class Adapter {
   using Scalar = typename Model::Scalar;
   using Params = typename Model::Params;
 
-  static constexpr Index kChunk = 256;        // bytes between two steps
-  static constexpr double kUsualRate = 0.02;  // of a step
+  static constexpr Index kChunk = 256;  // bytes between two steps
 
   /// Keeps a reference to the model. Throws std::invalid_argument unless rate > 0 and the model has hashed tables.
-  Adapter(const Model& model, Params params, double rate = kUsualRate)
+  Adapter(const Model& model, Params params, double rate = kUsualAdaptRate)
       : model_(model), params_(std::move(params)), update_({.rate = 1}, rate), state_(model.initial_state(1)) {
     if (!(rate > 0 && rate <= 1))
       throw InvalidArgument("the rate of adapting is " + std::to_string(rate) + ", expected more than 0, at most 1");
@@ -55,7 +57,7 @@ class Adapter {
     waiting_.reserve(static_cast<std::size_t>(kChunk) + 1);
     waiting_.push_back(kStartByte);
   }
-  Adapter(const Model&&, Params, double = kUsualRate) = delete;
+  Adapter(const Model&&, Params, double = kUsualAdaptRate) = delete;
 
   /// As they are after all chunks so far.
   const Params& params() const { return params_; }

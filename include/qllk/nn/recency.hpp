@@ -154,7 +154,7 @@ class Recency {
   Index age(const Occurrences::State& stream, std::uint64_t last) const {
     const std::uint64_t distance = stream.now - last;
     if (last < stream.start || distance >= static_cast<std::uint64_t>(occurrences_.window())) return kAges;
-    return std::bit_width(distance) - 1;
+    return static_cast<Index>(std::bit_width(distance)) - 1;
   }
 
   /// The byte just read, and those that came last a power of two bytes ago.
