@@ -45,7 +45,8 @@ class Continuation {
       : generator_(generator),
         sampler_({.temperature = arguments.options.temperature,
                   .top_k = arguments.options.top_k,
-                  .top_p = arguments.options.top_p}),
+                  .top_p = arguments.options.top_p,
+                  .repeat = arguments.options.repeat}),
         random_(arguments.options.seed),
         stops_(arguments.stop),
         bytes_(arguments.bytes) {}
