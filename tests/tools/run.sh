@@ -80,7 +80,7 @@ bad_command_lines() {
   refuse 2 "--data" eval --model x
   refuse 2 "--model" generate --prompt x
   only_files . "err out"
-  for name in train eval generate compress decompress info report quick-test; do
+  for name in train eval generate compress decompress classify info report quick-test; do
     expect 0 tool $name --help
     [ -s out ] || die "$name has no help"
   done
@@ -1156,6 +1156,46 @@ compressed_names() {
   refuse 2 "IN" compress --model $model
   expect 0 tool compress --model $model --suffix .only text
   [ -e text.only ] || die "one file with --suffix"
+}
+
+# Which model explains a text best.
+classify() {
+  for i in $(seq 1 90); do echo "$i plus $((i * 7)) is $((i * 8))"; done > sums
+  for i in $(seq 1 90); do echo "THE QUICK BROWN FOX JUMPS OVER DOG $((i % 3))"; done > foxes
+  expect 0 train --data sums --steps 150 --out sums_run
+  expect 0 train --data foxes --steps 150 --out foxes_run
+  local command=(tool classify --model sums=sums_run/model.safetensors --model foxes=foxes_run/model.safetensors)
+  echo "1000 plus 1 is 1001" > sum
+  echo "THE QUICK DOG JUMPS OVER BROWN FOX" > fox
+  expect 0 "${command[@]}" --data sum
+  grep -q '^{"text":"sum","class":"sums","margin":[0-9.]*,"bits_per_byte":{"sums":[0-9.]*,"foxes":[0-9.]*}}$' out ||
+    die "not a sum"
+  [ "$(sed 's/.*"sums":\([0-9.]*\).*/\1/' out)" = "$(bits eval --model sums_run/model.safetensors --data sum)" ] ||
+    die "not the score of qllk-eval"
+  mkdir both
+  cp sum fox foxes both
+  expect 0 "${command[@]}" --data both --data fox
+  [ "$(wc -l < out)" -eq 5 ] || die "not four texts"
+  [ "$(sed -n 's/.*"class":"\([a-z]*\)".*/\1/p' out | tr '\n' ' ')" = "foxes foxes sums foxes " ] || die "other classes"
+  tail -n 1 out | grep -qx '{"texts":4,"classes":{"sums":1,"foxes":3}}' || die "counted otherwise"
+  cp out several
+  expect 0 "${command[@]}" --data both --data fox --threads 1
+  cmp out several || die "threads change the scores"
+  "${command[@]}" --data - < fox > out 2> err || die "not from standard input"
+  grep -q '"class":"foxes"' out || die "not a fox"
+  { cat sum; for _ in $(seq 1 50); do cat fox; done; } > mixed
+  expect 0 "${command[@]}" --data mixed --first 20
+  grep -q '"class":"sums"' out || die "more than the beginning was read"
+
+  refuse 1 "two classes at least" classify --model a=sums_run/model.safetensors --data sum
+  refuse 1 "expected NAME=FILE" classify --model sums_run/model.safetensors --model b=x --data sum
+  refuse 1 "names 'a' twice" classify --model a=x --model a=y --data sum
+  refuse 1 "'gone'" classify --model a=sums_run/model.safetensors --model b=gone --data sum
+  refuse 1 "'gone'" "${command[@]:1}" --data gone
+  refuse 2 "--first is 0" "${command[@]:1}" --data sum --first 0
+  truncate -s 1T huge 2> err || return 0
+  refuse 1 "the 2 models need 1" classify --model a=sums_run/model.safetensors --model b=huge --data sum
+  grep -q "are available: give fewer or smaller ones" err || die "no word of the memory"
 }
 
 existing_run() {
