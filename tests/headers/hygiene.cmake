@@ -27,7 +27,8 @@ set(std "[a-z_0-9]+")
 set(system "(dirent|fcntl|malloc|poll|pthread|sched|signal|unistd|sys/[a-z]+)\\.h")
 set(processor "(immintrin|arm_neon|cpuid)\\.h")
 
-file(GLOB_RECURSE headers RELATIVE "${INCLUDE}" "${INCLUDE}/*")
+include("${CMAKE_CURRENT_LIST_DIR}/../../cmake/glob.cmake")
+qllk_glob(headers "${INCLUDE}" * RECURSE)
 set(failures)
 list(FILTER headers EXCLUDE REGEX "^qllk/README\\.md$")  # the guide
 list(LENGTH headers count)
