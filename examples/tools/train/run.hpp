@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <exception>
 #include <filesystem>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <stdexcept>
@@ -161,7 +160,7 @@ class Run {
   void come_together(const Options& options, const io::Json& notes) {
     const io::Json json = leads() ? Together::of(options, notes).to_json() : io::Json();
     together_ = Together::of({}, {{"together", from_leader(*team_, json)}});
-    exchange_ = together_->template exchange<typename Model::Scalar>(*team_);
+    exchange_ = RunExchange<typename Model::Scalar>(*together_, *team_);
     display_.line("processes   " + std::to_string(team_->size()) + ", which exchange " + together_->description());
   }
 
@@ -290,6 +289,7 @@ class Run {
 
   void train_now() {
     const train::Progress before = trainer_->progress();
+    const distributed::Traffic sent_before = exchange_.traffic();
     bool middle = share() >= 0.5;
     display_.begin();
     const train::SuspensionWatch suspensions;
@@ -317,6 +317,16 @@ class Run {
       return !Interrupt::requested();
     });
     display_.line(status(before, share()));
+    if (team_ != nullptr) tell_traffic(sent_before, static_cast<double>(trainer_->progress().steps - before.steps));
+  }
+
+  void tell_traffic(const distributed::Traffic& before, double steps) {
+    const distributed::Traffic now = exchange_.traffic();
+    const auto each = [&](std::uint64_t sent, std::uint64_t sent_before) {
+      return tool::readable_bytes(static_cast<double>(sent - sent_before) / steps);
+    };
+    display_.line("network     this process sent " + each(now.dense, before.dense) + " of dense and " +
+                  each(now.sparse, before.sparse) + " of sparse values a step");
   }
 
   std::string status(const train::Progress& before, double done) const {
@@ -428,7 +438,7 @@ class Run {
 
   distributed::Team* team_ = nullptr;
   std::optional<Together> together_;
-  std::unique_ptr<train::Exchange<typename Model::Scalar>> exchange_;
+  RunExchange<typename Model::Scalar> exchange_;
   tool::RunFolder folder_;
   tool::TextSources sources_;
   io::Json sources_note_;  // made at the start: later the folder that the tool was started in may be gone
