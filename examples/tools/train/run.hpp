@@ -167,7 +167,7 @@ class Run {
   void come_together(const Options& options, const io::Json& notes) {
     const io::Json json = leads() ? Together::of(options, notes).to_json() : io::Json();
     together_ = Together::of({}, {{"together", from_leader(*team_, json)}});
-    exchange_ = together_->template exchange<typename Model::Scalar>(*team_);
+    exchange_ = RunExchange<typename Model::Scalar>(*together_, *team_);
     display_.line("processes   " + std::to_string(team_->size()) + ", which exchange " + together_->description());
   }
 
@@ -298,6 +298,7 @@ class Run {
 
   void train_now() {
     const train::Progress before = trainer_->progress();
+    const distributed::Traffic sent_before = exchange_.traffic();
     bool middle = share() >= 0.5;
     display_.begin();
     const train::SuspensionWatch suspensions;
@@ -329,6 +330,7 @@ class Run {
     });
     display_.line(status(before, share()));
     record(false);
+    if (team_ != nullptr) tell_traffic(sent_before, static_cast<double>(trainer_->progress().steps - before.steps));
   }
 
   /// Where the run stands, for the metrics; with the quick score if it was taken now, and the sample that was made last.
@@ -338,6 +340,15 @@ class Run {
     if (full) row.full_val = full->bits_per_byte();
     row.sample = std::exchange(sample_, std::nullopt);
     journal_->record(folder_, trainer_->progress(), std::move(row));
+  }
+
+  void tell_traffic(const distributed::Traffic& before, double steps) {
+    const distributed::Traffic now = exchange_.traffic();
+    const auto each = [&](std::uint64_t sent, std::uint64_t sent_before) {
+      return tool::readable_bytes(static_cast<double>(sent - sent_before) / steps);
+    };
+    display_.line("network     this process sent " + each(now.dense, before.dense) + " of dense and " +
+                  each(now.sparse, before.sparse) + " of sparse values a step");
   }
 
   std::string status(const train::Progress& before, double done) const {
@@ -434,7 +445,7 @@ class Run {
 
   distributed::Team* team_ = nullptr;
   std::optional<Together> together_;
-  std::unique_ptr<train::Exchange<typename Model::Scalar>> exchange_;
+  RunExchange<typename Model::Scalar> exchange_;
   tool::RunFolder folder_;
   tool::TextSources sources_;
   io::Json sources_note_;  // made at the start: later the folder that the tool was started in may be gone
