@@ -15,6 +15,7 @@
 #include "display.hpp"
 #include "interrupt.hpp"
 #include "number.hpp"
+#include "qllk/data/compressed.hpp"
 #include "tool.hpp"
 
 namespace tool {
@@ -69,6 +70,7 @@ template <class Body>
 int run(CLI::App& app, int argc, char** argv, Body&& body, bool tells = true) {
   open_standard_streams();
   allow_open_files();
+  qllk::data::read_compressed_files();
   signal(SIGXFSZ, SIG_IGN);                             // a file-size limit is an error of a write like others
   const auto complain = [&](const std::string& text) {  // nobody is left to tell of a failure
     if (tells) write_stderr(app.get_name() + ": " + visible_line(text) + "\n");

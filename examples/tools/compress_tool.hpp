@@ -46,9 +46,14 @@ struct CompressArguments {
   std::string model, in;
   std::vector<std::string> rest;  // OUT, or further files to read
   std::optional<std::string> suffix;
-  bool to_stdout = false, overwrites = false;
+  bool to_stdout = false, overwrites = false, adapt = false;
 
   void add_to(CLI::App& app, bool decompresses) {
+    if (!decompresses)
+      app.add_flag(
+          "--adapt", adapt,
+          "Let the model's hashed rows learn from the text on the way: smaller, slower, with memory for a copy of "
+          "the model on both sides");
     app.add_option("--model", model, "The model file, the same on both sides")->required()->option_text("FILE");
     app.add_option("IN", in, "The file to read, which is kept; - is standard input")->required()->option_text(" ");
     app.add_option("OUT", rest,
@@ -145,7 +150,7 @@ inline void print_sizes(const CompressJob& job, const qllk::compress::Sizes& siz
     print_json(json);
 }
 
-/// The whole program: work(model, job) writes a file and returns the sizes of both sides.
+/// The whole program: work(model, job, arguments) writes a file and returns the sizes of both sides.
 template <class Work>
 int run_compress(CLI::App& app, int argc, char** argv, bool decompresses, Work&& work) {
   CompressArguments arguments;
@@ -156,7 +161,7 @@ int run_compress(CLI::App& app, int argc, char** argv, bool decompresses, Work&&
     const auto jobs = arguments.jobs(decompresses);
     const auto model = load_model(arguments.model);
     for (const CompressJob& job : jobs) try {
-        print_sizes(job, work(model, job), decompresses);
+        print_sizes(job, work(model, job, arguments), decompresses);
       } catch (const Interrupted&) {
         Display().line(app.get_name() + ": interrupted: '" + job.out + "' is not written");
         return Interrupt::exit_status();

@@ -2,7 +2,7 @@
 #include "compress_tool.hpp"
 
 int main(int argc, char** argv) {
-  const auto work = [](const qllk::LanguageModel& model, const tool::CompressJob& job) {
+  const auto work = [](const qllk::LanguageModel& model, const tool::CompressJob& job, const tool::CompressArguments&) {
     const auto in = tool::open_input(job.in).contents();
     qllk::files::AtomicFile out = tool::open_output(job.out);
     const auto sizes = model.decompress(in.bytes, out, tool::CompressProgress(), "'" + job.in + "'");

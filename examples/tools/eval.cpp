@@ -17,6 +17,7 @@
 #include "qllk/files/machine.hpp"
 #include "qllk/language_model.hpp"
 #include "qllk/language_model_impl.hpp"
+#include "qllk/model/adapter.hpp"
 #include "text.hpp"
 #include "tool.hpp"
 

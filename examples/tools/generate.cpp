@@ -130,6 +130,9 @@ int main(int argc, char** argv) {
              "Draw from the likeliest bytes that have probability P together")
       ->default_str("1")
       ->type_name("P");
+  add_number(app, "--repeat", options.repeat, Range<Index>{0, 1'000'000},
+             "What repeats more than N bytes that stood before gets less and less likely; 0: it may repeat anything")
+      ->default_str("16");
   add_number(app, "--seed", options.seed, Range<std::uint64_t>{0, kMost}, "The same seed gives the same bytes")
       ->default_str("1");
   app.add_flag("--int8", options.int8,

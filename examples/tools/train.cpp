@@ -11,10 +11,11 @@
 namespace {
 
 void add_options(CLI::App& app, train_tool::Options& options) {
-  app.add_option(
-         "--data", options.data,
-         "Text to train on: a file, a folder (all files in it but hidden folders and qllk's own files), or - for "
-         "standard input. May be given several times. Default: the Eigen headers that this tool was built with")
+  app.add_option("--data", options.data,
+                 "Text to train on: a file, a folder (all files in it but hidden folders and qllk's own files), a "
+                 "pattern in quotes, "
+                 "or - for standard input. Files in .gz, .xz and .zst are decompressed. May be given several times. "
+                 "Default: the Eigen headers that this tool was built with")
       ->allow_extra_args(false)
       ->type_name("PATH");
   auto* const path = app.add_option("--val", options.val, "Held-out text to score; all of --data is training text then")

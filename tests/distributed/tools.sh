@@ -67,8 +67,14 @@ bad_input() {
   together 2 --data - --out run
   expect_error "standard input ('-') reaches one process only"
   together 2 "${tiny[@]}" --steps 2 --carry --out run
-  grep -q 'several processes need random crops' err || fail "expected an error of --carry: $(cat err)"
-  rm -rf run
+  expect_error '--carry is for one process'
+  "$bin/qllk-train" "${tiny[@]}" --steps 2 --exchange half --out run >out 2>err
+  status=$?
+  expect_error '--exchange, .* are for several processes'
+  together 2 "${tiny[@]}" --steps 2 --outer-rate 1 --out run
+  grep -q -- '--outer-rate and --outer-momentum need --local-steps' err || fail "outer rate alone: $(cat err)"
+  together 2 "${tiny[@]}" --steps 2 --exchange quarter --out run
+  grep -q -- '--exchange.*quarter.*expected one of' err || fail "expected an error of --exchange: $(cat err)"
   tr a b <text >other
   "$launcher" -n 1 "$bin/qllk-train-mpi" "${tiny[@]}" --out run : \
     -n 1 "$bin/qllk-train-mpi" "${tiny[@]/#text/other}" --out run >out 2>err </dev/null
@@ -91,6 +97,20 @@ bad_input() {
   "$launcher" -n 2 alone/qllk-train "${tiny[@]}" --out run >out 2>err </dev/null
   status=$?
   [ $status != 0 ] && grep -q "an MPI launcher started 2 processes, but there is no" err || fail "without MPI: $(cat err)"
+}
+
+less_traffic() {
+  together 2 "${tiny[@]}" --steps 6 --exchange half --out half
+  [ $status = 0 ] || fail "half: status $status: $(cat err)"
+  grep -q '^processes *2, which exchange gradients in 16 bits in every step' err || fail "half: $(cat err)"
+  together 2 "${tiny[@]}" --steps 6 --local-steps 4 --outer-rate 0.7 --outer-momentum 0.9 --out apart
+  [ $status = 0 ] || fail "apart: status $status: $(cat err)"
+  grep -q '^processes *2, which exchange weights in full every 4 steps' err || fail "apart: $(cat err)"
+  grep -q '"steps":8' out || fail "a run ends at a meeting: $(cat out)"
+  together 3 --resume --steps 10 --threads 1 --out apart
+  [ $status = 0 ] || fail "resumed apart: status $status: $(cat err)"
+  grep -q '^processes *3, which exchange weights in full every 4 steps' err || fail "resumed apart: $(cat err)"
+  grep -q '"steps":12' out || fail "resumed apart: $(cat out)"
 }
 
 killed() {

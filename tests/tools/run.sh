@@ -1280,6 +1280,36 @@ default_model() {
   expect 0 tool generate --model run/model.safetensors --bytes 10
 }
 
+# Rows that learn while a text is scored or compressed, and generation that does not repeat itself.
+adapting() {
+  make_text
+  expect 0 tool train --data text --steps 30 --set bits=12 --dim 32 --dim-local 16 --batch 2 --context 64 --out run
+  local model=run/model.safetensors bits
+  for i in $(seq 1 200); do echo "Zeile $((i % 7)) eines anderen Textes, Teil $((i * 3 % 10))."; done > other
+  bits() { sed -n 's/.*"bits_per_byte":\([0-9.]*\).*/\1/p' out; }
+  expect 0 tool eval --model $model --data other
+  local plain
+  plain=$(bits)
+  expect 0 tool eval --model $model --data other --adapt
+  awk -v a="$(bits)" -v p="$plain" 'BEGIN { exit !(a < p - 0.1) }' || die "nothing was learned: $plain, $(bits)"
+  refuse 2 "--adapt excludes --int8" eval --model $model --data other --adapt --int8
+  expect 0 tool compress --model $model --adapt other packed
+  expect 0 tool compress --model $model other larger
+  [ "$(wc -c < packed)" -lt "$(wc -c < larger)" ] || die "adapting did not make it smaller"
+  for file in packed larger; do
+    expect 0 tool decompress --model $model $file back
+    cmp other back || die "$file does not come back"
+  done
+  expect 0 train --data text --steps 2 --out classic
+  refuse 1 "no hashed tables" eval --model classic/model.safetensors --data other --adapt
+
+  expect 0 tool generate --model $model --prompt abcabcabc --bytes 300 --temperature 0 --repeat 0
+  mv out free
+  expect 0 tool generate --model $model --prompt abcabcabc --bytes 300 --temperature 0
+  cmp -s out free && die "--repeat changed nothing"
+  refuse 2 "--repeat" generate --model $model --repeat -1
+}
+
 # Sequences in parts, streams through the text, and a budget of memory.
 long_contexts() {
   make_text

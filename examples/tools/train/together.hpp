@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "qllk/core/build.hpp"
 #include "qllk/distributed/data_parallel.hpp"
@@ -86,12 +88,34 @@ struct Together {
     if (!averaging) return "gradients " + text + " in every step";
     return "weights " + text + " every " + std::to_string(averaging->steps) + " steps";
   }
+};
 
-  template <Real Scalar>
-  std::unique_ptr<train::Exchange<Scalar>> exchange(distributed::Team& team) const {
-    if (averaging) return std::make_unique<distributed::PeriodicAverage<Scalar>>(team, *averaging, wire);
-    return std::make_unique<distributed::DataParallel<Scalar>>(team, wire);
+/// The exchange of a run, and what it has sent.
+template <Real Scalar>
+class RunExchange {
+ public:
+  RunExchange() = default;
+  RunExchange(const Together& together, distributed::Team& team) {
+    if (together.averaging)
+      make<distributed::PeriodicAverage<Scalar>>(team, *together.averaging, together.wire);
+    else
+      make<distributed::DataParallel<Scalar>>(team, together.wire);
   }
+
+  /// None for one process.
+  train::Exchange<Scalar>* get() const { return exchange_.get(); }
+  distributed::Traffic traffic() const { return traffic_ ? traffic_() : distributed::Traffic{}; }
+
+ private:
+  template <class Exchange, class... Arguments>
+  void make(Arguments&&... arguments) {
+    auto exchange = std::make_unique<Exchange>(arguments...);
+    traffic_ = [made = exchange.get()] { return made->traffic(); };
+    exchange_ = std::move(exchange);
+  }
+
+  std::unique_ptr<train::Exchange<Scalar>> exchange_;
+  std::function<distributed::Traffic()> traffic_;
 };
 
 /// The JSON that process 0 passes.

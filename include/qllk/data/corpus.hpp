@@ -34,7 +34,11 @@ class Corpus {
   /// A file, a folder, or "-" for standard input, which is read to its end, as are pipes. Of a folder: the regular
   /// files in it and in its folders, sorted by the bytes of their paths, the same on every machine; empty files and
   /// links to folders are passed over. Hidden folders, models, checkpoints and compressed files of qllk, and what cannot
-  /// be read are left out: see `skipped`. A file counts once, by whatever names it is there.
+  /// be read are left out: see `skipped`. A file counts once, by whatever names it is there. A path that is not there may be a
+  /// pattern of glob(7): what it matches, sorted likewise.
+  ///
+  /// Compressed files (data/compressed.hpp) are decompressed when they are opened. Where they are large, that needs disk
+  /// space for a scratch file, and no memory; crops and their history are read from there.
   ///
   /// Throws std::runtime_error that names the path if it is missing, unreadable, not a thing to read, or has no bytes.
   static Corpus open(const std::string& path) { return open_all({path}); }
@@ -43,7 +47,7 @@ class Corpus {
   static Corpus open_all(const std::vector<std::string>& paths) {
     if (paths.empty()) throw InvalidArgument("Corpus: no paths, expected at least one");
     detail::PiecesBuilder builder;
-    for (const std::string& path : paths) {
+    for (const std::string& path : detail::expand(paths)) {
       std::error_code ignored;
       if (path != "-" && std::filesystem::is_directory(path, ignored)) {
         detail::add_folder(builder, path);
@@ -108,7 +112,7 @@ class Corpus {
       throw OutOfRange("Corpus: bytes " + std::to_string(offset) + " + " + std::to_string(out.size()) +
                        " of a corpus of " + std::to_string(size()));
     for_each_part(begin_ + offset, begin_ + offset + out.size(),
-                  [&](const files::StoredBytes& data, std::uint64_t from, std::uint64_t count) {
+                  [&](const detail::PieceData& data, std::uint64_t from, std::uint64_t count) {
                     data.read(from, out.first(static_cast<std::size_t>(count)));
                     out = out.subspan(static_cast<std::size_t>(count));
                   });
@@ -136,7 +140,7 @@ class Corpus {
       selected.sources.push_back(pieces_->sources[static_cast<std::size_t>(file)]);
       selected.begins.push_back(selected.size);
       part.for_each_part(part.begin_, part.end_,
-                         [&](const files::StoredBytes& data, std::uint64_t from, std::uint64_t count) {
+                         [&](const detail::PieceData& data, std::uint64_t from, std::uint64_t count) {
                            selected.append(data, from, count);
                          });
     }
@@ -150,7 +154,7 @@ class Corpus {
   void for_each_span(F&& f) const {
     constexpr std::uint64_t kBuffer = std::uint64_t{1} << 20;
     std::vector<Byte> buffer;
-    for_each_part(begin_, end_, [&](const files::StoredBytes& data, std::uint64_t from, std::uint64_t count) {
+    for_each_part(begin_, end_, [&](const detail::PieceData& data, std::uint64_t from, std::uint64_t count) {
       if (const Bytes memory = data.in_memory(); !memory.empty()) {
         f(memory.subspan(static_cast<std::size_t>(from), static_cast<std::size_t>(count)));
         return;

@@ -100,10 +100,6 @@ class DataParallel final : public train::Exchange<Scalar> {
 
   double leaders(double value) override { return from_leader(team_, value); }
 
-  /// Bytes of gradients that this process has sent.
-  struct Traffic {
-    std::uint64_t dense = 0, sparse = 0;
-  };
   const Traffic& traffic() const { return traffic_; }
 
  private:

@@ -104,8 +104,7 @@ class PeriodicAverage final : public train::Exchange<Scalar> {
     for (std::size_t t = 0; t < learned_.tables.size(); ++t) average_table(t);
   }
 
-  /// Bytes that this process has sent.
-  typename DataParallel<Scalar>::Traffic traffic() const { return {sum_.traffic().dense, sparse_bytes_}; }
+  Traffic traffic() const { return {sum_.traffic().dense, sparse_bytes_}; }
 
  private:
   static constexpr std::uint8_t kTouched = 1;

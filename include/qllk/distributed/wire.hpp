@@ -17,6 +17,11 @@ namespace qllk::distributed {
 enum class Wire { full, half };
 constexpr auto enum_names(Wire) { return std::array{"full", "half"}; }
 
+/// Bytes of dense and of sparse values that a process has sent.
+struct Traffic {
+  std::uint64_t dense = 0, sparse = 0;
+};
+
 /// The upper half of a float, rounded to nearest, ties to even: 8 bits of mantissa, the range of a float. NaN stays NaN.
 inline std::uint16_t to_bfloat16(float value) {
   const auto bits = std::bit_cast<std::uint32_t>(value);

@@ -1,0 +1,15 @@
+# qllk_glob(OUT FOLDER PATTERN [RECURSE]): the files of FOLDER that match, relative to it. The folder's own name may have
+# brackets, which file(GLOB) takes for a pattern.
+function(qllk_glob out folder pattern)
+  string(REPLACE "[" "[[]" escaped "${folder}")
+  set(mode GLOB)
+  if("RECURSE" IN_LIST ARGN)
+    set(mode GLOB_RECURSE)
+  endif()
+  set(depends CONFIGURE_DEPENDS)
+  if(CMAKE_SCRIPT_MODE_FILE)
+    set(depends)
+  endif()
+  file(${mode} found ${depends} RELATIVE "${folder}" "${escaped}/${pattern}")
+  set(${out} ${found} PARENT_SCOPE)
+endfunction()
