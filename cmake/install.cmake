@@ -63,6 +63,8 @@ else()
 endif()
 set(qllk_pc_includedir "\${prefix}")
 cmake_path(APPEND qllk_pc_includedir "${CMAKE_INSTALL_INCLUDEDIR}")
+string(REPLACE " " "\\ " qllk_pc_includedir "${qllk_pc_includedir}")  # pkg-config does so with pcfiledir itself
+string(REPLACE " " "\\ " qllk_pc_prefix "${qllk_pc_prefix}")
 configure_file("${PROJECT_SOURCE_DIR}/cmake/qllk.pc.in" "${PROJECT_BINARY_DIR}/package/qllk.pc" @ONLY)
 install(FILES "${PROJECT_BINARY_DIR}/package/qllkConfig.cmake" "${PROJECT_BINARY_DIR}/package/qllkConfigVersion.cmake"
         DESTINATION "${qllk_package_dir}")
