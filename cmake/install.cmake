@@ -27,6 +27,7 @@ install(
   DESTINATION "${qllk_package_dir}")
 # The io targets hold no paths: they are the same whether or not this build found nlohmann_json.
 install(FILES "${PROJECT_SOURCE_DIR}/cmake/qllkIo.cmake" "${PROJECT_SOURCE_DIR}/cmake/qllkFast.cmake"
+              "${PROJECT_SOURCE_DIR}/cmake/qllkMpi.cmake" "${PROJECT_SOURCE_DIR}/cmake/qllkCompressed.cmake"
         DESTINATION "${qllk_package_dir}")
 
 # The compiled library is for one architecture, so it does not stand in share/.

@@ -13,6 +13,7 @@
 #include "jobs.hpp"
 #include "plan.hpp"
 #include "qllk/data/corpus.hpp"
+#include "qllk/data/split.hpp"
 #include "qllk/files/atomic_file.hpp"
 #include "qllk/files/machine.hpp"
 #include "report.hpp"

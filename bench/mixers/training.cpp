@@ -46,7 +46,7 @@ class TaskTrainer {
       : run_(run), task_(task), model_(config) {
     qllk::Random random = qllk::Random::of(run.seed, 0);
     params_ = model_.init(random);
-    parts_[0].grads = qllk::train::zero_grads_like<Model::DeferredGrads>(params_);
+    parts_[0].grads = qllk::zero_grads_like<Model::DeferredGrads>(params_);
     total_ = model_.zero_grads();
     moments_ = qllk::optim::zero_state<AdamW>(params_);
     reducer_ = qllk::train::Reducer<float>(params_);

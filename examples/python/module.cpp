@@ -202,12 +202,17 @@ void bind_model(py::module_& m) {
       .def(
           "generate",
           [](const LanguageModel& model, const py::object& prompt, std::uint64_t bytes, double temperature, Index top_k,
-             double top_p, std::uint64_t seed, bool int8) {
+             double top_p, Index repeat, std::uint64_t seed, bool int8) {
             return generate(model, prompt, bytes,
-                            {.temperature = temperature, .top_k = top_k, .top_p = top_p, .seed = seed, .int8 = int8});
+                            {.temperature = temperature,
+                             .top_k = top_k,
+                             .top_p = top_p,
+                             .repeat = repeat,
+                             .seed = seed,
+                             .int8 = int8});
           },
-          "prompt"_a, "bytes"_a, py::kw_only(), "temperature"_a = 0.8, "top_k"_a = 0, "top_p"_a = 1.0, "seed"_a = 1,
-          "int8"_a = false)
+          "prompt"_a, "bytes"_a, py::kw_only(), "temperature"_a = 0.8, "top_k"_a = 0, "top_p"_a = 1.0, "repeat"_a = 16,
+          "seed"_a = 1, "int8"_a = false)
       .def("logits", &logits, "text"_a)
       .def("embeddings", &embeddings, "text"_a)
       .def("compress", &compress, "text"_a)

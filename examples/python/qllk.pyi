@@ -88,6 +88,7 @@ class LanguageModel:
         temperature: float = 0.8,
         top_k: int = 0,
         top_p: float = 1,
+        repeat: int = 16,
         seed: int = 1,
         int8: bool = False,
     ) -> bytes:

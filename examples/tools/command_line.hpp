@@ -15,6 +15,7 @@
 #include "display.hpp"
 #include "interrupt.hpp"
 #include "number.hpp"
+#include "qllk/data/compressed.hpp"
 #include "tool.hpp"
 
 namespace tool {
@@ -63,14 +64,16 @@ inline std::string version() {
 }
 
 /// The program: parses the command line, then calls body(), which returns the exit status.
-/// A wrong command line ends with status 2, any other error with 1; either is one line on standard error.
+/// A wrong command line ends with status 2, any other error with 1; either is one line on standard error, unless another process
+/// `tells` of it.
 template <class Body>
-int run(CLI::App& app, int argc, char** argv, Body&& body) {
+int run(CLI::App& app, int argc, char** argv, Body&& body, bool tells = true) {
   open_standard_streams();
   allow_open_files();
+  qllk::data::read_compressed_files();
   signal(SIGXFSZ, SIG_IGN);                             // a file-size limit is an error of a write like others
   const auto complain = [&](const std::string& text) {  // nobody is left to tell of a failure
-    write_stderr(app.get_name() + ": " + visible_line(text) + "\n");
+    if (tells) write_stderr(app.get_name() + ": " + visible_line(text) + "\n");
   };
   app.set_version_flag(
       "--version", [&] { return app.get_name() + " " + version(); }, "Print the version and exit");
@@ -78,7 +81,7 @@ int run(CLI::App& app, int argc, char** argv, Body&& body) {
     app.parse(argc, argv);
     return body();
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    if (error.get_exit_code() == 0) return tells ? app.exit(error) : 0;  // --help, --version
     complain(std::string(error.what()) + " (" + app.get_name() + " --help tells more)");
     return 2;
   } catch (const Interrupted&) {

@@ -65,6 +65,9 @@ inline std::string visible_line(std::string text) {
 
 class Display {
  public:
+  /// Shows nothing from now on: of several processes one speaks.
+  void mute() { muted_ = true; }
+
   /// A line that stays. Names of files may have bytes that do harm to a terminal, or line ends: `visible_line` is what
   /// gets there.
   void line(const std::string& text) {
@@ -132,7 +135,9 @@ class Display {
     drawn_ = true;
   }
 
-  static void put(const std::string& text) { write_stderr(text); }
+  void put(const std::string& text) const {
+    if (!muted_) write_stderr(text);
+  }
 
   static std::string percent(double share) {
     char text[16];
@@ -147,7 +152,7 @@ class Display {
   }
 
   bool terminal_ = draws();
-  bool drawn_ = false;
+  bool drawn_ = false, muted_ = false;
   Clock::time_point last_ = Clock::now();
   double last_share_ = 0;
 };

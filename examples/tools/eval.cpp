@@ -17,6 +17,7 @@
 #include "qllk/files/machine.hpp"
 #include "qllk/language_model.hpp"
 #include "qllk/language_model_impl.hpp"
+#include "qllk/model/adapter.hpp"
 #include "text.hpp"
 #include "tool.hpp"
 
@@ -26,7 +27,7 @@ struct Arguments {
   std::string model;
   std::vector<std::string> data;
   int threads = qllk::files::Machine().processors();
-  bool int8 = false, lines = false, fresh_lines = false;
+  bool int8 = false, adapt = false, lines = false, fresh_lines = false;
 
   void add_to(CLI::App& app) {
     app.add_option("--model", model, "Model file that qllk-train made")->required()->type_name("FILE");
@@ -40,11 +41,18 @@ struct Arguments {
     tool::add_number(
         app, "--threads", threads, tool::kThreads,
         "Threads; no score depends on it. --lines without --fresh-lines takes one. Default: all processors");
-    app.add_flag("--int8", int8, "Score with weights rounded to 8 bits, as qllk-generate --int8 uses them");
+    auto* const rounded =
+        app.add_flag("--int8", int8, "Score with weights rounded to 8 bits, as qllk-generate --int8 uses them");
+    auto* const adapting = app.add_flag(
+        "--adapt", adapt,
+        "Let the model's hashed rows learn from each text while it is scored, every byte after it was predicted. Takes "
+        "one thread, and memory for a copy of the model");
+    adapting->excludes(rounded);
     auto* const each = app.add_flag("--lines", lines,
                                     "Print a row for each line in place of JSON: bits, bits per byte, line number and "
                                     "text, with tabs between. A line "
-                                    "is scored given all lines before it");
+                                    "is scored given all lines before it")
+                           ->excludes(adapting);
     app.add_flag("--fresh-lines", fresh_lines, "With --lines: score each line as if it were the whole text")
         ->needs(each);
   }
@@ -106,8 +114,10 @@ int score_texts(const qllk::LanguageModel& model, const std::vector<Text>& texts
   for (const Text& text : texts) {
     const double start = progress.seconds();
     const auto show = [&](const qllk::Score& so_far) { return progress.show(so_far, all.bytes); };
-    const qllk::Score score =
-        model.score(text.corpus, {.threads = arguments.threads, .int8 = arguments.int8, .on_progress = show});
+    const qllk::Score score = model.score(text.corpus, {.threads = arguments.threads,
+                                                        .int8 = arguments.int8,
+                                                        .adapt = arguments.adapt ? qllk::kUsualAdaptRate : 0,
+                                                        .on_progress = show});
     progress.display().clear();
     if (score.bytes < text.corpus.size()) return tool::Interrupt::exit_status();
     text.unchanged.check();

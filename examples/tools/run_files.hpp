@@ -20,6 +20,7 @@
 #include "names.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/data/corpus.hpp"
+#include "qllk/data/split.hpp"
 #include "qllk/files/atomic_file.hpp"
 #include "qllk/files/input_file.hpp"
 #include "qllk/io/json_members.hpp"
@@ -31,13 +32,15 @@ struct TextSources {
   std::vector<std::string> data;
   std::optional<std::string> val;  // all of data is for training if this is there
   double val_fraction = 0.1;
+  bool whole_files = true;  // of several files, whole ones are held out; runs of before 0.2.0 hold out the end
 
   qllk::io::Json to_json() const {
     // Another day the tool may be started in another folder.
     const auto anywhere = [](const std::string& path) {
       return path == "-" ? path : std::filesystem::absolute(path).string();
     };
-    qllk::io::Json json{{"val_fraction", val_fraction}, {"data", qllk::io::Json::array()}};
+    qllk::io::Json json{
+        {"val_fraction", val_fraction}, {"whole_files", whole_files}, {"data", qllk::io::Json::array()}};
     for (const auto& path : data) json["data"].push_back(name_to_json(anywhere(path)));
     if (val) json["val"] = name_to_json(anywhere(*val));
     return json;
@@ -46,6 +49,7 @@ struct TextSources {
     TextSources sources;
     for (const auto& path : json.at("data")) sources.data.push_back(name_of_json(path));
     sources.val_fraction = json.at("val_fraction").get<double>();
+    sources.whole_files = json.value("whole_files", false);
     if (json.contains("val")) sources.val = name_of_json(json.at("val"));
     return sources;
   }
@@ -60,13 +64,18 @@ struct TextSources {
 
 struct Texts {
   qllk::data::Corpus training, validation;
+  qllk::data::HeldOut held_out = qllk::data::HeldOut::end;  // where they are of one text
 
   static Texts open(const TextSources& sources) {
     using qllk::data::Corpus;
     const auto streams = std::count(sources.data.begin(), sources.data.end(), "-") + (sources.val == "-" ? 1 : 0);
     if (streams > 1) throw std::invalid_argument("standard input ('-') is asked for twice, but can be read once only");
     Corpus all = Corpus::open_all(sources.data);
-    if (sources.val) return {std::move(all), Corpus::open(*sources.val)};
+    if (sources.val) return {std::move(all), Corpus::open(*sources.val), {}};
+    if (sources.whole_files) {
+      auto [training, validation, held_out] = qllk::data::split_files(all, sources.val_fraction);
+      return {std::move(training), std::move(validation), held_out};
+    }
     auto [training, validation] = qllk::data::split_tail(all, sources.val_fraction);
     return {std::move(training), std::move(validation)};
   }

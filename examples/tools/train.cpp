@@ -1,28 +1,30 @@
 // qllk-train: trains a model on text, shows progress, and scores it on held-out text.
-#include <signal.h>
-
 #include <cstdint>
 #include <limits>
 
 #include "command_line.hpp"
 #include "tool.hpp"
 #include "train/options.hpp"
+#include "train/program.hpp"
 #include "train/train.hpp"
 
 namespace {
 
 void add_options(CLI::App& app, train_tool::Options& options) {
-  app.add_option(
-         "--data", options.data,
-         "Text to train on: a file, a folder (all files in it but hidden folders and qllk's own files), or - for "
-         "standard input. May be given several times. Default: the Eigen headers that this tool was built with")
+  app.add_option("--data", options.data,
+                 "Text to train on: a file, a folder (all files in it but hidden folders and qllk's own files), a "
+                 "pattern in quotes, "
+                 "or - for standard input. Files in .gz, .xz and .zst are decompressed. May be given several times. "
+                 "Default: the Eigen headers that this tool was built with")
       ->allow_extra_args(false)
       ->type_name("PATH");
   auto* const path = app.add_option("--val", options.val, "Held-out text to score; all of --data is training text then")
                          ->type_name("PATH");
   using tool::add_number, tool::Range;
-  add_number(app, "--val-fraction", options.val_fraction, Range<double>{0, 1, true, true},
-             "Share of --data, at its end, that is held out for scoring. Default: 0.1")
+  add_number(
+      app, "--val-fraction", options.val_fraction, Range<double>{0, 1, true, true},
+      "Share of --data that is held out for scoring: the end of a file; of several files whole ones, spread over "
+      "all. Default: 0.1")
       ->type_name("F")
       ->excludes(path);
   app.add_option("--arch", options.arch, "Model: default or classic. Default: default")->type_name("NAME");
@@ -80,6 +82,18 @@ void add_options(CLI::App& app, train_tool::Options& options) {
          "What factors of products with weights are rounded to in training: float (not at all), bfloat16, or auto, "
          "the faster one on the processor that this program is compiled for. Default: auto")
       ->check(CLI::IsMember({"float", "bfloat16", "auto"}));
+  app.add_option("--exchange", options.exchange,
+                 "Under mpirun: values on the network are full, or half: in 16 bits with error feedback. Default: full")
+      ->type_name("FORM");
+  add_number(app, "--local-steps", options.local_steps, Range<std::int64_t>{1, 1'000'000},
+             "Under mpirun: each process trains on batches of its own, and every N steps all take the mean of their "
+             "weights. Default: gradients are exchanged in every step");
+  add_number(app, "--outer-rate", options.outer_rate, Range<double>{0, 2, true},
+             "With --local-steps: how far to go towards the mean. Default: 1")
+      ->type_name("X");
+  add_number(app, "--outer-momentum", options.outer_momentum, Range<double>{0, 1, false, true},
+             "With --local-steps: Nesterov momentum from mean to mean. Default: 0")
+      ->type_name("X");
   app.add_option("--out", options.out,
                  "Folder for model.safetensors and training.safetensors. Default: qllk-out/1, or the next "
                  "number that is free. A run that is there already is never overwritten")
@@ -100,9 +114,5 @@ int main(int argc, char** argv) {
       "qllk-train");
   train_tool::Options options;
   add_options(app, options);
-  return tool::run(app, argc, argv, [&] {
-    tool::Interrupt::watch();
-    signal(SIGPIPE, SIG_IGN);  // whoever reads the progress may leave; training goes on
-    return train_tool::train(options);
-  });
+  return train_tool::run_program(app, argc, argv, options);
 }

@@ -46,6 +46,7 @@ struct TrainingOptions {
 struct ScoringOptions {
   int threads = 0;    // 0: all processors; the score does not depend on it
   bool int8 = false;  // with weights rounded to 8 bits
+  double adapt = 0;   // rate at which hashed rows learn from the text on the way (Adapter); 0: not. 0.02 is usual
   /// Called from time to time with the score so far; false ends the scoring there.
   std::function<bool(const Score&)> on_progress{};
 };
@@ -55,6 +56,7 @@ struct GenerationOptions {
   double temperature = 0.8;  // 0: always the likeliest byte
   Index top_k = 0;           // 0: all
   double top_p = 1;          // 1: all
+  Index repeat = 16;         // longest repetition in bytes that costs nothing (generate::Repetition); 0: any
   std::uint64_t seed = 1;
   bool int8 = false;  // with weights rounded to 8 bits: faster, a little less exact
 };
@@ -104,13 +106,15 @@ class BasicLanguageModel {
   void generate(std::string_view prompt, std::uint64_t bytes, const GenerationOptions& options,
                 const std::function<void(Byte)>& write) const;
 
-  /// Fewer bytes, from which decompress makes these again: with the same weights, on the same build.
-  std::vector<Byte> compress(std::string_view text) const;
+  /// Fewer bytes, from which decompress makes these again: with the same weights, on the same build. With a rate `adapt`,
+  /// hashed rows learn from the text on the way; decompress knows.
+  std::vector<Byte> compress(std::string_view text, double adapt = 0) const;
   /// Throws std::runtime_error if `file` is damaged, or was made with another model or build.
   std::string decompress(const std::vector<Byte>& file) const;
 
   /// The same from file to file; `out` is complete, and still to be committed.
-  compress::Sizes compress(files::InputFile& in, files::AtomicFile& out, const CompressionProgress& progress) const;
+  compress::Sizes compress(files::InputFile& in, files::AtomicFile& out, const CompressionProgress& progress,
+                           double adapt = 0) const;
   /// `file` is all that compress wrote; errors call it by `name`.
   compress::Sizes decompress(Bytes file, files::AtomicFile& out, const CompressionProgress& progress,
                              const std::string& name) const;

@@ -110,6 +110,16 @@ template <class Stored>
 Score BasicLanguageModel<Stored>::score(const Corpus& text, const ScoringOptions& options) const {
   const auto go_on = [&](const Score& so_far) { return !options.on_progress || options.on_progress(so_far); };
   Score score;
+  if (options.adapt != 0) {
+    if (options.int8) throw InvalidArgument("weights of 8 bits cannot adapt: leave out int8, or adapt");
+    std::visit(
+        [&](const auto& chosen) {
+          Adapter adapter(chosen.model, chosen.params, options.adapt);
+          score = train::evaluate_adapting(adapter, text, go_on);
+        },
+        stored_->any);
+    return score;
+  }
   detail::visit_model(*stored_, options.int8, [&](const auto& model, const auto& params) {
     score = train::evaluate(model, params, text, go_on, {.threads = detail::threads_or_all(options.threads)});
   });
@@ -120,7 +130,8 @@ template <class Stored>
 void BasicLanguageModel<Stored>::generate(std::string_view prompt, std::uint64_t bytes,
                                           const GenerationOptions& options,
                                           const std::function<void(Byte)>& write) const {
-  const generate::Sampler sampler({.temperature = options.temperature, .top_k = options.top_k, .top_p = options.top_p});
+  const generate::Sampler sampler(
+      {.temperature = options.temperature, .top_k = options.top_k, .top_p = options.top_p, .repeat = options.repeat});
   detail::visit_model(*stored_, options.int8, [&](const auto& model, const auto& params) {
     generate::Generator generator(model, params);
     generator.feed(detail::as_bytes(prompt));
@@ -130,9 +141,11 @@ void BasicLanguageModel<Stored>::generate(std::string_view prompt, std::uint64_t
 }
 
 template <class Stored>
-std::vector<Byte> BasicLanguageModel<Stored>::compress(std::string_view text) const {
+std::vector<Byte> BasicLanguageModel<Stored>::compress(std::string_view text, double adapt) const {
   return std::visit(
-      [&](const auto& chosen) { return compress::compress(chosen.model, chosen.params, detail::as_bytes(text)); },
+      [&](const auto& chosen) {
+        return compress::compress(chosen.model, chosen.params, detail::as_bytes(text), adapt);
+      },
       stored_->any);
 }
 
@@ -145,12 +158,12 @@ std::string BasicLanguageModel<Stored>::decompress(const std::vector<Byte>& file
 
 template <class Stored>
 compress::Sizes BasicLanguageModel<Stored>::compress(files::InputFile& in, files::AtomicFile& out,
-                                                     const CompressionProgress& progress) const {
+                                                     const CompressionProgress& progress, double adapt) const {
   const std::uint64_t all = in.size();
   return std::visit(
       [&](const auto& chosen) {
-        return compress::compress(chosen.model, chosen.params, in, out,
-                                  [&](std::uint64_t done) { progress(done, all); });
+        return compress::compress(
+            chosen.model, chosen.params, in, out, [&](std::uint64_t done) { progress(done, all); }, adapt);
       },
       stored_->any);
 }

@@ -337,22 +337,4 @@ TEST(Order0Entropy, IsThatOfTheByteCounts) {
   EXPECT_TRUE(std::abs(qllk::data::order0_entropy(of_text("xxabyy").slice(2, 4)) - 1) <= 1e-12);
 }
 
-TEST(SplitTail, HoldsOutTheLastPart) {
-  const auto [training, validation] = qllk::data::split_tail(of_text("0123456789"), 0.1);
-  EXPECT_EQ(text_of(training), "012345678");
-  EXPECT_EQ(text_of(validation), "9");
-  const auto [most, rest] = qllk::data::split_tail(Corpus::from_memory(std::vector<Byte>(1'115'394)), 0.1);
-  EXPECT_EQ(most.size(), 1'003'854u);
-  EXPECT_EQ(rest.size(), 111'540u);
-}
-
-TEST(SplitTail, RefusesEmptyPartsAndFractionsThatAreNone) {
-  for (const double fraction : {0.0, 1.0, -0.1, 1.5, std::numeric_limits<double>::quiet_NaN()})
-    EXPECT_THROW(qllk::data::split_tail(of_text("0123456789"), fraction), std::invalid_argument) << fraction;
-  EXPECT_THROW(qllk::data::split_tail(of_text("0"), 0.5), std::invalid_argument);
-  EXPECT_THROW(qllk::data::split_tail(of_text("0123456789"), 0.95), std::invalid_argument);
-  EXPECT_THROW(qllk::data::split_tail(Corpus(), 0.5), std::invalid_argument);
-  EXPECT_THROW(qllk::data::split_tail(of_text("0123456789"), 1e-30), std::invalid_argument);
-}
-
 }  // namespace

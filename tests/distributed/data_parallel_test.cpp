@@ -2,10 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdint>
+#include <cstdio>
 #include <filesystem>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "distributed/training_cases.hpp"
@@ -30,10 +33,11 @@ struct Outcome {
 constexpr std::int64_t kSteps = 6;
 
 template <class Model>
-Outcome train(const train::TrainerSettings& settings, int threads, train::Exchange<float>* exchange) {
+Outcome train(const train::TrainerSettings& settings, int threads, train::Exchange<float>* exchange,
+              std::int64_t steps = kSteps) {
   train::Trainer<Model> trainer(test::tiny_model<Model>(), settings, test::tiny_text(), threads, exchange);
   Outcome outcome;
-  trainer.run({.steps = kSteps}, [&](const train::StepReport& report) {
+  trainer.run({.steps = steps}, [&](const train::StepReport& report) {
     outcome.losses.push_back(report.bits_per_byte);
     outcome.norms.push_back(report.gradient_norm);
     return true;
@@ -109,6 +113,35 @@ TYPED_TEST(DataParallelTraining, AnotherNumberOfProcessesResumes) {
       trainer.run(checkpoint.budget(), [](const train::StepReport&) { return true; });
       EXPECT_EQ(test::checksum_of(trainer), expected) << processes;
     });
+}
+
+/// A process computes with what all decoded: rounding takes nothing from their equality.
+TYPED_TEST(DataParallelTraining, HalfTheBytesGiveNearlyTheSameTraining) {
+  auto settings = test::tiny_settings();
+  const auto run = [&](Wire wire) {
+    std::vector<Outcome> outcomes(3);
+    std::uint64_t bytes = 0;
+    test::run_team(3, [&](Team& team) {
+      DataParallel<float> exchange(team, wire);
+      outcomes[static_cast<std::size_t>(team.rank())] = train<TypeParam>(settings, 1, &exchange, 150);
+      if (team.leads()) bytes = exchange.traffic().dense;
+    });
+    EXPECT_EQ(outcomes[0], outcomes[1]);
+    EXPECT_EQ(outcomes[0], outcomes[2]);
+    return std::pair(outcomes[0], bytes);
+  };
+  const auto [full, full_bytes] = run(Wire::full);
+  const auto [half, half_bytes] = run(Wire::half);
+  EXPECT_EQ(half_bytes * 2, full_bytes);
+  EXPECT_NE(half.weights, full.weights);
+  const auto last = [](const Outcome& outcome) {
+    double sum = 0;
+    for (std::size_t i = outcome.losses.size() - 30; i < outcome.losses.size(); ++i) sum += outcome.losses[i] / 30;
+    return sum;
+  };
+  std::printf("full %.4f, half %.4f bits per byte\n", last(full), last(half));
+  EXPECT_LT(last(full), full.losses[0] / 2);
+  EXPECT_TRUE(std::abs(last(half) - last(full)) <= 0.01 * last(full)) << last(half) << " against " << last(full);
 }
 
 /// Only the leader's clock and its on_step count.

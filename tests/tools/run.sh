@@ -80,7 +80,7 @@ bad_command_lines() {
   refuse 2 "--data" eval --model x
   refuse 2 "--model" generate --prompt x
   only_files . "err out"
-  for name in train eval generate compress decompress info report quick-test; do
+  for name in train eval generate compress decompress classify info report quick-test; do
     expect 0 tool $name --help
     [ -s out ] || die "$name has no help"
   done
@@ -1082,6 +1082,122 @@ several_texts() {
   refuse 1 "twice" eval --model $model --data - --data -
 }
 
+# Texts that end where a string comes, and that people continue.
+stop_strings() {
+  make_text
+  expect 0 train --data text --steps 200 --out run
+  local command=(tool generate --model run/model.safetensors --prompt "Line 1" --temperature 0.3 --seed 5) usual stop
+  usual=$("${command[@]}" --bytes 60 | tr '\0' '?')
+  stop=${usual:20:3}
+  expect 0 "${command[@]}" --bytes 60 --stop "$stop"
+  [ "$(cat out)" = "${usual%%"$stop"*}" ] || die "not ended at '$stop': $(cat out), but usual is $usual"
+  expect 0 "${command[@]}" --bytes 60 --stop "never in it" --stop "$stop"
+  [ "$(cat out)" = "${usual%%"$stop"*}" ] || die "the second string is not looked for"
+  expect 0 "${command[@]}" --bytes 60 --stop "${usual:58:2}never"
+  [ "$(cat out)" = "$usual" ] || die "what waits at the end is lost"
+  refuse 1 "--stop is empty" generate --model run/model.safetensors --stop ""
+
+  command=(tool generate --model run/model.safetensors --seed 3)
+  expect 0 "${command[@]}" --prompt "Line" --bytes 40
+  cp out whole
+  printf 'Line\n\n' | "${command[@]}" --interactive --bytes 20 > out 2> err || die "not interactive"
+  { head -c 20 whole; echo; tail -c 20 whole; echo; } | cmp - out || die "the text does not go on"
+  [ -s err ] && die "a pipe is no person to talk to"
+  printf 'ne\n' | "${command[@]}" --interactive --prompt Li --bytes 20 > out || die "not after a prompt"
+  { head -c 20 whole; echo; } | cmp - out || die "the prompt is not part of the text"
+  expect 0 "${command[@]}" --interactive
+  [ -s out ] && die "text for nobody"
+  refuse 1 "give the prompt as text" generate --model run/model.safetensors --interactive --prompt -
+}
+
+# Names that are not given, several files, and pipes.
+compressed_names() {
+  make_model
+  local model=run/model.safetensors
+  head -n 9 text > b
+  expect 0 tool compress --model $model text usual
+  cp out sizes
+  cp text kept
+  expect 0 tool compress --model $model text
+  cmp usual text.qllk || die "text.qllk is another"
+  cmp text kept || die "the input is not kept"
+  grep -q '^{"in":"text","out":"text.qllk",' out || die "the name is not told"
+  refuse 1 "'text.qllk' is there already: -f replaces it" compress --model $model text
+  echo old > text.qllk
+  expect 0 tool compress -f --model $model text
+  cmp usual text.qllk || die "-f does not replace it"
+  rm text
+  expect 0 tool decompress --model $model text.qllk
+  cmp text kept || die "another text"
+  refuse 1 "'text' is there already" decompress --model $model text.qllk
+  refuse 1 "'usual' does not end in .qllk: give OUT" decompress --model $model usual
+  [ -e usual ] && [ -e text.qllk ] || die "an input is gone"
+
+  tool compress -c --model $model text > packed 2> err || die "compress -c"
+  cmp packed usual && cmp err sizes || die "-c writes something else"
+  tool decompress -c --model $model text.qllk 2> err | cmp - text || die "decompress -c"
+  tool compress --model $model - < text 2> err | tool decompress --model $model - 2>> err | cmp - text || die "pipes"
+  refuse 1 "-c writes to standard output, but OUT is 'x'" compress -c --model $model text x
+
+  refuse 1 "there are 3 files, expected IN and OUT" compress --model $model text b usual
+  rm text.qllk
+  expect 0 tool compress --model $model --suffix .z text b
+  [ "$(wc -l < out)" -eq 2 ] && grep -q '^{"in":"b","out":"b.z",' out || die "not two results"
+  cmp usual text.z || die "text.z is another"
+  cmp text kept || die "an input was taken for an output"
+  mv b b_kept
+  refuse 1 "'text' is there already" decompress --model $model --suffix .z text.z b.z
+  [ -e b ] && die "something was written"
+  expect 0 tool decompress -f --model $model --suffix .z text.z b.z
+  cmp b b_kept || die "another b"
+  refuse 1 "'usual' does not end in .z" decompress --model $model --suffix .z text.z usual
+  refuse 1 "no name" compress --model $model --suffix .z -
+  refuse 1 "--suffix is empty" compress --model $model --suffix "" text
+  refuse 2 "IN" compress --model $model
+  expect 0 tool compress --model $model --suffix .only text
+  [ -e text.only ] || die "one file with --suffix"
+}
+
+# Which model explains a text best.
+classify() {
+  for i in $(seq 1 90); do echo "$i plus $((i * 7)) is $((i * 8))"; done > sums
+  for i in $(seq 1 90); do echo "THE QUICK BROWN FOX JUMPS OVER DOG $((i % 3))"; done > foxes
+  expect 0 train --data sums --steps 150 --out sums_run
+  expect 0 train --data foxes --steps 150 --out foxes_run
+  local command=(tool classify --model sums=sums_run/model.safetensors --model foxes=foxes_run/model.safetensors)
+  echo "1000 plus 1 is 1001" > sum
+  echo "THE QUICK DOG JUMPS OVER BROWN FOX" > fox
+  expect 0 "${command[@]}" --data sum
+  grep -q '^{"text":"sum","class":"sums","margin":[0-9.]*,"bits_per_byte":{"sums":[0-9.]*,"foxes":[0-9.]*}}$' out ||
+    die "not a sum"
+  [ "$(sed 's/.*"sums":\([0-9.]*\).*/\1/' out)" = "$(bits eval --model sums_run/model.safetensors --data sum)" ] ||
+    die "not the score of qllk-eval"
+  mkdir both
+  cp sum fox foxes both
+  expect 0 "${command[@]}" --data both --data fox
+  [ "$(wc -l < out)" -eq 5 ] || die "not four texts"
+  [ "$(sed -n 's/.*"class":"\([a-z]*\)".*/\1/p' out | tr '\n' ' ')" = "foxes foxes sums foxes " ] || die "other classes"
+  tail -n 1 out | grep -qx '{"texts":4,"classes":{"sums":1,"foxes":3}}' || die "counted otherwise"
+  cp out several
+  expect 0 "${command[@]}" --data both --data fox --threads 1
+  cmp out several || die "threads change the scores"
+  "${command[@]}" --data - < fox > out 2> err || die "not from standard input"
+  grep -q '"class":"foxes"' out || die "not a fox"
+  { cat sum; for _ in $(seq 1 50); do cat fox; done; } > mixed
+  expect 0 "${command[@]}" --data mixed --first 20
+  grep -q '"class":"sums"' out || die "more than the beginning was read"
+
+  refuse 1 "two classes at least" classify --model a=sums_run/model.safetensors --data sum
+  refuse 1 "expected NAME=FILE" classify --model sums_run/model.safetensors --model b=x --data sum
+  refuse 1 "names 'a' twice" classify --model a=x --model a=y --data sum
+  refuse 1 "'gone'" classify --model a=sums_run/model.safetensors --model b=gone --data sum
+  refuse 1 "'gone'" "${command[@]:1}" --data gone
+  refuse 2 "--first is 0" "${command[@]:1}" --data sum --first 0
+  truncate -s 1T huge 2> err || return 0
+  refuse 1 "the 2 models need 1" classify --model a=sums_run/model.safetensors --model b=huge --data sum
+  grep -q "are available: give fewer or smaller ones" err || die "no word of the memory"
+}
+
 existing_run() {
   make_model
   cp -r run before
@@ -1162,6 +1278,36 @@ default_model() {
   cmp -s run/model.safetensors again/model.safetensors && die "it did not go on"
   expect 0 tool eval --model run/model.safetensors --data text
   expect 0 tool generate --model run/model.safetensors --bytes 10
+}
+
+# Rows that learn while a text is scored or compressed, and generation that does not repeat itself.
+adapting() {
+  make_text
+  expect 0 tool train --data text --steps 30 --set bits=12 --dim 32 --dim-local 16 --batch 2 --context 64 --out run
+  local model=run/model.safetensors bits
+  for i in $(seq 1 200); do echo "Zeile $((i % 7)) eines anderen Textes, Teil $((i * 3 % 10))."; done > other
+  bits() { sed -n 's/.*"bits_per_byte":\([0-9.]*\).*/\1/p' out; }
+  expect 0 tool eval --model $model --data other
+  local plain
+  plain=$(bits)
+  expect 0 tool eval --model $model --data other --adapt
+  awk -v a="$(bits)" -v p="$plain" 'BEGIN { exit !(a < p - 0.1) }' || die "nothing was learned: $plain, $(bits)"
+  refuse 2 "--adapt excludes --int8" eval --model $model --data other --adapt --int8
+  expect 0 tool compress --model $model --adapt other packed
+  expect 0 tool compress --model $model other larger
+  [ "$(wc -c < packed)" -lt "$(wc -c < larger)" ] || die "adapting did not make it smaller"
+  for file in packed larger; do
+    expect 0 tool decompress --model $model $file back
+    cmp other back || die "$file does not come back"
+  done
+  expect 0 train --data text --steps 2 --out classic
+  refuse 1 "no hashed tables" eval --model classic/model.safetensors --data other --adapt
+
+  expect 0 tool generate --model $model --prompt abcabcabc --bytes 300 --temperature 0 --repeat 0
+  mv out free
+  expect 0 tool generate --model $model --prompt abcabcabc --bytes 300 --temperature 0
+  cmp -s out free && die "--repeat changed nothing"
+  refuse 2 "--repeat" generate --model $model --repeat -1
 }
 
 # Sequences in parts, streams through the text, and a budget of memory.

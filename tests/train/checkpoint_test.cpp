@@ -26,15 +26,15 @@ data::Corpus text() {
 /// here until it is, and then fails below until a checkpoint holds it.
 TrainerSettings unusual_settings() {
   TrainerSettings s;
-  auto& [batch, context, shards, piece, chunk, borders, crops, adam, rows, schedule, average, dropout, order_dropout,
-         match_dropout, clip, seed] = s;
+  auto& [batch, context, shards, piece, chunk, borders, crops, precision, adam, rows, schedule, average, dropout,
+         order_dropout, match_dropout, clip, seed] = s;
   auto& [learning_rate, beta1, beta2, epsilon, weight_decay] = adam;
   auto& [rate, row_beta2, row_epsilon] = rows;
   auto& [warmup, floor] = schedule;
   auto& [every, degree] = average;
   batch = 3, context = 17, shards = 2, piece = 100, match_dropout = 0.4, clip = 0.7;
   dropout = order_dropout = 0;  // the classic model has none
-  chunk = 5, borders = 2, crops = Crops::consecutive;
+  chunk = 5, borders = 2, crops = Crops::consecutive, precision = linalg::Precision::bfloat16;
   seed = std::numeric_limits<std::uint64_t>::max();
   learning_rate = 1e-3 / 3, beta1 = 0.85, beta2 = 0.95, epsilon = 1e-7, weight_decay = 0.03;
   rate = 3, row_beta2 = 0.9, row_epsilon = 1e-6;
@@ -44,7 +44,7 @@ TrainerSettings unusual_settings() {
 }
 
 void expect_same(const TrainerSettings& a, const TrainerSettings& b) {
-  const auto& [batch, context, shards, piece, chunk, borders, crops, adam, rows, schedule, average, dropout,
+  const auto& [batch, context, shards, piece, chunk, borders, crops, precision, adam, rows, schedule, average, dropout,
                order_dropout, match_dropout, clip, seed] = a;
   EXPECT_EQ(batch, b.batch);
   EXPECT_EQ(context, b.context);
@@ -53,6 +53,7 @@ void expect_same(const TrainerSettings& a, const TrainerSettings& b) {
   EXPECT_EQ(chunk, b.chunk);
   EXPECT_EQ(borders, b.borders);
   EXPECT_EQ(crops, b.crops);
+  EXPECT_EQ(precision, b.precision);
   const auto& [learning_rate, beta1, beta2, epsilon, weight_decay] = adam;
   EXPECT_EQ(learning_rate, b.optimizer.learning_rate);
   EXPECT_EQ(beta1, b.optimizer.beta1);

@@ -5,6 +5,7 @@
 
 namespace train_tool {
 
-template int train_model<QLLKClassic<float>>(const Options&, const train::Checkpoint*, std::optional<tool::RunFolder>);
+template int train_model<QLLKClassic<float>>(const Options&, const train::Checkpoint*, std::optional<tool::RunFolder>,
+                                             distributed::Team*);
 
 }  // namespace train_tool

@@ -93,7 +93,7 @@ class HeldOut {
     std::vector<Byte> written;
     trainer_.with_average([&](const auto& params) {
       generate::Generator<Model> generator(trainer_.model(), params);
-      const generate::Sampler sampler({.temperature = 0.7});
+      const generate::Sampler sampler({.temperature = 0.7, .repeat = 16});
       Random random = Random::of(trainer_.settings().seed, 0x53616D706C65);
       generator.feed(prompt);
       for (int i = 0; i < kLength; ++i) written.push_back(generator.next(sampler, random));

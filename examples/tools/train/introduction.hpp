@@ -60,6 +60,13 @@ inline void warn_of_little_room(tool::Display& display, const train::Memory& mem
                "; the model is saved first");
 }
 
+/// Which part of the text is held out, in brackets.
+inline std::string held_out_name(const tool::Texts& texts, const tool::TextSources& sources) {
+  if (sources.val) return " (" + *sources.val + ")";
+  if (texts.held_out == data::HeldOut::end) return " (its end)";
+  return " (" + grouped(texts.validation.files().size()) + " whole files, spread over it)";
+}
+
 /// Tells what the run is made of, before it starts.
 template <class Model>
 void introduce(tool::Display& display, const train::Trainer<Model>& trainer, const tool::Texts& texts,
@@ -72,8 +79,7 @@ void introduce(tool::Display& display, const train::Trainer<Model>& trainer, con
   const auto mega = [](std::size_t bytes) { return tool::readable_bytes(static_cast<double>(bytes)); };
   display.line("text        " + sources.description());
   display.line("            " + grouped(texts.training.size()) + " bytes to train on, " +
-               grouped(texts.validation.size()) + " bytes held out" +
-               (sources.val ? " (" + *sources.val + ")" : " (its end)"));
+               grouped(texts.validation.size()) + " bytes held out" + held_out_name(texts, sources));
   if (facts.overlap >= kOverlapToTell)
     display.line("warning: " + number(100 * facts.overlap, 1) +
                  " % of the held-out text is in the training text too, in pieces of 64 bytes or more: the score is "

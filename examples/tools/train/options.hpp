@@ -27,8 +27,16 @@ struct Options {
   std::optional<std::uint64_t> seed;
   int threads = qllk::files::Machine().processors();
   bool resume = false;
+  std::optional<std::string> exchange;               // of several processes: full, half
+  std::optional<std::int64_t> local_steps;           // between averages
+  std::optional<double> outer_rate, outer_momentum;  // of averages
+
+  /// Whether there is a setting that only several processes have.
+  bool together() const { return exchange || local_steps || outer_rate || outer_momentum; }
 
   void check() const {
+    if ((outer_rate || outer_momentum) && !local_steps && !resume)
+      throw std::invalid_argument("--outer-rate and --outer-momentum need --local-steps");
     if (resume && (!config.empty() || !set.empty()))
       throw std::invalid_argument(
           "a run that is continued keeps its settings: leave out --resume, or what changes them");

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <exception>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -18,27 +19,28 @@
 #include "display.hpp"
 #include "interrupt.hpp"
 #include "overrides.hpp"
-#include "qllk/core/build.hpp"
 #include "qllk/data/corpus.hpp"
+#include "qllk/distributed/state.hpp"
+#include "qllk/distributed/team.hpp"
 #include "qllk/io/model_file.hpp"
 #include "qllk/train/checkpoint.hpp"
 #include "qllk/train/clock.hpp"
 #include "qllk/train/evaluate.hpp"
-#include "qllk/train/fit.hpp"
 #include "qllk/train/required_memory.hpp"
-#include "qllk/train/speed.hpp"
 #include "qllk/train/trainer.hpp"
 #include "run_files.hpp"
-#include "text.hpp"
 #include "tool.hpp"
 #include "train/choices.hpp"
 #include "train/held_out.hpp"
 #include "train/introduction.hpp"
 #include "train/journal.hpp"
 #include "train/options.hpp"
+#include "train/picks.hpp"
 #include "train/result.hpp"
 #include "train/run_report.hpp"
+#include "train/run_texts.hpp"
 #include "train/smooth.hpp"
+#include "train/together.hpp"
 
 namespace train_tool {
 
@@ -54,8 +56,8 @@ struct Diverged : std::runtime_error {
 template <class Model>
 class Run {
  public:
-  /// A new run, or the one to continue.
-  Run(const Options& options, const train::Checkpoint* checkpoint) {
+  /// A new run, or the one to continue, which process 0 of a team has read.
+  Run(const Options& options, const train::Checkpoint* checkpoint, distributed::Team* team) : team_(team) {
     try {
       prepare(options, checkpoint);
     } catch (const io::Json::exception&) {
@@ -67,15 +69,21 @@ class Run {
     tool::write_stdout(tool::picks_to_json(trainer_->model().config(), trainer_->settings()).dump(2) + "\n");
   }
 
+  /// Trains as process 0 of the team says, which saves and scores.
+  int follow() {
+    trainer_->run(budget_, [](const train::StepReport&) { return true; });
+    return 0;
+  }
+
   /// Trains, saves and scores; returns the exit status.
   int operator()(tool::RunFolder folder) {
     folder_ = std::move(folder);
-    facts_ = HeldOutFacts::of(texts_);
-    introduce(display_, *trainer_, texts_, sources_, budget_, folder_, facts_);
+    facts_ = HeldOutFacts::of(texts_.texts());
+    introduce(display_, *trainer_, texts_.texts(), texts_.sources(), budget_, folder_, facts_);
     if (Interrupt::requested()) throw tool::Interrupted();  // nothing is trained that could be saved
-    held_out_.emplace(*trainer_, texts_.validation, display_);
+    held_out_.emplace(*trainer_, texts_.texts().validation, display_);
     journal_.emplace(folder_, trainer_->progress(), display_);
-    report_.emplace(describe(*trainer_, texts_, sources_, facts_), display_);
+    report_.emplace(describe(*trainer_, texts_.texts(), texts_.sources(), facts_), display_);
     last_save_ = Clock::now();
     const std::uint64_t before = steps();
     try {
@@ -86,8 +94,9 @@ class Run {
         train_now();
       } else {
         display_.line("nothing left to train: the budget is used up; --steps or --seconds can raise it");
+        trainer_->run(budget_, [](const train::StepReport&) { return true; });  // the other processes hear it there
       }
-      check_texts();
+      texts_.check();
     } catch (const Diverged&) {
       throw;                           // what there is to save is no better than what is saved
     } catch (const std::exception&) {  // as when the text is gone: what was learned from it is not lost
@@ -109,7 +118,7 @@ class Run {
       display_.line("interrupted while scoring; the model is trained and saved");
       return Interrupt::exit_status();
     }
-    check_texts();
+    texts_.check();
     record(false, score);
     display_.line("validation: " + number(score->bits_per_byte(), 4) + " bits per byte over all " +
                   grouped(score->bytes) + " bytes (order 0: " + number(facts_.order0, 4) + ")");
@@ -126,111 +135,59 @@ class Run {
     return std::chrono::duration<double>(Clock::now() - start).count();
   }
 
+  const data::Corpus& training() const { return texts_.texts().training; }
+  bool leads() const { return team_ == nullptr || team_->leads(); }
+
   void prepare(const Options& options, const train::Checkpoint* checkpoint) {
-    sources_ =
-        checkpoint != nullptr ? tool::TextSources::of_json(checkpoint->notes().at("sources")) : sources_of(options);
-    if (checkpoint != nullptr) resume_sources(*checkpoint, options);
-    sources_note_ = sources_.to_json();
-    texts_ = tool::Texts::open(sources_);
-    tool::warn_of_skipped(display_, texts_.training);
-    if (sources_.val) tool::warn_of_skipped(display_, texts_.validation);
-    unchanged_training_ = tool::UnchangedText(texts_.training);
-    unchanged_validation_ = tool::UnchangedText(texts_.validation);
+    if (!leads()) display_.mute();
+    texts_.open(options, checkpoint, team_, display_);
     budget_ = budget_of(options);
-    if (checkpoint == nullptr) {
-      const train::Wanted wanted{
-          .batch = options.batch, .context = options.context, .precision = precision_of(options)};
-      auto [config, settings] =
-          options.memory  // which a measurement would not keep to
-              ? train::recipe(std::type_identity<Model>{}, texts_.training.size(), budget_, wanted)
-              : train::measured_recipe<Model>(texts_.training, budget_, options.threads, wanted);
-      settings.seed = options.seed.value_or(settings.seed);
-      if (options.mixer) set_mixers(config, *options.mixer);
-      tool::override_picks(options.config, options.set, config, settings);
-      if (options.chunk) settings.chunk = *options.chunk;
-      if (options.carry) settings.crops = train::Crops::consecutive;
-      check_length(settings.context);
-      if (options.memory) fit(options, config, settings);
-      const Model model(config);
-      train::expect_fits(model, settings);
-      trainer_.emplace(model, settings, texts_.training, options.threads);
-      return;
+    Picks<Model> picks;
+    if (leads())
+      picks = checkpoint == nullptr ? new_picks<Model>(options, training(), budget_, display_)
+                                    : continued(*checkpoint, options);
+    if (team_ != nullptr) agree_on(picks);
+    const Model model(picks.config);
+    train::expect_fits(model, picks.settings);
+    const io::Json notes = checkpoint != nullptr ? checkpoint->notes() : io::Json::object();
+    if (team_ != nullptr) come_together(options, notes);
+    trainer_.emplace(model, picks.settings, training(), options.threads, exchange_.get());
+    if (checkpoint != nullptr) {
+      checkpoint->restore(*trainer_);
+      smooth_ = {notes.at("smooth_sum").get<double>(), notes.at("smooth_weight").get<double>()};
     }
-    const io::Json& notes = checkpoint->notes();
-    const train::TrainerSettings& settings = checkpoint->settings();
-    agree("--batch", options.batch, settings.batch);
-    agree("--context", options.context, settings.context);
-    agree("--chunk", options.chunk, settings.chunk);
-    if (options.carry && settings.crops != train::Crops::consecutive)
-      throw std::invalid_argument("--carry is given, but the run to continue has random places; leave it out");
-    agree("--seed", options.seed, settings.seed);
-    if (options.precision && precision_of(options) != settings.precision)
-      agree("--precision", options.precision, io::to_json(settings).at("precision").template get<std::string>());
-    if (options.mixer) agree("--mixer", options.mixer, mixers_of(checkpoint->model<Model>().config()));
-    if (!made_of_these_texts(notes))
+    if (team_ != nullptr && options.resume) distributed::send_state(*team_, *trainer_);
+  }
+
+  void come_together(const Options& options, const io::Json& notes) {
+    const io::Json json = leads() ? Together::of(options, notes).to_json() : io::Json();
+    together_ = Together::of({}, {{"together", from_leader(*team_, json)}});
+    exchange_ = RunExchange<typename Model::Scalar>(*together_, *team_);
+    display_.line("processes   " + std::to_string(team_->size()) + ", which exchange " + together_->description());
+  }
+
+  Picks<Model> continued(const train::Checkpoint& checkpoint, const Options& options) {
+    const auto picks = picks_of<Model>(checkpoint, options);
+    if (!texts_.made(checkpoint.notes(), display_))
       throw std::invalid_argument("the text differs from that of the run to continue, which was " +
-                                  tool::TextSources::of_json(notes.at("sources")).description() +
+                                  tool::TextSources::of_json(checkpoint.notes().at("sources")).description() +
                                   "; give the same --data, or begin a new run");
-    if (!options.steps && !options.seconds) budget_ = checkpoint->budget();
-    check_length(settings.context);
-    train::expect_fits(checkpoint->model<Model>(), settings);
-    trainer_.emplace(checkpoint->model<Model>(), settings, texts_.training, options.threads);
-    checkpoint->restore(*trainer_);
-    smooth_ = {notes.at("smooth_sum").get<double>(), notes.at("smooth_weight").get<double>()};
+    if (!options.steps && !options.seconds) budget_ = checkpoint.budget();
+    check_length(training(), picks.settings.context);
+    return picks;
   }
 
-  /// Within --memory.
-  void fit(const Options& options, typename Model::Config& config, train::TrainerSettings& settings) {
-    if (options.chunk) throw std::invalid_argument("--memory picks the chunk: leave out --chunk, or --memory");
-    const bool tables = !options.config.empty() || std::ranges::any_of(options.set, [](const std::string& member) {
-      return member.rfind("bits=", 0) == 0;
-    });
-    const double held =
-        train::fit<Model>(*options.memory, {.batch = options.batch.has_value(), .tables = tables}, config, settings);
-    std::string line = "budget      " + tool::readable_bytes(*options.memory) + ": holds " +
-                       tool::readable_bytes(held) + " at the most, with batches of " + std::to_string(settings.batch);
-    if constexpr (requires { config.bits; }) line += ", tables of 2^" + std::to_string(config.bits) + " rows";
-    display_.line(line + (settings.chunk > 0
-                              ? ", chunks of " + grouped(static_cast<std::uint64_t>(settings.chunk)) + " bytes"
-                              : ", whole sequences"));
-  }
-
-  /// Whether the run to continue had these texts.
-  bool made_of_these_texts(const io::Json& notes) {
-    if (notes.contains("training_checksum"))
-      return notes.at("training_checksum") == unchanged_training_.fingerprint() &&
-             notes.at("validation_checksum") == unchanged_validation_.fingerprint();
-    display_.line(
-        "note: this checkpoint is of an older version and knows samples of its text only: an edit may go unseen");
-    return notes.at("training") == tool::sampled_fingerprint(texts_.training) &&
-           notes.at("validation") == tool::sampled_fingerprint(texts_.validation);
-  }
-
-  /// Throws if a file was edited since the run began, but for what was added at its end.
-  void check_texts() const {
-    unchanged_training_.check();
-    unchanged_validation_.check();
-  }
-
-  void resume_sources(const train::Checkpoint& checkpoint, const Options& options) {
-    if (!checkpoint.has_checksum())
-      display_.line("warning: this checkpoint is of an older version and has no checksum: damage may go unseen");
-    if (const std::string build = checkpoint.build(); build != build_name())
-      display_.line("warning: this run was trained by another build (" +
-                    (build.empty() ? "of an older version" : build) + "; this one is " + build_name() +
-                    "): its weights will not be, bit for bit, those of a run that was not stopped");
-    if (!options.data.empty()) sources_.data = options.data;
-    if (options.val) sources_.val = options.val;
-    if (options.val_fraction && sources_.val)
-      throw std::invalid_argument("--val-fraction is given, but the run to continue has a --val text; leave it out");
-    agree("--val-fraction", options.val_fraction, sources_.val_fraction);
-  }
-
-  void check_length(Index context) const {
-    if (texts_.training.size() > static_cast<std::uint64_t>(context)) return;
-    throw std::invalid_argument("the training text has " + std::to_string(texts_.training.size()) +
-                                " bytes, but --context " + std::to_string(context) + " needs " +
-                                std::to_string(context) + " and one more: give more text, or a smaller --context");
+  /// Those of process 0, which may have measured its machine, for all.
+  void agree_on(Picks<Model>& picks) {
+    io::Json json;
+    if (leads())
+      json = {{"config", io::to_json(picks.config)},
+              {"settings", io::to_json(picks.settings)},
+              {"budget", train::detail::budget_to_json(budget_)}};
+    json = from_leader(*team_, json);
+    io::from_json(json.at("config"), picks.config, "config");
+    io::from_json(json.at("settings"), picks.settings, "settings");
+    budget_ = train::detail::budget_from_json(json.at("budget"));
   }
 
   std::uint64_t steps() const { return static_cast<std::uint64_t>(trainer_->progress().steps); }
@@ -238,6 +195,7 @@ class Run {
 
   void train_now() {
     const train::Progress before = trainer_->progress();
+    const distributed::Traffic sent_before = exchange_.traffic();
     bool middle = share() >= 0.5;
     display_.begin();
     const train::SuspensionWatch suspensions;
@@ -269,6 +227,7 @@ class Run {
     });
     display_.line(status(before, share()));
     record(false);
+    if (team_ != nullptr) tell_traffic(sent_before, static_cast<double>(trainer_->progress().steps - before.steps));
   }
 
   /// Where the run stands, for the metrics; with the quick score if it was taken now, and the sample that was made last.
@@ -278,6 +237,15 @@ class Run {
     if (full) row.full_val = full->bits_per_byte();
     row.sample = std::exchange(sample_, std::nullopt);
     journal_->record(folder_, trainer_->progress(), std::move(row));
+  }
+
+  void tell_traffic(const distributed::Traffic& before, double steps) {
+    const distributed::Traffic now = exchange_.traffic();
+    const auto each = [&](std::uint64_t sent, std::uint64_t sent_before) {
+      return tool::readable_bytes(static_cast<double>(sent - sent_before) / steps);
+    };
+    display_.line("network     this process sent " + each(now.dense, before.dense) + " of dense and " +
+                  each(now.sparse, before.sparse) + " of sparse values a step");
   }
 
   std::string status(const train::Progress& before, double done) const {
@@ -333,16 +301,14 @@ class Run {
   }
 
   void save_checkpoint() const {
-    const io::Json notes{{"sources", sources_note_},
-                         {"training_checksum", unchanged_training_.fingerprint()},
-                         {"validation_checksum", unchanged_validation_.fingerprint()},
-                         {"smooth_sum", smooth_.sum},
-                         {"smooth_weight", smooth_.weight}};
+    io::Json notes{{"smooth_sum", smooth_.sum}, {"smooth_weight", smooth_.weight}};
+    texts_.add_to(notes);
+    if (together_) notes["together"] = together_->to_json();
     train::save_checkpoint(folder_.training(), *trainer_, budget_, notes);
   }
 
   bool save_on_the_way() {
-    check_texts();
+    texts_.check();
     return try_to_save();
   }
 
@@ -371,11 +337,11 @@ class Run {
     }
   }
 
+  distributed::Team* team_ = nullptr;
+  std::optional<Together> together_;
+  RunExchange<typename Model::Scalar> exchange_;
   tool::RunFolder folder_;
-  tool::TextSources sources_;
-  io::Json sources_note_;  // made at the start: later the folder that the tool was started in may be gone
-  tool::Texts texts_;
-  tool::UnchangedText unchanged_training_, unchanged_validation_;
+  RunTexts texts_;
   train::Budget budget_;
   std::optional<train::Trainer<Model>> trainer_;
   tool::Display display_;
@@ -391,12 +357,15 @@ class Run {
 
 /// Without a folder, makes one, but only when all else is well: a wrong command line leaves no empty folder behind.
 template <class Model>
-int train_model(const Options& options, const train::Checkpoint* checkpoint, std::optional<tool::RunFolder> folder) {
-  Run<Model> run(options, checkpoint);
+int train_model(const Options& options, const train::Checkpoint* checkpoint, std::optional<tool::RunFolder> folder,
+                distributed::Team* team) {
+  Run<Model> run(options, checkpoint, team);
+  const bool leads = team == nullptr || team->leads();
   if (options.print_config) {
-    run.print_config();
+    if (leads) run.print_config();
     return 0;
   }
+  if (!leads) return run.follow();
   if (!folder) folder = tool::RunFolder::create(options.out);
   return run(*std::move(folder));
 }

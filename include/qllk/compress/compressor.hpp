@@ -1,7 +1,7 @@
 // Files made smaller by a model's predictions, and back, bit by bit.
 //
 //   offset  bytes
-//        0      8   "QLLKzip" and the format's version
+//        0      8   "QLLKzip" and the format's version: 1, or 2 for a model that adapts
 //        8      8   fingerprint of the weights
 //       16      8   fingerprint of the arithmetic: see fingerprint.hpp
 //       24      n   the bytes of RangeEncoder; n >= 1
@@ -9,15 +9,17 @@
 //   32 + n      8   checksum of the original
 //   40 + n      8   checksum of all before
 //
-// Numbers are little-endian. What is known only at the end stands at the end: both sides can stream.
+// Version 2 has 8 bytes more behind the first 24: the rate of adapting, a double. Numbers are little-endian. What is known only at the end stands at the end: both sides can stream.
 #pragma once
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -31,6 +33,7 @@
 #include "qllk/compress/sizes.hpp"
 #include "qllk/core/threads.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/model/adapter.hpp"
 
 namespace qllk::compress {
 
@@ -68,8 +71,9 @@ struct MemorySink {
 
 namespace detail {
 
-inline constexpr std::array<Byte, 8> kMagic{'Q', 'L', 'L', 'K', 'z', 'i', 'p', 1};
-inline constexpr std::size_t kHeader = 24, kTrailer = 24;
+inline constexpr std::array<Byte, 7> kMagic{'Q', 'L', 'L', 'K', 'z', 'i', 'p'};
+inline constexpr Byte kPlain = 1, kAdapting = 2;  // versions
+inline constexpr std::size_t kVersion = kMagic.size(), kHeader = 24, kRate = 8, kTrailer = 24;
 inline constexpr std::size_t kBlock = std::size_t{1} << 16;  // bytes read or written at a time
 inline constexpr std::size_t kBetweenCalls = 64;             // bytes from one call of progress to the next
 
@@ -111,19 +115,59 @@ inline std::uint64_t number_at(Bytes bytes, std::size_t offset) {
 /// Everything that can be told without a model. Throws std::runtime_error.
 inline void check_file(Bytes file, const std::string& name) {
   const std::size_t seen = std::min(file.size(), kMagic.size());
-  const bool foreign = seen == 0 || std::memcmp(file.data(), kMagic.data(), std::min(seen, kMagic.size() - 1)) != 0;
+  const bool foreign = seen == 0 || std::memcmp(file.data(), kMagic.data(), seen) != 0;
   if (foreign) throw RuntimeError(name + " is not a file that qllk-compress made");
-  if (seen == kMagic.size() && file[seen - 1] != kMagic.back())
-    throw RuntimeError(name + " has version " + std::to_string(file[seen - 1]) + " of the format, expected " +
-                       std::to_string(kMagic.back()));
-  if (file.size() <= kHeader + kTrailer)
+  const Byte version = file.size() > kVersion ? file[kVersion] : kPlain;
+  if (version != kPlain && version != kAdapting)
+    throw RuntimeError(name + " has version " + std::to_string(version) + " of the format, expected 1 or 2");
+  const std::size_t around = kHeader + (version == kAdapting ? kRate : 0) + kTrailer;
+  if (file.size() <= around)
     throw RuntimeError(name + " is cut short: it has " + std::to_string(file.size()) + " bytes, expected more than " +
-                       std::to_string(kHeader + kTrailer));
+                       std::to_string(around));
   Checksum sum;
   sum.update(file.first(file.size() - 8));
   if (sum.value() != number_at(file, file.size() - 8))
     throw RuntimeError(name + " is cut short or altered: its checksum is wrong");
 }
+
+/// Predictions for a stream, and what is learned from it where the rate is not 0.
+template <class Model>
+class Forecast {
+ public:
+  using Params = typename Model::Params;
+
+  Forecast(const Model& model, const Params& params, double rate) {
+    const Params* all = &params;
+    if (rate != 0) {
+      if constexpr (kAdapts)
+        all = &adapter_.emplace(model, params, rate).params();
+      else
+        throw InvalidArgument("this model cannot be trained, and so not adapt: leave adapting out");
+    }
+    predictor_.emplace(model, *all);
+  }
+
+  auto next(Byte last) { return predictor_->next(last); }
+  void learn([[maybe_unused]] Byte byte) {
+    if constexpr (kAdapts)
+      if (adapter_) adapter_->read(byte);
+  }
+
+ private:
+  static constexpr bool kAdapts = TrainableModel<Model>;
+  struct Nothing {};
+  template <class M>
+  struct OptionalAdapter {
+    using type = Nothing;
+  };
+  template <TrainableModel M>
+  struct OptionalAdapter<M> {
+    using type = std::optional<Adapter<M>>;
+  };
+
+  typename OptionalAdapter<Model>::type adapter_;
+  std::optional<Predictor<Model>> predictor_;
+};
 
 }  // namespace detail
 
@@ -131,19 +175,24 @@ inline void check_file(Bytes file, const std::string& name) {
 ///
 /// Calls progress(bytes read) every few bytes; it may throw to stop. Denormals are flushed, as in training.
 ///
-/// Cost     one forward pass of one byte for each byte, and about 2 µs; memory does not depend on the size
+/// With a rate of adapting that is not 0, hashed rows learn from the text on the way (Adapter).
+///
+/// Cost     one forward pass of one byte for each byte, and about 2 µs; memory does not depend on the size. Adapting: what
+///          Adapter takes besides
 /// Size     train::evaluate's score of the same bytes in bits, over 8, and 49 bytes more: within 0.01 %
 /// Errors   std::runtime_error if the model gives logits that are not finite; those of source and sink pass through
 template <class Model, ByteSource Source, ByteSink Sink, class Progress = detail::IgnoreProgress>
 Sizes compress(const Model& model, const typename Model::Params& params, Source& source, Sink& sink,
-               Progress&& progress = {}) {
+               Progress&& progress = {}, double adapt = 0) {
   const FlushDenormals flush;
   detail::Output<Sink> output(sink);
   output.write(Bytes(detail::kMagic));
+  output.write(Bytes(adapt != 0 ? &detail::kAdapting : &detail::kPlain, 1));
   output.write(weights_fingerprint(params));
   output.write(numeric_fingerprint(model, params));
+  if (adapt != 0) output.write(std::bit_cast<std::uint64_t>(adapt));
 
-  Predictor<Model> predictor(model, params);
+  detail::Forecast<Model> forecast(model, params, adapt);
   Frequencies frequencies;
   RangeEncoder encoder;
   Checksum checksum;
@@ -155,8 +204,9 @@ Sizes compress(const Model& model, const typename Model::Params& params, Source&
     const Bytes bytes = Bytes(block).first(count);
     checksum.update(bytes);
     for (const Byte byte : bytes) {
-      frequencies.assign(predictor.next(last));
+      frequencies.assign(forecast.next(last));
       encoder.encode(frequencies.begin(byte), frequencies.size(byte));
+      forecast.learn(byte);
       last = byte;
       if (++size % detail::kBetweenCalls == 0) progress(size);
     }
@@ -192,9 +242,12 @@ Sizes decompress(const Model& model, const typename Model::Params& params, Bytes
   const std::size_t trailer = file.size() - detail::kTrailer;
   const std::uint64_t size = detail::number_at(file, trailer);
 
-  Predictor<Model> predictor(model, params);
+  const bool adapts = file[detail::kVersion] == detail::kAdapting;
+  const std::size_t begin = detail::kHeader + (adapts ? detail::kRate : 0);
+  detail::Forecast<Model> forecast(model, params,
+                                   adapts ? std::bit_cast<double>(detail::number_at(file, detail::kHeader)) : 0.0);
   Frequencies frequencies;
-  RangeDecoder decoder(file.subspan(detail::kHeader, trailer - detail::kHeader));
+  RangeDecoder decoder(file.subspan(begin, trailer - begin));
   detail::Output<Sink> output(sink);
   std::vector<Byte> block;
   block.reserve(detail::kBlock);
@@ -202,9 +255,10 @@ Sizes decompress(const Model& model, const typename Model::Params& params, Bytes
   bool right = true;
   try {
     for (std::uint64_t done = 0; done < size;) {
-      frequencies.assign(predictor.next(last));
+      frequencies.assign(forecast.next(last));
       last = frequencies.find(decoder.target());
       decoder.consume(frequencies.begin(last), frequencies.size(last));
+      forecast.learn(last);
       block.push_back(last);
       if (block.size() == detail::kBlock) {
         output.write(block);
@@ -226,10 +280,10 @@ Sizes decompress(const Model& model, const typename Model::Params& params, Bytes
 
 /// In memory.
 template <class Model>
-std::vector<Byte> compress(const Model& model, const typename Model::Params& params, Bytes bytes) {
+std::vector<Byte> compress(const Model& model, const typename Model::Params& params, Bytes bytes, double adapt = 0) {
   MemorySource source(bytes);
   MemorySink sink;
-  compress(model, params, source, sink);
+  compress(model, params, source, sink, detail::IgnoreProgress(), adapt);
   return std::move(sink.bytes);
 }
 template <class Model>

@@ -140,4 +140,16 @@ void set_zero(Grads& grads) {
   for_each_parameter([](const Path&, auto& leaf) { leaf.setZero(); }, grads);
 }
 
+/// Gradients of zero for parameters of these shapes, in the form that Grads has for each leaf.
+template <HasFields Grads, HasFields Params>
+Grads zero_grads_like(const Params& params) {
+  return build_like<Grads>(params, [](const auto& p, auto& g) {
+    using Leaf = std::remove_cvref_t<decltype(g)>;
+    if constexpr (requires { g.setZero(p.rows(), p.cols()); })
+      g.setZero(p.rows(), p.cols());
+    else
+      g = Leaf(p.rows(), p.cols());
+  });
+}
+
 }  // namespace qllk::inline QLLK_ISA

@@ -34,7 +34,11 @@ class Corpus {
   /// A file, a folder, or "-" for standard input, which is read to its end, as are pipes. Of a folder: the regular
   /// files in it and in its folders, sorted by the bytes of their paths, the same on every machine; empty files and
   /// links to folders are passed over. Hidden folders, models, checkpoints and compressed files of qllk, and what cannot
-  /// be read are left out: see `skipped`. A file counts once, by whatever names it is there.
+  /// be read are left out: see `skipped`. A file counts once, by whatever names it is there. A path that is not there may be a
+  /// pattern of glob(7): what it matches, sorted likewise.
+  ///
+  /// Compressed files (data/compressed.hpp) are decompressed when they are opened. Where they are large, that needs disk
+  /// space for a scratch file, and no memory; crops and their history are read from there.
   ///
   /// Throws std::runtime_error that names the path if it is missing, unreadable, not a thing to read, or has no bytes.
   static Corpus open(const std::string& path) { return open_all({path}); }
@@ -43,7 +47,7 @@ class Corpus {
   static Corpus open_all(const std::vector<std::string>& paths) {
     if (paths.empty()) throw InvalidArgument("Corpus: no paths, expected at least one");
     detail::PiecesBuilder builder;
-    for (const std::string& path : paths) {
+    for (const std::string& path : detail::expand(paths)) {
       std::error_code ignored;
       if (path != "-" && std::filesystem::is_directory(path, ignored)) {
         detail::add_folder(builder, path);
@@ -62,10 +66,29 @@ class Corpus {
     detail::Pieces pieces;
     pieces.append(files::StoredBytes(files::SharedBytes::of(std::move(bytes))));
     pieces.sources.push_back(std::move(name));
+    pieces.begins.push_back(0);
     return Corpus(std::move(pieces));
   }
 
   std::uint64_t size() const { return end_ - begin_; }
+
+  /// Bytes [begin, end) of a corpus.
+  struct Range {
+    std::uint64_t begin, end;
+    bool operator==(const Range&) const = default;
+  };
+
+  /// Where each file's bytes stand in this corpus, in order; those of files that a slice leaves out are not there.
+  std::vector<Range> files() const {
+    std::vector<Range> files;
+    const auto& begins = pieces_->begins;
+    for (std::size_t i = 0; i < begins.size(); ++i) {
+      const std::uint64_t after = i + 1 < begins.size() ? begins[i + 1] : pieces_->size;
+      const std::uint64_t begin = std::max(begins[i], begin_), end = std::min(after, end_);
+      if (begin < end) files.push_back({begin - begin_, end - begin_});
+    }
+    return files;
+  }
 
   /// Paths of the files, in order. A slice names those of the whole.
   const std::vector<std::string>& sources() const { return pieces_->sources; }
@@ -89,7 +112,7 @@ class Corpus {
       throw OutOfRange("Corpus: bytes " + std::to_string(offset) + " + " + std::to_string(out.size()) +
                        " of a corpus of " + std::to_string(size()));
     for_each_part(begin_ + offset, begin_ + offset + out.size(),
-                  [&](const files::StoredBytes& data, std::uint64_t from, std::uint64_t count) {
+                  [&](const detail::PieceData& data, std::uint64_t from, std::uint64_t count) {
                     data.read(from, out.first(static_cast<std::size_t>(count)));
                     out = out.subspan(static_cast<std::size_t>(count));
                   });
@@ -106,13 +129,32 @@ class Corpus {
     return part;
   }
 
+  /// Some parts of this corpus as one text, without a copy; each counts as a file. Throws std::out_of_range as `slice`.
+  Corpus select(std::span<const Range> parts) const {
+    detail::Pieces selected;
+    for (const auto [begin, end] : parts) {
+      const Corpus part = slice(begin, end);
+      if (part.size() == 0) continue;
+      const auto& begins = pieces_->begins;
+      const auto file = std::upper_bound(begins.begin(), begins.end(), part.begin_) - begins.begin() - 1;
+      selected.sources.push_back(pieces_->sources[static_cast<std::size_t>(file)]);
+      selected.begins.push_back(selected.size);
+      part.for_each_part(part.begin_, part.end_,
+                         [&](const detail::PieceData& data, std::uint64_t from, std::uint64_t count) {
+                           selected.append(data, from, count);
+                         });
+    }
+    selected.skipped = pieces_->skipped;
+    return Corpus(std::move(selected));
+  }
+
   /// Calls f(Bytes) for one run of bytes after the other: everything, in order. They are gone when f returns. Throws
   /// std::runtime_error as `copy`.
   template <class F>
   void for_each_span(F&& f) const {
     constexpr std::uint64_t kBuffer = std::uint64_t{1} << 20;
     std::vector<Byte> buffer;
-    for_each_part(begin_, end_, [&](const files::StoredBytes& data, std::uint64_t from, std::uint64_t count) {
+    for_each_part(begin_, end_, [&](const detail::PieceData& data, std::uint64_t from, std::uint64_t count) {
       if (const Bytes memory = data.in_memory(); !memory.empty()) {
         f(memory.subspan(static_cast<std::size_t>(from), static_cast<std::size_t>(count)));
         return;
@@ -137,8 +179,8 @@ class Corpus {
     auto piece = std::upper_bound(pieces_->list.begin(), pieces_->list.end(), begin, after) - 1;
     for (; begin < end; ++piece) {
       const std::uint64_t first = begin - piece->start;
-      const std::uint64_t count = std::min(piece->data.size() - first, end - begin);
-      f(piece->data, first, count);
+      const std::uint64_t count = std::min(piece->size - first, end - begin);
+      f(piece->data, piece->from + first, count);
       begin += count;
     }
   }
@@ -161,18 +203,6 @@ inline double order0_entropy(const Corpus& corpus) {
     bits -= p * std::log2(p);
   }
   return bits;
-}
-
-/// (training, validation): the last `fraction` of the corpus is for validation, the first ⌊size · (1 - fraction)⌋ bytes
-/// for training. Throws std::invalid_argument unless 0 < fraction < 1 and both parts have bytes.
-inline std::pair<Corpus, Corpus> split_tail(const Corpus& corpus, double fraction) {
-  if (!(fraction > 0 && fraction < 1))
-    throw InvalidArgument("validation fraction is " + std::to_string(fraction) + ", expected more than 0, less than 1");
-  const auto training = static_cast<std::uint64_t>(static_cast<double>(corpus.size()) * (1 - fraction));
-  if (training == 0 || training >= corpus.size())
-    throw InvalidArgument("a corpus of " + std::to_string(corpus.size()) + " bytes is too short to hold out " +
-                          std::to_string(fraction) + " of it for validation: one part would be empty");
-  return {corpus.slice(0, training), corpus.slice(training, corpus.size())};
 }
 
 }  // namespace qllk::data

@@ -1,6 +1,7 @@
 // What a corpus is made of: files, and blocks of memory.
 #pragma once
 
+#include <glob.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -8,6 +9,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -16,33 +19,68 @@
 #include <vector>
 
 #include "qllk/core/types.hpp"
+#include "qllk/data/compressed_format.hpp"
 #include "qllk/data/own_files.hpp"
 #include "qllk/files/input_file.hpp"
+#include "qllk/files/scratch_file.hpp"
 
 namespace qllk::data {
 
 namespace detail {
 
+/// Bytes at any offset, for any number of threads: stored somewhere, or a part of a scratch file.
+class PieceData {
+ public:
+  explicit PieceData(files::StoredBytes stored) : stored_(std::move(stored)) {}
+  /// [offset, end of the file as it is now)
+  PieceData(std::shared_ptr<const files::ScratchFile> scratch, std::uint64_t offset)
+      : scratch_(std::move(scratch)), offset_(offset), size_(scratch_->size() - offset) {}
+
+  std::uint64_t size() const { return scratch_ ? size_ : stored_.size(); }
+  /// As those of StoredBytes.
+  Bytes in_memory() const { return stored_.in_memory(); }
+  std::optional<std::string> change() const { return stored_.change(); }
+  void read(std::uint64_t offset, std::span<Byte> out) const {
+    if (scratch_)
+      scratch_->read_at(offset_ + offset, out);
+    else
+      stored_.read(offset, out);
+  }
+
+ private:
+  files::StoredBytes stored_;
+  std::shared_ptr<const files::ScratchFile> scratch_;
+  std::uint64_t offset_ = 0, size_ = 0;
+};
+
+/// Bytes [from, from + size) of some that are stored.
 struct Piece {
-  std::uint64_t start;
-  files::StoredBytes data;
+  std::uint64_t start;  // of it in the text
+  PieceData data;
+  std::uint64_t from, size;
 };
 
 /// Pieces in order, without gaps, none of them empty.
 struct Pieces {
   std::vector<Piece> list;
   std::vector<std::string> sources, skipped;
+  std::vector<std::uint64_t> begins;  // of each source
   std::uint64_t size = 0;
 
-  void append(files::StoredBytes data) {
-    const std::uint64_t start = size;
-    size += data.size();
-    if (size != start) list.push_back({start, std::move(data)});
+  void append(files::StoredBytes data) { append(PieceData(std::move(data))); }
+  void append(PieceData data) {
+    const std::uint64_t all = data.size();
+    append(std::move(data), 0, all);
+  }
+  void append(PieceData data, std::uint64_t from, std::uint64_t count) {
+    if (count == 0) return;
+    list.push_back({size, std::move(data), from, count});
+    size += count;
   }
 };
 
 /// Adds sources one after the other. Large files stay open and are read where they lie, so long as this process may
-/// open more; all else is packed into blocks of memory.
+/// open more; large compressed ones are decompressed into a scratch file; all else is packed into blocks of memory.
 class PiecesBuilder {
  public:
   /// Nothing is added if this throws, unless it is a stream that fails on the way. A file that was added before, by
@@ -57,7 +95,9 @@ class PiecesBuilder {
         return;
       }
     }
-    if (files::StoredBytes::is_large(file) && open_files_ < most_open_files()) {
+    if (const CompressedFormat* const format = compressed_format(file)) {
+      add_compressed(file, *format);
+    } else if (files::StoredBytes::is_large(file) && open_files_ < most_open_files()) {
       Byte first[1];
       file.read_at(0, first);  // some files can be opened, but not read
       seal();
@@ -70,7 +110,9 @@ class PiecesBuilder {
     } else {
       pack(file);
     }
-    if (size() > before) pieces_.sources.push_back(name);
+    if (size() == before) return;
+    pieces_.sources.push_back(name);
+    pieces_.begins.push_back(before);
   }
 
   void skip(std::string why) { pieces_.skipped.push_back(std::move(why)); }
@@ -86,6 +128,7 @@ class PiecesBuilder {
  private:
   static constexpr std::size_t kBlock = std::size_t{1} << 22;
   static constexpr std::size_t kStep = std::size_t{1} << 16;
+  static constexpr std::size_t kSmall = std::size_t{1} << 16;  // of what is decompressed
 
   /// Half of what the system allows: the program opens other files too.
   static std::uint64_t most_open_files() {
@@ -110,12 +153,45 @@ class PiecesBuilder {
     }
   }
 
+  /// What is decompressed lies in memory where it is small, and else in one scratch file.
+  void add_compressed(const files::InputFile& file, const CompressedFormat& format) {
+    if (format.decode == nullptr)
+      throw RuntimeError("'" + file.name() + "' is compressed, but this program was built without " +
+                         std::string(format.library) + ": decompress it first");
+    std::vector<Byte> begin;
+    const std::uint64_t before = scratch_ ? scratch_->size() : 0;
+    bool large = false;
+    try {
+      format.decode(file, [&](Bytes bytes) {
+        if (!large && begin.size() + bytes.size() <= kSmall) {
+          begin.insert(begin.end(), bytes.begin(), bytes.end());
+          return;
+        }
+        if (!scratch_) scratch_ = std::make_shared<files::ScratchFile>();
+        if (!std::exchange(large, true)) scratch_->append(begin);
+        scratch_->append(bytes);
+      });
+    } catch (...) {
+      if (scratch_) scratch_->shorten(before);
+      throw;
+    }
+    file.check_unchanged();
+    if (large) {
+      seal();
+      pieces_.append(PieceData(scratch_, before));
+      return;
+    }
+    if (block_.size() >= kBlock) seal();
+    block_.insert(block_.end(), begin.begin(), begin.end());
+  }
+
   void seal() {
     block_.shrink_to_fit();
     pieces_.append(files::StoredBytes(files::SharedBytes::of(std::exchange(block_, {}))));
   }
 
   Pieces pieces_;
+  std::shared_ptr<files::ScratchFile> scratch_;
   std::map<std::pair<std::uint64_t, std::uint64_t>, std::string> added_;  // regular files, and the names they came by
   std::vector<Byte> block_;
   std::uint64_t open_files_ = 0;
@@ -137,6 +213,26 @@ void list_regular_files(const std::filesystem::path& folder, std::vector<std::st
     }
   }
   if (error) left_out("cannot read the folder '" + folder.string() + "': " + error.message());
+}
+
+/// Replaces each path that is not there, but a pattern, by what it matches. Throws std::runtime_error where that is nothing.
+inline std::vector<std::string> expand(const std::vector<std::string>& paths) {
+  std::vector<std::string> all;
+  for (const std::string& path : paths) {
+    std::error_code ignored;
+    if (path.find_first_of("*?[") == std::string::npos || std::filesystem::exists(path, ignored)) {
+      all.push_back(path);
+      continue;
+    }
+    glob_t found{};
+    const int status = ::glob(path.c_str(), GLOB_NOSORT, nullptr, &found);
+    const std::unique_ptr<glob_t, void (*)(glob_t*)> end(&found, ::globfree);
+    if (status != 0 || found.gl_pathc == 0) throw RuntimeError("no file matches '" + path + "'");
+    std::vector<std::string> matches(found.gl_pathv, found.gl_pathv + found.gl_pathc);
+    std::sort(matches.begin(), matches.end());
+    all.insert(all.end(), matches.begin(), matches.end());
+  }
+  return all;
 }
 
 /// Adds the files of a folder that can be read, but for those that are qllk's own. Throws std::runtime_error if none of

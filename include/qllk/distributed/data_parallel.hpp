@@ -5,13 +5,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <numeric>
+#include <deque>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "qllk/core/types.hpp"
 #include "qllk/distributed/team.hpp"
+#include "qllk/distributed/wire.hpp"
 #include "qllk/linalg/sparse_table.hpp"
 #include "qllk/linalg/views.hpp"
 #include "qllk/train/exchange.hpp"
@@ -32,12 +33,16 @@ using linalg::SparseGrads, train::ShardRange;
 /// Cost     a process sends and receives 2 (N-1)/N D values, D those of all dense gradients, where N is a power of 2 that divides S
 ///          (else up to log2 S times the first half of that); and the sparse gradients of its shards N-1 times. 6 messages after
 ///          one another for each sum. Memory: 2 D values more than one process
+///
+/// With Wire::half all values travel as bfloat16, dense ones with error feedback: half the bytes, and weights that are the same in
+/// all processes, but not those of one process. The residuals are not part of a checkpoint.
+///
 /// Errors   std::invalid_argument if there are fewer shards than processes; else those of Team
 template <Real Scalar>
 class DataParallel final : public train::Exchange<Scalar> {
  public:
   /// `team` must outlive it.
-  explicit DataParallel(Team& team) : team_(team) {}
+  explicit DataParallel(Team& team, Wire wire = Wire::full) : team_(team), wire_(wire) {}
 
   ShardRange share(Index shards) override {
     if (shards < team_.size())
@@ -51,22 +56,16 @@ class DataParallel final : public train::Exchange<Scalar> {
 
   void sum(std::span<const std::vector<Scalar>> partials, std::span<Scalar> total) override {
     start(total.size());
+    const auto mine = slice(total, team_.rank());
     for_each_other([&](int other) {
-      for (const auto& partial : partials)
-        out_.push_back({other, count(bytes_of(slice(std::span<const Scalar>(partial), other)))});
-      received_[index(other)].resize(nodes_[index(other)].size());
-      for (auto& part : received_[index(other)]) {
-        part.resize(slice(std::span<const Scalar>(total), team_.rank()).size());
-        in_.push_back({other, bytes_of(std::span(part))});
-      }
+      for (std::size_t i = 0; i < partials.size(); ++i)
+        send_values(other, slice(std::span<const Scalar>(partials[i]), other), slice(std::span(residuals_[i]), other));
+      for (auto& part : received_[index(other)]) receive_values(other, part);
     });
     communicate();
-    const auto mine = slice(total, team_.rank());
     add_node({0, shards_}, partials, mine, 0);
-    for_each_other([&](int other) {
-      out_.push_back({other, count(bytes_of(std::span<const Scalar>(mine)))});
-      in_.push_back({other, bytes_of(slice(total, other))});
-    });
+    send_total(mine);
+    for_each_other([&](int other) { receive_values(other, slice(total, other)); });
     communicate();
   }
 
@@ -101,10 +100,6 @@ class DataParallel final : public train::Exchange<Scalar> {
 
   double leaders(double value) override { return from_leader(team_, value); }
 
-  /// Bytes of gradients that this process has sent.
-  struct Traffic {
-    std::uint64_t dense = 0, sparse = 0;
-  };
   const Traffic& traffic() const { return traffic_; }
 
  private:
@@ -126,32 +121,76 @@ class DataParallel final : public train::Exchange<Scalar> {
       if (other != team_.rank()) f(other);
   }
 
+  /// What is on its way: received values are decoded when it is through.
+  struct Packet {
+    std::vector<std::byte> bytes;
+    std::span<Scalar> values;
+  };
+
+  /// The next packet, of as many values.
+  Packet& packet(std::size_t values) {
+    if (packets_ == packet_store_.size()) packet_store_.emplace_back();
+    Packet& next = packet_store_[packets_++];
+    next.bytes.resize(wire_bytes<Scalar>(wire_, values));
+    next.values = {};
+    return next;
+  }
+
+  void send_values(int other, std::span<const Scalar> values, std::span<Scalar> residual) {
+    Packet& next = packet(values.size());
+    encode(wire_, values, residual, next.bytes.data());
+    send(other, next.bytes);
+  }
+  /// To all others. What they decode is what is kept.
+  void send_total(std::span<Scalar> values) {
+    Packet& next = packet(values.size());
+    encode(wire_, std::span<const Scalar>(values), std::span(total_residual_), next.bytes.data());
+    for_each_other([&](int other) { send(other, next.bytes); });
+    next.values = values;
+  }
+  void send(int other, std::span<const std::byte> bytes) {
+    out_.push_back({other, bytes});
+    traffic_.dense += bytes.size();
+  }
+  void receive_values(int other, std::span<Scalar> values) {
+    Packet& next = packet(values.size());
+    next.values = values;
+    in_.push_back({other, next.bytes});
+  }
+
   void communicate() {
     team_.exchange(out_, in_);
     out_.clear();
     in_.clear();
-  }
-
-  std::span<const std::byte> count(std::span<const std::byte> bytes) {
-    traffic_.dense += bytes.size();
-    return bytes;
+    for (std::size_t i = 0; i < packets_; ++i)
+      if (!packet_store_[i].values.empty()) decode(wire_, packet_store_[i].bytes.data(), packet_store_[i].values);
+    packets_ = 0;
   }
 
   /// The part of all dense values that a process adds.
   template <class T>
   std::span<T> slice(std::span<T> all, int rank) const {
+    if (all.empty()) return all;  // no residuals
     const std::size_t ranks = index(team_.size()), begin = index(rank) * all.size() / ranks;
     return all.subspan(begin, index(rank + 1) * all.size() / ranks - begin);
   }
 
-  /// The nodes that each process sends.
+  /// The nodes that each process sends, and room for what comes.
   void start(std::size_t values) {
     if (values_ == values) return;
     values_ = values;
     nodes_.assign(index(team_.size()), {});
     received_.resize(index(team_.size()));
-    for (int rank = 0; rank < team_.size(); ++rank)
-      train::for_each_node({0, shards_}, share_of(rank), [&](ShardRange node) { nodes_[index(rank)].push_back(node); });
+    std::vector<Scalar> room(values);
+    const std::size_t mine = slice(std::span(room), team_.rank()).size();
+    for (int rank = 0; rank < team_.size(); ++rank) {
+      auto& nodes = nodes_[index(rank)];
+      train::for_each_node({0, shards_}, share_of(rank), [&](ShardRange node) { nodes.push_back(node); });
+      received_[index(rank)].assign(nodes.size(), std::vector<Scalar>(rank == team_.rank() ? 0 : mine));
+    }
+    const bool rounds = wire_ != Wire::full;
+    residuals_.assign(nodes_[index(team_.rank())].size(), std::vector<Scalar>(rounds ? values : 0));
+    total_residual_.assign(rounds ? mine : 0, Scalar(0));
   }
 
   /// Writes a node's sum, of the part that this process adds. `level`: of the buffer for its right half.
@@ -175,9 +214,9 @@ class DataParallel final : public train::Exchange<Scalar> {
     linalg::values(out.data(), size) += linalg::values(buffers_[level].data(), size);
   }
 
-  /// Of process `rank`, a table's entries and then its columns.
-  static std::size_t bytes_of_table(const Size& size, Index dim) {
-    return size.entries * sizeof(Entry) + size.columns * static_cast<std::size_t>(dim) * sizeof(Scalar);
+  /// A table's entries and then its columns.
+  std::size_t bytes_of_table(const Size& size, Index dim) const {
+    return size.entries * sizeof(Entry) + wire_bytes<Scalar>(wire_, size.columns * static_cast<std::size_t>(dim));
   }
 
   void gather_table(std::span<std::vector<SparseGrads<Scalar>*>> tables, std::size_t t, std::span<const Size> all) {
@@ -219,12 +258,16 @@ class DataParallel final : public train::Exchange<Scalar> {
       }
       before += static_cast<std::uint32_t>(list->columns());
     }
-    for (const auto* list : lists)
-      for (Index column = 0; column < list->columns(); ++column)
-        at = put(at, list->value_of(column).data(), static_cast<std::size_t>(dim) * sizeof(Scalar));
+    const auto each = wire_bytes<Scalar>(wire_, static_cast<std::size_t>(dim));
+    for (auto* list : lists)
+      for (Index column = 0; column < list->columns(); ++column, at += each) {
+        const std::span values(list->value_of(column).data(), static_cast<std::size_t>(dim));
+        encode(wire_, std::span<const Scalar>(values), std::span<Scalar>(), at);
+        if (wire_ != Wire::full) decode(wire_, at, values);  // all processes add the same
+      }
   }
 
-  static void unpack(std::span<const std::byte> packed, const Size& size, SparseGrads<Scalar>& list) {
+  void unpack(std::span<const std::byte> packed, const Size& size, SparseGrads<Scalar>& list) const {
     list.setZero();
     const std::byte* at = packed.data();
     for (std::uint64_t i = 0; i < size.entries; ++i, at += sizeof(Entry)) {
@@ -232,10 +275,10 @@ class DataParallel final : public train::Exchange<Scalar> {
       std::memcpy(&entry, at, sizeof entry);
       list.add(entry.row, entry.column(), entry.sign() < 0);
     }
-    const auto bytes = static_cast<std::size_t>(list.rows()) * sizeof(Scalar);
+    const auto dim = static_cast<std::size_t>(list.rows());
     const Index first = list.grow(static_cast<Index>(size.columns));
-    for (Index column = 0; column < static_cast<Index>(size.columns); ++column, at += bytes)
-      std::memcpy(list.value_of(first + column).data(), at, bytes);
+    for (Index column = 0; column < static_cast<Index>(size.columns); ++column, at += wire_bytes<Scalar>(wire_, dim))
+      decode(wire_, at, std::span(list.value_of(first + column).data(), dim));
   }
 
   static std::byte* put(std::byte* at, const void* from, std::size_t bytes) {
@@ -244,6 +287,7 @@ class DataParallel final : public train::Exchange<Scalar> {
   }
 
   Team& team_;
+  Wire wire_;
   Index shards_ = 0;
   std::size_t values_ = 0;
   std::vector<std::vector<ShardRange>> nodes_;              // of each process
@@ -253,6 +297,10 @@ class DataParallel final : public train::Exchange<Scalar> {
   std::vector<std::byte> packed_;
   std::vector<std::vector<std::byte>> packed_others_;
   std::vector<std::vector<SparseGrads<Scalar>>> others_;  // [table][process]
+  std::vector<std::vector<Scalar>> residuals_;            // of each of my nodes
+  std::vector<Scalar> total_residual_;                    // of my part of the total
+  std::deque<Packet> packet_store_;                       // of which the first packets_ are on their way
+  std::size_t packets_ = 0;
   std::vector<Team::Outgoing> out_;
   std::vector<Team::Incoming> in_;
   Traffic traffic_;

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <cstdlib>
 #include <span>
 #include <string>
 #include <vector>
@@ -78,12 +77,6 @@ class MpiTeam final : public Team {
 
   /// Ends all processes of the launcher at once: for errors that only this one knows of.
   void end_all(int status) const { MPI_Abort(MPI_COMM_WORLD, status); }
-
-  /// Whether a launcher started this process, as far as the environment tells: that of OpenMPI, MPICH, Intel MPI or Slurm.
-  static bool was_launched() {
-    return std::ranges::any_of(std::array{"OMPI_COMM_WORLD_SIZE", "PMI_RANK", "PMIX_RANK", "PMI_FD"},
-                               [](const char* name) { return std::getenv(name) != nullptr; });
-  }
 
  private:
   static constexpr int kTag = 1;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <span>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "qllk/core/random.hpp"
 #include "qllk/core/threads.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/generate/repetition.hpp"
 #include "qllk/generate/sampler.hpp"
 
 namespace qllk::generate {
@@ -36,6 +38,7 @@ class Generator {
 
   /// Reads bytes of any number: a prompt, or more of one after bytes were generated.
   void feed(Bytes bytes) {
+    for (const Byte byte : bytes.last(std::min(bytes.size(), Repetition::kReach))) repetition_.read(byte);
     while (!bytes.empty()) {
       if (waiting_.size() == kChunk) advance();
       const std::size_t count = std::min(bytes.size(), kChunk - waiting_.size());
@@ -50,14 +53,24 @@ class Generator {
     return Logits(logits_.data() + (logits_.cols() - 1) * kByteValues, static_cast<std::size_t>(kByteValues));
   }
 
-  /// Draws the next byte and reads it. Throws as Sampler::pick.
+  /// Draws the next byte and reads it. Long repetitions are less likely if the sampler says so. Throws as Sampler::pick.
   Byte next(const Sampler& sampler, Random& random) {
-    const Byte byte = sampler.pick<Scalar>(logits(), random);
+    const Byte byte = pick(sampler, random);
     waiting_.push_back(byte);
+    repetition_.read(byte);
     return byte;
   }
 
  private:
+  Byte pick(const Sampler& sampler, Random& random) {
+    const Logits z = logits();
+    if (sampler.config().repeat == 0) return sampler.pick<Scalar>(z, random);
+    std::array<Scalar, static_cast<std::size_t>(kByteValues)> lowered;
+    std::copy(z.begin(), z.end(), lowered.begin());
+    repetition_.lower<Scalar>(lowered, sampler.config().repeat);
+    return sampler.pick<Scalar>(Logits(lowered), random);
+  }
+
   void advance() {
     const FlushDenormals flush;
     model_.forward(params_, Bytes(waiting_), state_, cache_, logits_);
@@ -70,6 +83,7 @@ class Generator {
   typename Model::Cache cache_;
   Mat<Scalar> logits_;
   std::vector<Byte> waiting_;
+  Repetition repetition_;
 };
 
 }  // namespace qllk::generate

@@ -34,11 +34,13 @@ class Sampler {
     double temperature = 1;
     Index top_k = 0;
     double top_p = 1;
+    Index repeat =
+        0;  // longest repetition in bytes that costs nothing, as Repetition has it; 0: any. What keeps a stream sees to it
     bool operator==(const Config&) const = default;
   };
   using Probabilities = std::array<double, static_cast<std::size_t>(kByteValues)>;
 
-  /// Throws std::invalid_argument unless temperature >= 0 and finite, 0 <= top_k <= 256 and 0 < top_p <= 1.
+  /// Throws std::invalid_argument unless temperature >= 0 and finite, 0 <= top_k <= 256, 0 < top_p <= 1 and repeat >= 0.
   explicit Sampler(Config config) : config_(config) {
     if (!(config.temperature >= 0 && std::isfinite(config.temperature)))
       throw InvalidArgument("temperature is " + std::to_string(config.temperature) + ", expected 0 or more");
@@ -46,6 +48,7 @@ class Sampler {
       throw InvalidArgument("top-k is " + std::to_string(config.top_k) + ", expected 0 to 256");
     if (!(config.top_p > 0 && config.top_p <= 1))
       throw InvalidArgument("top-p is " + std::to_string(config.top_p) + ", expected more than 0, at most 1");
+    if (config.repeat < 0) throw InvalidArgument("repeat is " + std::to_string(config.repeat) + ", expected 0 or more");
   }
 
   const Config& config() const { return config_; }

@@ -14,6 +14,7 @@
 #include "qllk/core/turns.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/data/corpus.hpp"
+#include "qllk/model/adapter.hpp"
 #include "qllk/nn/loss.hpp"
 #include "qllk/train/score.hpp"
 
@@ -93,6 +94,26 @@ Score evaluate(const Model& model, const Params& params, const data::Corpus& cor
       });
     });
     for (std::size_t i = 0; i < pieces; ++i) score.nats += nats[i];
+    score.bytes += count;
+    text[0] = text[count];
+    if (!progress(static_cast<const Score&>(score))) break;
+  }
+  return score;
+}
+
+/// Scores every byte of a corpus in order, with an adapter that learns from it on the way. Of one thread.
+///
+/// Calls progress(score) after some chunks; it returns false to stop there.
+template <class Model, class Progress>
+Score evaluate_adapting(Adapter<Model>& adapter, const data::Corpus& corpus, Progress&& progress) {
+  constexpr auto kChunk = static_cast<std::uint64_t>(Adapter<Model>::kChunk);
+  std::vector<Byte> text(kChunk + 1);
+  text[0] = kStartByte;
+  Score score;
+  while (score.bytes < corpus.size()) {
+    const auto count = static_cast<std::size_t>(std::min(kChunk, corpus.size() - score.bytes));
+    corpus.copy(score.bytes, std::span(text).subspan(1, count));
+    score.nats += adapter.learn(Bytes(text).first(count), Bytes(text).subspan(1, count));
     score.bytes += count;
     text[0] = text[count];
     if (!progress(static_cast<const Score&>(score))) break;

@@ -1,7 +1,7 @@
 // The sum over the shards of a batch: a fixed tree, which several processes may compute together.
 #pragma once
 
-#include <algorithm>
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -56,6 +56,25 @@ class Exchange {
 
   /// What the first process passes.
   virtual double leaders(double value) = 0;
+
+  /// How many batches a step takes in all processes together, and which of them this one computes.
+  struct Batches {
+    std::uint64_t each_step = 1, mine = 0;
+  };
+  virtual Batches batches() const { return {}; }
+
+  /// What is learned, where it stays until the next call: dense tensors, and hashed tables [dim, rows] with moments […, rows].
+  struct Table {
+    std::span<Scalar> values, moments;
+    Index rows;
+  };
+  struct Learned {
+    std::vector<std::span<Scalar>> dense;
+    std::vector<Table> tables;
+  };
+  virtual void attach(Learned /*learned*/) {}
+  /// After each update of what was attached.
+  virtual void after_update() {}
 };
 
 }  // namespace qllk::train

@@ -29,18 +29,6 @@ namespace qllk::train {
 
 using linalg::HashTable, linalg::is_hash_table_v, linalg::ProductSum, linalg::SparseGrads, linalg::values;
 
-/// Gradients of zero for parameters of these shapes, in the form that Grads has for each leaf.
-template <HasFields Grads, HasFields Params>
-Grads zero_grads_like(const Params& params) {
-  return build_like<Grads>(params, [](const auto& p, auto& g) {
-    using Leaf = std::remove_cvref_t<decltype(g)>;
-    if constexpr (requires { g.setZero(p.rows(), p.cols()); })
-      g.setZero(p.rows(), p.cols());
-    else
-      g = Leaf(p.rows(), p.cols());
-  });
-}
-
 /// What a hook is given between the sum of a step's gradients and their norm, and may change.
 template <HasFields Grads, Real Scalar>
 struct StepGradients {

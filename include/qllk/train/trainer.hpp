@@ -9,6 +9,8 @@
 #include <memory>
 #include <numeric>
 #include <optional>
+#include <span>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -92,7 +94,7 @@ class Trainer {
                         settings_.piece, settings_.chunk,   settings_.borders};
     const Index shards = sizes.share.end;
     if (exchange_ != nullptr) sizes.share = exchange_->share(shards);
-    if (segments_ && sizes.share.size() < shards)
+    if (segments_ && (sizes.share.size() < shards || batches().each_step > 1))
       throw InvalidArgument(
           "several processes need random crops: consecutive ones carry states that are not exchanged");
     sweep_ = Sweep<Model>(model_, params_, sizes);
@@ -104,6 +106,7 @@ class Trainer {
     memory_.gradients = held(total_);
     const std::size_t grown = heap_bytes() - before;
     memory_.activations = grown > memory_.gradients ? grown - memory_.gradients : 0;
+    attach();
   }
 
   /// One update; `progress` in [0, 1] is the share of the budget used so far, for the learning-rate schedule.
@@ -147,10 +150,11 @@ class Trainer {
       reducer_.apply(update, optim::RowUpdate<Scalar>(settings_.rows, report.learning_rate), params_, total_,
                      optimizer_, *pool_);
     }
+    if (exchange_ != nullptr) exchange_->after_update();
     ++progress_.steps;
     if (segments_) carry_on(report.skipped);
     if (settings_.average.takes(progress_.steps)) add_to_average();
-    progress_.bytes += count;
+    progress_.bytes += count * batches().each_step;
     progress_.seconds = std::max(0.0, progress_.seconds + (working_seconds() - start));
     return report;
   }
@@ -184,6 +188,7 @@ class Trainer {
     carried_ = std::move(carried);
     states_of_ = kNoStep;
     reducer_ = Reducer<Scalar>(params_, settings_.precision, exchange_, std::min(settings_.shards, settings_.batch));
+    attach();
   }
 
   /// Returns use(params) with the averaged weights for params: those to score, to keep and to write with, where the last
@@ -233,6 +238,27 @@ class Trainer {
 
   std::uint64_t steps() const { return static_cast<std::uint64_t>(progress_.steps); }
 
+  typename Exchange<Scalar>::Batches batches() const {
+    return exchange_ != nullptr ? exchange_->batches() : typename Exchange<Scalar>::Batches{};
+  }
+  /// The number of the batch of this step.
+  std::uint64_t batch_number() const { return steps() * batches().each_step + batches().mine; }
+
+  void attach() {
+    if (exchange_ == nullptr) return;
+    typename Exchange<Scalar>::Learned learned;
+    const auto all = [](auto& leaf) { return std::span(leaf.data(), static_cast<std::size_t>(leaf.size())); };
+    for_each_parameter(
+        [&](const Path&, auto& leaf, auto& moments) {
+          if constexpr (is_hash_table_v<std::remove_cvref_t<decltype(leaf)>>)
+            learned.tables.push_back({all(leaf), all(moments), leaf.cols()});
+          else
+            learned.dense.push_back(all(leaf));
+        },
+        params_, std::get<qllk::detail::moments_v<State> - 1>(optimizer_.moments()));
+    exchange_->attach(std::move(learned));
+  }
+
   typename Sweep<Model>::Step sweep_step() const {
     return {.model = model_,
             .params = params_,
@@ -240,7 +266,7 @@ class Trainer {
             .pool = *pool_,
             .noise = {settings_.dropout, settings_.order_dropout, settings_.match_dropout},
             .seed = settings_.seed,
-            .step = steps(),
+            .step = batch_number(),
             .precision = settings_.precision};
   }
 
@@ -268,7 +294,7 @@ class Trainer {
     const std::uint64_t now = steps();
     const auto place = [&](Index s, std::uint64_t at) { text_.starts[static_cast<std::size_t>(s)] = at; };
     if (!segments_) {
-      crops_.for_each_start(now, settings_.batch, settings_.context, place);
+      crops_.for_each_start(batch_number(), settings_.batch, settings_.context, place);
       return sweep_.begin(sweep_step());
     }
     const std::uint64_t behind = segments_->batches_since_start(now);

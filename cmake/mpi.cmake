@@ -1,0 +1,18 @@
+# Finds MPI, any of version 3, where it is wanted: qllk::mpi and qllk-train-mpi are made of it.
+set(QLLK_MPI AUTO CACHE STRING "Build what trains over MPI: ON, OFF, or AUTO (where MPI is installed)")
+set_property(CACHE QLLK_MPI PROPERTY STRINGS AUTO ON OFF)
+if(NOT QLLK_MPI MATCHES "^(AUTO|ON|OFF)$")
+  message(FATAL_ERROR "QLLK_MPI is '${QLLK_MPI}', expected AUTO, ON or OFF")
+endif()
+if(QLLK_MPI STREQUAL "OFF" OR (QLLK_MPI STREQUAL "AUTO" AND (CMAKE_CROSSCOMPILING OR NOT PROJECT_IS_TOP_LEVEL)))
+  return()
+endif()
+set(MPI_CXX_SKIP_MPICXX TRUE)  # the C++ bindings of old
+find_package(MPI 3.0 QUIET COMPONENTS CXX)
+if(MPI_CXX_FOUND)
+  include(cmake/qllkMpi.cmake)
+elseif(QLLK_MPI STREQUAL "ON")
+  message(FATAL_ERROR "QLLK_MPI is ON, but MPI is not installed. On Debian: sudo apt-get install -y libopenmpi-dev")
+else()
+  message(STATUS "MPI is not installed: there is no qllk::mpi and no qllk-train-mpi")
+endif()
