@@ -46,7 +46,7 @@ struct TrainingOptions {
 struct ScoringOptions {
   int threads = 0;    // 0: all processors; the score does not depend on it
   bool int8 = false;  // with weights rounded to 8 bits
-  double adapt = 0;   // rate at which hashed rows learn from the text on the way (Adapter); 0: not. 0.02 is usual
+  double adapt = 0;   // rate at which hashed rows learn from the text on the way (Adapter); 0: not. 0.04 is usual
   /// Called from time to time with the score so far; false ends the scoring there.
   std::function<bool(const Score&)> on_progress{};
 };
