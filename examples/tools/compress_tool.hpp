@@ -28,11 +28,11 @@ struct CompressJob {
   std::string in, out;
   bool named_here = false;  // OUT was not given, but follows from IN
 
-  /// Throws std::runtime_error if OUT is one of the files that are read.
-  void check_apart(const std::string& model) const {
+  /// Throws std::runtime_error if OUT is one of the files that are read, by this job or another.
+  void check_apart(const std::vector<std::string>& files) const {
     std::error_code ignored;  // what is not there is not the same
     const std::string written = is_standard_output(out) ? "/dev/stdout" : out;
-    for (const std::string& given : {in, model}) {
+    for (const std::string& given : files) {
       const std::string read = given == "-" ? "/dev/stdin" : given;
       if (read != written && !std::filesystem::equivalent(read, written, ignored)) continue;
       if (std::filesystem::is_regular_file(read, ignored) || !std::filesystem::exists(read, ignored))
@@ -88,7 +88,12 @@ struct CompressArguments {
     } else {
       jobs.push_back(to_stdout || in == "-" ? CompressJob{in, "-"} : by_name(in, ".qllk", decompresses));
     }
-    for (const CompressJob& job : jobs) check(job);
+    std::vector<std::string> read{model};
+    for (const CompressJob& job : jobs) read.push_back(job.in);
+    for (const CompressJob& job : jobs) {
+      job.check_apart(read);
+      check_unused(job);
+    }
     return jobs;
   }
 
@@ -102,8 +107,7 @@ struct CompressArguments {
     return {path, path.substr(0, path.size() - end.size()), true};
   }
 
-  void check(const CompressJob& job) const {
-    job.check_apart(model);
+  void check_unused(const CompressJob& job) const {
     std::error_code ignored;
     if (job.named_here && !overwrites && std::filesystem::exists(job.out, ignored))
       throw std::runtime_error("'" + job.out + "' is there already: -f replaces it");

@@ -1151,6 +1151,9 @@ compressed_names() {
   expect 0 tool decompress -f --model $model --suffix .z text.z b.z
   cmp b b_kept || die "another b"
   refuse 1 "'usual' does not end in .z" decompress --model $model --suffix .z text.z usual
+  cp text.z kept
+  refuse 1 "OUT 'text.z' is the same file as 'text.z', which is read" compress -f --model $model --suffix .z text text.z
+  cmp text.z kept || die "an input was replaced"
   refuse 1 "no name" compress --model $model --suffix .z -
   refuse 1 "--suffix is empty" compress --model $model --suffix "" text
   refuse 2 "IN" compress --model $model

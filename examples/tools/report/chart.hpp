@@ -184,11 +184,15 @@ class Drawing {
            "\">" + escape(chart_.x_label) + "</text>";
   }
 
+  /// Of a curve: many runs side by side have fewer points each, so that a page stays small.
+  std::size_t most_points(std::size_t alone) const {
+    return std::clamp(4 * alone / chart_.curves.size(), alone / 10, alone);
+  }
+
   void add_curve(std::string& out, const Curve& curve) const {
-    constexpr std::size_t kMostPoints = 400, kMostDots = 100;
     const std::string kind = "class=\"c" + std::to_string(curve.colour % kColours) + (curve.faint ? " faint" : "");
     std::string path, dots;
-    for (const auto& [x, y] : thinned(curve.points, curve.dots ? kMostDots : kMostPoints)) {
+    for (const auto& [x, y] : thinned(curve.points, most_points(curve.dots ? 100 : 400))) {
       if (chart_.log_x && x <= 0) continue;
       const std::string at_x = coordinate(x_at(x)), at_y = coordinate(y_at(y));
       path += (path.empty() ? "M" : "L") + at_x + " " + at_y;

@@ -200,8 +200,8 @@ inline std::string facts(const Run& run) {
 
 }  // namespace detail
 
-/// The whole page, of one run or several; each has a row at least. Below 1 MB for any history: curves, samples and text
-/// are cut to what a screen can show.
+/// The whole page, of one run or several; each has a row at least. Below 1 MB for any history of up to 50 runs: curves,
+/// samples and text are cut to what a screen can show.
 inline std::string page(const std::string& title, const std::vector<Run>& runs) {
   std::string out(qllk::data::kReportBegin);
   out +=
