@@ -8,8 +8,10 @@ find_program(QLLK_SH sh)
 if(QLLK_BUILD_EXAMPLES AND QLLK_SH AND (NOT CMAKE_CROSSCOMPILING OR CMAKE_CROSSCOMPILING_EMULATOR))
   set(qllk_documents "${PROJECT_BINARY_DIR}/package/documents")
   set(qllk_manuals)
-  list(JOIN qllk_tools " " names)
-  foreach(tool IN LISTS qllk_tools)
+  set(documented ${qllk_tools})
+  list(REMOVE_ITEM documented qllk-train-mpi) # which qllk-train starts, and nobody else
+  list(JOIN documented " " names)
+  foreach(tool IN LISTS documented)
     add_custom_command(
       OUTPUT "${qllk_documents}/${tool}.1"
       COMMAND "${QLLK_SH}" "${PROJECT_SOURCE_DIR}/cmake/package/documents.sh" ${tool} ${PROJECT_VERSION} "${names}"

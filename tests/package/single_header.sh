@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# single_header.sh CXX SINGLE INCLUDE ROOTS FLAGS…: the single header is the same text to a compiler as the headers that it
-# was made from: after preprocessing every token is the same. And a program of it compiles and runs.
+# single_header.sh CXX SINGLE INCLUDE ROOTS FLAGS…: the single header is the same to a compiler as the headers that it was
+# made from: after preprocessing every token is the same. And a program of it compiles and runs.
 set -euo pipefail
 cxx=$1 single=$2 include=$3 roots=$4
 shift 4
@@ -12,7 +12,8 @@ printf '#include "%s"\n' $roots > "$folder/headers.cpp"
 for form in single headers; do
   options=()
   [ $form = single ] || options=("-I$include")  # the single header needs no other of QLLK
-  "$cxx" -std=c++20 -DNDEBUG -E -P "${options[@]}" "$@" "$folder/$form.cpp" | tr -s ' \n' '\n\n' > "$folder/$form.tokens"
+  "$cxx" -std=c++20 -DNDEBUG -E -P "${options[@]}" "$@" "$folder/$form.cpp" |
+    tr -s ' \n' '\n\n' > "$folder/$form.tokens"
 done
 cmp "$folder/single.tokens" "$folder/headers.tokens"
 count=$(wc -l < "$folder/single.tokens")
