@@ -1,5 +1,5 @@
-# `cmake --install`: headers with a CMake package and a pkg-config file (--component headers), the tools (tools) and the compiled
-# library (compiled). All of it may be moved afterwards.
+# `cmake --install`: headers with a CMake package and a pkg-config file (--component headers), the tools (tools) and the
+# compiled library (compiled). All of it may be moved afterwards.
 
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)

@@ -26,8 +26,8 @@ inline constexpr double kUsualAdaptRate = 0.04;
 
 /// Dynamic evaluation of hashed rows: after every chunk of a stream, the rows that occurred in it take one step of
 /// RowUpdate along the gradient of the chunk's loss, of `rate` times the root mean square of all trained rows of their
-/// table. Rows that training has left at zero stay so: models tell by it what they know (CopyLogits). Everything else stays
-/// as it is, too. Each byte is predicted before it is learned from, so that
+/// table. Rows that training has left at zero stay so: models tell by it what they know (CopyLogits). Everything else
+/// stays as it is, too. Each byte is predicted before it is learned from, so that
 /// the losses are those of an honest predictor; whoever reads the same bytes with the same model learns the same.
 ///
 /// Cost     forward and backward of each chunk by one thread, about 2 forward passes and what rows take; the
@@ -74,7 +74,8 @@ class Adapter {
     waiting_.assign(1, byte);
   }
 
-  /// Predicts each of `targets` from the input before it and all of the stream so far, then learns from them. Returns the loss in nats.
+  /// Predicts each of `targets` from the input before it and all of the stream so far, then learns from them. Returns
+  /// the loss in nats.
   double learn(Bytes inputs, Bytes targets) {
     const FlushDenormals flush;
     model_.forward(params_, inputs, state_, cache_, logits_);
