@@ -1,5 +1,5 @@
-# 32-bit Arm (Raspberry Pi OS, 32-bit) with Debian's cross compiler (g++-arm-linux-gnueabihf); programs run under qemu-user where it
-# is installed.
+# 32-bit Arm (Raspberry Pi OS, 32-bit) with Debian's cross compiler (g++-arm-linux-gnueabihf); programs run under
+# qemu-user where it is installed.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR armv7l)
 set(CMAKE_CXX_COMPILER arm-linux-gnueabihf-g++)

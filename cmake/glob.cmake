@@ -1,5 +1,5 @@
-# qllk_glob(OUT FOLDER PATTERN [RECURSE]): the files of FOLDER that match, relative to it. The folder's own name may have
-# brackets, which file(GLOB) takes for a pattern.
+# qllk_glob(OUT FOLDER PATTERN [RECURSE]): the files of FOLDER that match, relative to it. The folder's own name may
+# have brackets, which file(GLOB) takes for a pattern.
 function(qllk_glob out folder pattern)
   string(REPLACE "[" "[[]" escaped "${folder}")
   set(mode GLOB)

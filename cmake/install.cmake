@@ -1,5 +1,5 @@
-# `cmake --install`: headers with a CMake package and a pkg-config file (--component headers), the tools (tools) and the compiled
-# library (compiled). All of it may be moved afterwards.
+# `cmake --install`: headers with a CMake package and a pkg-config file (--component headers), the tools (tools) and the
+# compiled library (compiled). All of it may be moved afterwards.
 
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
@@ -48,12 +48,24 @@ if(QLLK_BUILD_EXAMPLES)
   install(TARGETS ${qllk_tools} RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}" COMPONENT tools)
 endif()
 
+set(qllk_compiled_dir "${CMAKE_INSTALL_LIBDIR}/cmake/qllk-compiled")
 configure_package_config_file(
   "${PROJECT_SOURCE_DIR}/cmake/qllkConfig.cmake.in" "${PROJECT_BINARY_DIR}/package/qllkConfig.cmake"
-  INSTALL_DESTINATION "${qllk_package_dir}" NO_SET_AND_CHECK_MACRO)
+  INSTALL_DESTINATION "${qllk_package_dir}"
+  PATH_VARS qllk_compiled_dir NO_SET_AND_CHECK_MACRO)
 write_basic_package_version_file(
   "${PROJECT_BINARY_DIR}/package/qllkConfigVersion.cmake" COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
-file(RELATIVE_PATH qllk_prefix_from_pkgconfig "/${qllk_pkgconfig_dir}" "/")
+# Of folders inside the prefix, so that all of it may be moved; an absolute folder stays where it is.
+if(IS_ABSOLUTE "${qllk_pkgconfig_dir}")
+  set(qllk_pc_prefix "${CMAKE_INSTALL_PREFIX}")
+else()
+  file(RELATIVE_PATH qllk_pc_prefix "/${qllk_pkgconfig_dir}" "/")
+  string(REGEX REPLACE "/$" "" qllk_pc_prefix "\${pcfiledir}/${qllk_pc_prefix}")
+endif()
+set(qllk_pc_includedir "\${prefix}")
+cmake_path(APPEND qllk_pc_includedir "${CMAKE_INSTALL_INCLUDEDIR}")
+string(REPLACE " " "\\ " qllk_pc_includedir "${qllk_pc_includedir}")  # pkg-config does so with pcfiledir itself
+string(REPLACE " " "\\ " qllk_pc_prefix "${qllk_pc_prefix}")
 configure_file("${PROJECT_SOURCE_DIR}/cmake/qllk.pc.in" "${PROJECT_BINARY_DIR}/package/qllk.pc" @ONLY)
 install(FILES "${PROJECT_BINARY_DIR}/package/qllkConfig.cmake" "${PROJECT_BINARY_DIR}/package/qllkConfigVersion.cmake"
         DESTINATION "${qllk_package_dir}")

@@ -8,8 +8,10 @@ find_program(QLLK_SH sh)
 if(QLLK_BUILD_EXAMPLES AND QLLK_SH AND (NOT CMAKE_CROSSCOMPILING OR CMAKE_CROSSCOMPILING_EMULATOR))
   set(qllk_documents "${PROJECT_BINARY_DIR}/package/documents")
   set(qllk_manuals)
-  list(JOIN qllk_tools " " names)
-  foreach(tool IN LISTS qllk_tools)
+  set(documented ${qllk_tools})
+  list(REMOVE_ITEM documented qllk-train-mpi) # which qllk-train starts, and nobody else
+  list(JOIN documented " " names)
+  foreach(tool IN LISTS documented)
     add_custom_command(
       OUTPUT "${qllk_documents}/${tool}.1"
       COMMAND "${QLLK_SH}" "${PROJECT_SOURCE_DIR}/cmake/package/documents.sh" ${tool} ${PROJECT_VERSION} "${names}"
@@ -30,6 +32,26 @@ if(QLLK_BUILD_EXAMPLES AND QLLK_SH AND (NOT CMAKE_CROSSCOMPILING OR CMAKE_CROSSC
     endforeach()
   endforeach()
   add_custom_target(documents ALL DEPENDS ${qllk_manuals})
+endif()
+# All of the library in one header, for programs that cannot have a folder of them.
+set(qllk_single_header "${PROJECT_BINARY_DIR}/package/qllk-${PROJECT_VERSION}.hpp")
+set(qllk_single_header_roots "qllk/qllk.hpp qllk/language_model.hpp qllk/mixers/registry.hpp"
+                             "qllk/testing/conformance.hpp qllk/testing/gradient_check.hpp")
+list(JOIN qllk_single_header_roots " " qllk_single_header_roots)
+find_program(QLLK_AWK awk)
+if(QLLK_AWK AND QLLK_SH AND PROJECT_IS_TOP_LEVEL)
+  include(cmake/glob.cmake)
+  qllk_glob(headers "${PROJECT_SOURCE_DIR}/include" *.hpp RECURSE)
+  list(TRANSFORM headers PREPEND "${PROJECT_SOURCE_DIR}/include/")
+  add_custom_command(
+    OUTPUT "${qllk_single_header}"
+    COMMAND "${QLLK_AWK}" -v "include=${PROJECT_SOURCE_DIR}/include" -v "roots=${qllk_single_header_roots}" -f
+            "${PROJECT_SOURCE_DIR}/cmake/package/single_header.awk" "${PROJECT_SOURCE_DIR}/LICENSE" >
+            "${qllk_single_header}"
+    DEPENDS ${headers} "${PROJECT_SOURCE_DIR}/cmake/package/single_header.awk" "${PROJECT_SOURCE_DIR}/LICENSE"
+    COMMENT "All headers in one"
+    VERBATIM)
+  add_custom_target(single_header ALL DEPENDS "${qllk_single_header}")
 endif()
 install(
   FILES "${PROJECT_SOURCE_DIR}/LICENSE"

@@ -1,5 +1,5 @@
-# qllk::fast: flags with which QLLK's headers run at the speed of the processor that compiles them. Link it where a program is to run
-# on the machine that builds it; no other target of QLLK's carries flags.
+# qllk::fast: flags with which QLLK's headers run at the speed of the processor that compiles them. Link it where a
+# program is to run on the machine that builds it; no other target of QLLK's carries flags.
 if(NOT TARGET qllk::fast)
   add_library(qllk::fast INTERFACE IMPORTED GLOBAL)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm)")
@@ -12,8 +12,8 @@ if(NOT TARGET qllk::fast)
   set(qllk_fast)
   if(QLLK_HAS_NATIVE)
     list(APPEND qllk_fast ${qllk_native})
-    # GCC 12's scheduling for Haswell suits our products better than that for Zen 4: training takes 1 or 2 % less time with AVX-512,
-    # up to 5 % less with AVX2 (bench_model_models).
+    # GCC 12's scheduling for Haswell suits our products better than that for Zen 4: training takes 1 or 2 % less time
+    # with AVX-512, up to 5 % less with AVX2 (bench_model_models).
     if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
       list(APPEND qllk_fast -mtune=haswell)
     endif()

@@ -40,6 +40,7 @@ struct MovingAverage {
   };
 
   Config config;
+  explicit MovingAverage(Config c) : config(c) {}
   static Config recommended() { return {}; }
   double flop() const { return 3 * double(config.dim); }
   State initial_state(qllk::Index sequences) const { return {qllk::Mat<S>::Zero(config.dim, sequences)}; }

@@ -16,7 +16,8 @@ using namespace qllk;
 
 constexpr std::size_t kBytes = 128;  // a unit of training or reading
 
-/// Tables smaller than usual: what instructions a byte takes does not depend on their size, what filling them takes does.
+/// Tables smaller than usual: what instructions a byte takes does not depend on their size, what filling them takes
+/// does.
 template <class Model>
 Model make() {
   typename Model::Config config;

@@ -40,7 +40,8 @@ struct Job {
 /// A file with a line {"job": …, "result": …} for each measurement.
 class Results {
  public:
-  /// Throws std::runtime_error if it cannot be read or has a line of another kind. A last line that was cut off does not count.
+  /// Throws std::runtime_error if it cannot be read or has a line of another kind. A last line that was cut off does
+  /// not count.
   explicit Results(std::string path) : path_(std::move(path)) {
     std::ifstream file(path_, std::ios::binary);
     if (!file && errno != ENOENT) fail("cannot read", errno);
@@ -99,7 +100,8 @@ class Child {
   const Job& job() const { return *job_; }
   pid_t process() const { return process_; }
 
-  /// The result of the child, which has ended with that status; peak_bytes is added. Throws std::runtime_error if it failed.
+  /// The result of the child, which has ended with that status; peak_bytes is added. Throws std::runtime_error if it
+  /// failed.
   Json result(int status, const rusage& usage) const {
     std::string text;
     char buffer[4096];

@@ -40,7 +40,8 @@ inline std::vector<std::string> split_mixers(std::string_view name) {
   return parts;
 }
 
-/// What a mixer recommends, with another window where it has one. Melf's is counted in folds of positions; 0 means no limit.
+/// What a mixer recommends, with another window where it has one. Melf's is counted in folds of positions; 0 means no
+/// limit.
 inline Mixer::Config mixer_config(const std::string& name, Index window) {
   Mixer::Config config = Mixer::Config::named(name);
   std::visit(
@@ -102,9 +103,9 @@ inline Matched best_hidden(const Shell& shell, std::string_view mixers, Index di
   return best;
 }
 
-/// The width closest to the reference's at which some Mlp brings the size within 5 %. Widths in steps of 16 come first: at 72 mixers
-/// train 0.56 to 0.75 times as fast as at 64, which their larger size does not explain and is not the mixer's own cost.
-/// Throws std::runtime_error if there is none.
+/// The width closest to the reference's at which some Mlp brings the size within 5 %. Widths in steps of 16 come first:
+/// at 72 mixers train 0.56 to 0.75 times as fast as at 64, which their larger size does not explain and is not the
+/// mixer's own cost. Throws std::runtime_error if there is none.
 inline Matched matched(const Shell& shell, std::string_view mixers) {
   const auto reference =
       static_cast<double>(dense_parameters(model_config(shell, kReferenceMixer, shell.dim, kReferenceHidden)));

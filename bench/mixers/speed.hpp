@@ -13,8 +13,8 @@ struct Speed {
   double state_bytes;       // of one sequence and layer, after it
 };
 
-/// One layer, one sequence from an empty state, no window. Seconds are CPU seconds of this thread, the least of several runs:
-/// other programs on the machine change them little. Cost: 0.3 s, or two passes where these take longer.
+/// One layer, one sequence from an empty state, no window. Seconds are CPU seconds of this thread, the least of several
+/// runs: other programs on the machine change them little. Cost: 0.3 s, or two passes where these take longer.
 Speed measure_speed(const std::string& mixer, qllk::Index dim, qllk::Index positions);
 
 }  // namespace mixer_table

@@ -75,8 +75,8 @@ inline Example running_sum(Index length, std::uint64_t modulus, Random& random) 
 
 inline constexpr Index kKeys = 48, kValues = 32;
 
-/// Multi-query associative recall: pairs of a key and a value, then the keys in another order. Answer: the value of each.
-/// length / 4 pairs, all keys distinct. Source: Arora et al. 2023, section 3, without gaps between queries.
+/// Multi-query associative recall: pairs of a key and a value, then the keys in another order. Answer: the value of
+/// each. length / 4 pairs, all keys distinct. Source: Arora et al. 2023, section 3, without gaps between queries.
 inline Example associative_recall(Index length, Random& random) {
   const Index pairs = std::min(length / 4, kKeys);
   const std::vector<Index> keys = detail::distinct(kKeys, pairs, random),
@@ -114,8 +114,8 @@ inline Example selective_copying(Index length, Random& random) {
   return out;
 }
 
-/// Induction: random letters, '#' and a letter somewhere among them, '#' again as the last input. Answer: the letter that
-/// followed the first '#'. Source: Gu and Dao 2023, section 4.1.2.
+/// Induction: random letters, '#' and a letter somewhere among them, '#' again as the last input. Answer: the letter
+/// that followed the first '#'. Source: Gu and Dao 2023, section 4.1.2.
 inline Example induction(Index length, Random& random) {
   std::vector<Byte> text;
   for (Index t = 0; t < length; ++t) text.push_back(detail::draw('a', 16, random));

@@ -51,8 +51,8 @@ Weights weights_of(const Params& p) {
             held(p.patching) + held(p.blocks) + held(p.patch_norm) + held(p.unpatching)};
 }
 
-/// Reads as many bytes as the weights are, another buffer front to back, as often as generation reads those: what is of each
-/// byte, and once what is of the patch.
+/// Reads as many bytes as the weights are, another buffer front to back, as often as generation reads those: what is of
+/// each byte, and once what is of the patch.
 class Reading {
  public:
   Reading(const Weights& weights, Index patch)
@@ -80,9 +80,9 @@ class Reading {
   Vec<float> buffer_;
 };
 
-/// One iteration is kTurn patches, after a prompt; in turn with each, as many weights are read as often. Counters: seconds a
-/// byte, and those that the reading takes, both medians; of_bandwidth is their ratio. The label names the level that all
-/// weights together fit in.
+/// One iteration is kTurn patches, after a prompt; in turn with each, as many weights are read as often. Counters:
+/// seconds a byte, and those that the reading takes, both medians; of_bandwidth is their ratio. The label names the
+/// level that all weights together fit in.
 template <class Model, class Params>
 void Generate(benchmark::State& state) {
   constexpr Index kTurn = 32;

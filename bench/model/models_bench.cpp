@@ -19,8 +19,8 @@ namespace {
 
 using namespace qllk;
 
-/// Median of the seconds that iterations of `body` take, three at least. A first one, which has the pages of its memory to
-/// get, is not counted.
+/// Median of the seconds that iterations of `body` take, three at least. A first one, which has the pages of its memory
+/// to get, is not counted.
 template <class Body>
 double repeat(benchmark::State& state, Body&& body) {
   body();
@@ -50,7 +50,8 @@ bool fits_memory(benchmark::State& state, Index bytes) {
   return false;
 }
 
-/// The trainer of these arguments, with a shard for each core; the one made last is kept, as a benchmark is called several times.
+/// The trainer of these arguments, with a shard for each core; the one made last is kept, as a benchmark is called
+/// several times.
 template <class Model>
 train::Trainer<Model>& trainer(Index batch, Index context, Index threads) {
   static std::unique_ptr<train::Trainer<Model>> made;

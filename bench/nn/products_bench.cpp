@@ -41,8 +41,8 @@ void EigenProduct(benchmark::State& state, bool backward) {
 BENCHMARK_CAPTURE(EigenProduct, forward, false)->Arg(128)->Arg(256);
 BENCHMARK_CAPTURE(EigenProduct, backward, true)->Arg(128)->Arg(256);
 
-/// A module that maps [dim, n] to [dim, n] with `flop` operations a position forward; twice as many backward, which may use up
-/// what forward left.
+/// A module that maps [dim, n] to [dim, n] with `flop` operations a position forward; twice as many backward, which may
+/// use up what forward left.
 template <class Module>
 void Columns(benchmark::State& state, const Module& module, Index dim, bool backward, double flop) {
   Random source(1);

@@ -1,5 +1,5 @@
-// Our matrix products beside oneDNN's, in float and bfloat16, on the shapes of our models. One thread, each in turn, the best
-// of several rounds. Prints a Markdown table.
+// Our matrix products beside oneDNN's, in float and bfloat16, on the shapes of our models. One thread, each in turn,
+// the best of several rounds. Prints a Markdown table.
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -23,8 +23,8 @@ struct Shape {
   Index rows, cols, depth;
 };
 
-/// oneDNN's product of plain matrices that are in this type already; C is float. Row-major there is column-major here, so
-/// that its factors change places.
+/// oneDNN's product of plain matrices that are in this type already; C is float. Row-major there is column-major here,
+/// so that its factors change places.
 class OneDnn {
  public:
   OneDnn(const Shape& s, dnnl::memory::data_type type) : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {

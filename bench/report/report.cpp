@@ -47,7 +47,8 @@ json read(const std::string& path) {
   return json::parse(file);
 }
 
-/// Of Google Benchmark's output: a benchmark's name, label, seconds a call (their median where it is told) and counters.
+/// Of Google Benchmark's output: a benchmark's name, label, seconds a call (their median where it is told) and
+/// counters.
 json figures(const std::string& program, const json& output) {
   static const char* const kCounters[] = {"items_per_second", "flop",         "of_peak", "moved", "of_bandwidth",
                                           "byte_time",        "reading_time", "speedup", "slope"};

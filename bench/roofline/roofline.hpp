@@ -26,7 +26,8 @@ inline void report_flop(benchmark::State& state, double positions, double flop, 
   state.counters["of_peak"] = Counter(total * flop / fma_peak(std::min(threads, cores()), 3), Counter::kIsRate);
 }
 
-/// The same where iterations were timed one by one and the median is what counts, as for whole models: it is in seconds.
+/// The same where iterations were timed one by one and the median is what counts, as for whole models: it is in
+/// seconds.
 inline void report_flop_of_median(benchmark::State& state, double positions, double flop, double seconds, int threads) {
   state.counters["median"] = seconds;
   state.counters["items_per_second"] = positions / seconds;

@@ -17,7 +17,7 @@ function add(entry, position, text) {
   about[count] = text
 }
 
-/^Usage: / { usage = substr($0, length("Usage: " name) + 2); section = "usage"; next }
+/^Usage: / { usage = $0; sub(/^Usage: [^ ]* */, "", usage); section = "usage"; next }
 section != "" && /^[^ ].*:$/ { section = $0 == "Positionals:" ? $0 : "Options:"; next }
 section == "" { description = description (description == "" ? "" : " ") $0; next }
 /^  [^ ]/ && section != "usage" { add(substr($0, 3)); next }

@@ -1,6 +1,6 @@
 #!/bin/sh
-# documents.sh NAME VERSION TOOLS FOLDER COMMAND…: writes the manual page of a tool and what shells complete for it, from
-# the --help of COMMAND. TOOLS: all tools, separated by spaces.
+# documents.sh NAME VERSION TOOLS FOLDER COMMAND…: writes the manual page of a tool and what shells complete for it,
+# from the --help of COMMAND. TOOLS: all tools, separated by spaces.
 set -eu
 name=$1 version=$2 tools=$3 folder=$4
 shift 4

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "arrays.hpp"
+#include "qllk/data/compressed.hpp"
 #include "qllk/io/architectures.hpp"
 #include "qllk/language_model.hpp"
 #include "qllk/language_model_impl.hpp"
@@ -79,9 +80,10 @@ LanguageModel train(const py::object& text, double seconds, std::int64_t steps, 
   return LanguageModel::train(corpus, options);
 }
 
-Score score(const LanguageModel& model, const py::object& text, int threads, bool int8, const py::object& on_progress) {
+Score score(const LanguageModel& model, const py::object& text, int threads, bool int8, double adapt,
+            const py::object& on_progress) {
   const Corpus corpus = corpus_of(text);
-  ScoringOptions options{.threads = threads, .int8 = int8};
+  ScoringOptions options{.threads = threads, .int8 = int8, .adapt = adapt};
   options.on_progress = reporting<Score>(on_progress);
   const py::gil_scoped_release release;
   return model.score(corpus, options);
@@ -155,12 +157,12 @@ py::object config(const LanguageModel& model) {
   return py::module_::import("json").attr("loads")(json);
 }
 
-py::bytes compress(const LanguageModel& model, const py::object& text) {
+py::bytes compress(const LanguageModel& model, const py::object& text, double adapt) {
   const std::vector<Byte> bytes = bytes_of(text);
   std::vector<Byte> file;
   {
     const py::gil_scoped_release release;
-    file = model.compress(view_of(bytes));
+    file = model.compress(view_of(bytes), adapt);
   }
   return py::bytes(reinterpret_cast<const char*>(file.data()), file.size());
 }
@@ -198,7 +200,8 @@ void bind_model(py::module_& m) {
                   "threads"_a = 0, "arch"_a = "default", "on_progress"_a = py::none())
       .def_static("load", &LanguageModel::load, "path"_a, py::call_guard<py::gil_scoped_release>())
       .def("save", &LanguageModel::save, "path"_a, py::call_guard<py::gil_scoped_release>())
-      .def("score", &score, "text"_a, py::kw_only(), "threads"_a = 0, "int8"_a = false, "on_progress"_a = py::none())
+      .def("score", &score, "text"_a, py::kw_only(), "threads"_a = 0, "int8"_a = false, "adapt"_a = 0.0,
+           "on_progress"_a = py::none())
       .def(
           "generate",
           [](const LanguageModel& model, const py::object& prompt, std::uint64_t bytes, double temperature, Index top_k,
@@ -215,7 +218,7 @@ void bind_model(py::module_& m) {
           "seed"_a = 1, "int8"_a = false)
       .def("logits", &logits, "text"_a)
       .def("embeddings", &embeddings, "text"_a)
-      .def("compress", &compress, "text"_a)
+      .def("compress", &compress, "text"_a, py::kw_only(), "adapt"_a = 0.0)
       .def("decompress", &decompress, "file"_a)
       .def_property_readonly("parameters", &parameters)
       .def_property_readonly("arch", &architecture)
@@ -228,6 +231,7 @@ PYBIND11_MODULE(qllk, m) {
   m.doc() = "Byte-level language models in linear time, trained and run on a CPU";
   m.attr("__version__") = std::to_string(QLLK_VERSION_MAJOR) + "." + std::to_string(QLLK_VERSION_MINOR) + "." +
                           std::to_string(QLLK_VERSION_PATCH);
+  data::read_compressed_files();
   bind_reports(m);
   bind_model(m);
 }

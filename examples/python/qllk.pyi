@@ -77,9 +77,13 @@ class LanguageModel:
         *,
         threads: int = 0,
         int8: bool = False,
+        adapt: float = 0,
         on_progress: Callable[[Score], bool | None] | None = None,
     ) -> Score:
-        """Scores every byte of a text, each predicted from all before it. on_progress gets the score so far."""
+        """Scores every byte of a text, each predicted from all before it. on_progress gets the score so far.
+
+        adapt: rate at which hashed rows learn from the text on the way; 0.02 is usual.
+        """
     def generate(
         self,
         prompt: Data,
@@ -92,13 +96,16 @@ class LanguageModel:
         seed: int = 1,
         int8: bool = False,
     ) -> bytes:
-        """The next bytes after a prompt."""
+        """The next bytes after a prompt. Repetitions of more than `repeat` bytes become unlikely; 0: none does."""
     def logits(self, text: Data) -> Array:
         """[bytes, 256]: row t predicts byte t + 1 from bytes 0 to t."""
     def embeddings(self, text: Data) -> Array:
         """What the last layer sees: [bytes, dim_local] of the default model, [patches, dim] of the classic one."""
-    def compress(self, text: Data) -> bytes:
-        """Fewer bytes, from which decompress makes these again: with the same weights, on the same build."""
+    def compress(self, text: Data, *, adapt: float = 0) -> bytes:
+        """Fewer bytes, from which decompress makes these again: with the same weights, on the same build.
+
+        adapt: as in score.
+        """
     def decompress(self, file: Data) -> bytes: ...
     @property
     def parameters(self) -> dict[str, Array]:

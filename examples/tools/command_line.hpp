@@ -1,4 +1,5 @@
-// The frame of a command-line tool: one clear line for an error. Only what parses includes it: CLI11 takes long to compile.
+// The frame of a command-line tool: one clear line for an error. Only what parses includes it: CLI11 takes long to
+// compile.
 #pragma once
 
 #include <signal.h>
@@ -64,8 +65,8 @@ inline std::string version() {
 }
 
 /// The program: parses the command line, then calls body(), which returns the exit status.
-/// A wrong command line ends with status 2, any other error with 1; either is one line on standard error, unless another process
-/// `tells` of it.
+/// A wrong command line ends with status 2, any other error with 1; either is one line on standard error, unless
+/// another process `tells` of it.
 template <class Body>
 int run(CLI::App& app, int argc, char** argv, Body&& body, bool tells = true) {
   open_standard_streams();

@@ -29,8 +29,8 @@ inline std::string clock_text(double seconds) {
   return text;
 }
 
-/// Bytes as text that does no harm to a terminal: printable ASCII, line ends and well-formed UTF-8 as they are, a dot for
-/// everything else. Every line is indented.
+/// Bytes as text that does no harm to a terminal: printable ASCII, line ends and well-formed UTF-8 as they are, a dot
+/// for everything else. Every line is indented.
 inline std::string visible(qllk::Bytes bytes, std::string_view indent) {
   const auto continues = [&](std::size_t i) { return i < bytes.size() && (bytes[i] & 0xC0) == 0x80; };
   std::string out(indent);
@@ -87,8 +87,9 @@ class Display {
     last_share_ = 0;
   }
 
-  /// Where it stands: `share` of it is done; text() is asked for only when it is shown. On a terminal that is ten times a
-  /// second; elsewhere every five seconds, but never for less than a twentieth of the whole, and once a minute in any case.
+  /// Where it stands: `share` of it is done; text() is asked for only when it is shown. On a terminal that is ten times
+  /// a second; elsewhere every five seconds, but never for less than a twentieth of the whole, and once a minute in any
+  /// case.
   template <class Text>
   void progress(double share, Text&& text) {
     const auto now = Clock::now();

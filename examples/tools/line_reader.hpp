@@ -18,7 +18,8 @@ namespace tool {
 /// Also from a pipe that whoever opened it made non-blocking.
 class LineReader {
  public:
-  /// The next line without its line end; nothing at the end of the input. Throws std::runtime_error if it cannot be read.
+  /// The next line without its line end; nothing at the end of the input. Throws std::runtime_error if it cannot be
+  /// read.
   std::optional<std::string> next() {
     for (;;) {
       if (const std::size_t end = read_.find('\n'); end != std::string::npos) {

@@ -20,8 +20,8 @@
 
 namespace tool {
 
-/// Text in one field of TSV, from which the bytes can be had back: \\, \t, \r, \n, and \xHH for other control characters
-/// and what is not UTF-8.
+/// Text in one field of TSV, from which the bytes can be had back: \\, \t, \r, \n, and \xHH for other control
+/// characters and what is not UTF-8.
 inline std::string tsv_field(qllk::Bytes bytes) {
   std::string out(bytes.begin(), bytes.end());
   const bool text = is_utf8(out);
@@ -59,8 +59,8 @@ inline std::string line_row(qllk::Bytes line, double bits, std::uint64_t number)
   return begin + tsv_field(line) + "\n";
 }
 
-/// Reads a text block by block and calls each_line(line) for one line after the other, with its line end; the last one may
-/// have none. after_block(bytes so far) returns false to stop. Memory: a block and the longest line.
+/// Reads a text block by block and calls each_line(line) for one line after the other, with its line end; the last one
+/// may have none. after_block(bytes so far) returns false to stop. Memory: a block and the longest line.
 template <class EachLine, class AfterBlock>
 void for_each_line(const qllk::data::Corpus& text, EachLine&& each_line, AfterBlock&& after_block) {
   constexpr std::uint64_t kBlock = std::uint64_t{1} << 16;
@@ -135,7 +135,8 @@ class FreshLines {
   std::vector<Worker> workers_;
 };
 
-/// Writes a row for each line by write(text), and returns the score of all of them. progress(score) returns false to stop.
+/// Writes a row for each line by write(text), and returns the score of all of them. progress(score) returns false to
+/// stop.
 template <class Lines, class Write, class Progress>
 qllk::train::Score score_lines(Lines&& scorer, const qllk::data::Corpus& text, Write&& write, Progress&& progress) {
   constexpr std::size_t kMostBytes = std::size_t{1} << 18, kMostLines = 512;

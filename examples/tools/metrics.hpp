@@ -79,7 +79,8 @@ struct MetricsRow {
   }
 };
 
-/// The rows of a file, without lines that are none. Throws std::runtime_error if it cannot be read or is another's file.
+/// The rows of a file, without lines that are none. Throws std::runtime_error if it cannot be read or is another's
+/// file.
 inline std::vector<MetricsRow> read_metrics(const std::filesystem::path& path) {
   const auto contents = qllk::files::InputFile(path.string()).contents();
   std::string_view text(reinterpret_cast<const char*>(contents.bytes.data()), contents.bytes.size());

@@ -105,7 +105,8 @@ class RunFolder {
   std::filesystem::path metrics() const { return path / "metrics.jsonl"; }
   std::filesystem::path report() const { return path / "report.html"; }
 
-  /// For a new run. `wanted` must not hold a run already; without it, the first of qllk-out/1, qllk-out/2, … that is free.
+  /// For a new run. `wanted` must not hold a run already; without it, the first of qllk-out/1, qllk-out/2, … that is
+  /// free.
   static RunFolder create(const std::optional<std::string>& wanted) {
     RunFolder folder;
     std::error_code error;
@@ -183,7 +184,8 @@ class RunFolder {
   }
 
  private:
-  /// Two runs in one folder would replace each other's files. Some network file systems know no locks: there is none then.
+  /// Two runs in one folder would replace each other's files. Some network file systems know no locks: there is none
+  /// then.
   void lock() {
     lock_.close();
     lock_ = qllk::files::FileDescriptor(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));

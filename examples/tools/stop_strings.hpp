@@ -13,8 +13,8 @@
 
 namespace tool {
 
-/// Passes bytes on until one of some strings is complete. The string itself is not passed on, so bytes that may begin one
-/// wait until it is clear whether they do.
+/// Passes bytes on until one of some strings is complete. The string itself is not passed on, so bytes that may begin
+/// one wait until it is clear whether they do.
 class StopStrings {
  public:
   /// Throws std::invalid_argument if one is empty: it would end every text at once.

@@ -21,14 +21,14 @@
 #error "QLLK needs Eigen 3.4; it is not tested with any other version."
 #endif
 
-/// A function that runs rarely: the compiler optimises it for size and keeps it away from hot code. Models and files have many of
-/// these, and they would otherwise take most of the time of compiling.
+/// A function that runs rarely: the compiler optimises it for size and keeps it away from hot code. Models and files
+/// have many of these, and they would otherwise take most of the time of compiling.
 #define QLLK_COLD [[gnu::cold]]
 /// A function that is compiled once, not into each of its callers: for bodies of many Eigen expressions.
 #define QLLK_NOINLINE [[gnu::noinline]]
 
-// The name of the inline namespace that holds everything: objects that were compiled for other instruction sets have other names,
-// so that a linker cannot put the function of one of them in the place of another's.
+// The name of the inline namespace that holds everything: objects that were compiled for other instruction sets have
+// other names, so that a linker cannot put the function of one of them in the place of another's.
 #if defined(__AVX512BF16__)
 #define QLLK_ISA avx512_bf16
 #elif defined(__AVX512VNNI__)
@@ -69,7 +69,8 @@ namespace compress {}
 namespace distributed {}
 namespace conformance {}
 
-/// What every exception that QLLK throws can be caught as; they are the standard's types besides, which documentation names.
+/// What every exception that QLLK throws can be caught as; they are the standard's types besides, which documentation
+/// names.
 class Error {
  public:
   virtual const char* what() const noexcept = 0;

@@ -46,7 +46,7 @@ struct TrainingOptions {
 struct ScoringOptions {
   int threads = 0;    // 0: all processors; the score does not depend on it
   bool int8 = false;  // with weights rounded to 8 bits
-  double adapt = 0;   // rate at which hashed rows learn from the text on the way (Adapter); 0: not. 0.02 is usual
+  double adapt = 0;   // rate at which hashed rows learn from the text on the way (Adapter); 0: not. 0.04 is usual
   /// Called from time to time with the score so far; false ends the scoring there.
   std::function<bool(const Score&)> on_progress{};
 };
@@ -61,7 +61,8 @@ struct GenerationOptions {
   bool int8 = false;  // with weights rounded to 8 bits: faster, a little less exact
 };
 
-/// Called with the bytes of the original that are done, and all of them, 0 where that is not known. It may throw to stop.
+/// Called with the bytes of the original that are done, and all of them, 0 where that is not known. It may throw to
+/// stop.
 using CompressionProgress = std::function<void(std::uint64_t done, std::uint64_t all)>;
 
 /// The models that a LanguageModel can be: an io::AnyModel or an io::EveryModel, see language_model_impl.hpp.
@@ -75,8 +76,8 @@ struct StoredEveryModel;
 ///   std::cout << model.generate("Once upon a time", 200) << '\n';
 ///   model.save("book.safetensors");
 ///
-/// Settings are those of train/recipe.hpp, which qllk-train picks too: the same text, steps and seed give the weights of the tool,
-/// bit for bit. All of the text is trained on; keep back what you want to score.
+/// Settings are those of train/recipe.hpp, which qllk-train picks too: the same text, steps and seed give the weights
+/// of the tool, bit for bit. All of the text is trained on; keep back what you want to score.
 ///
 /// The class is LanguageModel, below. It is a template so that a program compiles only those members that it calls.
 ///
@@ -106,8 +107,8 @@ class BasicLanguageModel {
   void generate(std::string_view prompt, std::uint64_t bytes, const GenerationOptions& options,
                 const std::function<void(Byte)>& write) const;
 
-  /// Fewer bytes, from which decompress makes these again: with the same weights, on the same build. With a rate `adapt`,
-  /// hashed rows learn from the text on the way; decompress knows.
+  /// Fewer bytes, from which decompress makes these again: with the same weights, on the same build. With a rate
+  /// `adapt`, hashed rows learn from the text on the way; decompress knows.
   std::vector<Byte> compress(std::string_view text, double adapt = 0) const;
   /// Throws std::runtime_error if `file` is damaged, or was made with another model or build.
   std::string decompress(const std::vector<Byte>& file) const;
@@ -128,7 +129,8 @@ class BasicLanguageModel {
   std::shared_ptr<const Stored> stored_;
 };
 
-// The definitions are in the compiled library, with every mixer; or they follow here, and models have the recommended one.
+// The definitions are in the compiled library, with every mixer; or they follow here, and models have the recommended
+// one.
 #ifdef QLLK_COMPILED
 extern template class BasicLanguageModel<StoredEveryModel>;
 using LanguageModel = BasicLanguageModel<StoredEveryModel>;

@@ -1,5 +1,5 @@
-// All that training needs, of Eigen and the standard library. File formats (io/, and what is built on them), int8_matrix.hpp,
-// further mixers (mixers/registry.hpp) and testing/ are included on their own.
+// All that training needs, of Eigen and the standard library. File formats (io/, and what is built on them),
+// int8_matrix.hpp, further mixers (mixers/registry.hpp) and testing/ are included on their own.
 #pragma once
 
 #include "qllk/core/concepts.hpp"

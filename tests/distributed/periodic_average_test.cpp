@@ -47,7 +47,8 @@ TEST(PeriodicAverage, AllHaveTheSameParametersAfterAMeeting) {
     }
 }
 
-/// Two processes with one step between averages: dense parameters are the mean, a row that one of them touched is its own.
+/// Two processes with one step between averages: dense parameters are the mean, a row that one of them touched is its
+/// own.
 TEST(PeriodicAverage, IsTheMean) {
   struct Leaves {
     std::vector<float> dense{1, 2}, table{0, 0, 0, 0, 0, 0}, moments{0, 0, 0, 0, 0, 0};  // 3 rows of 2

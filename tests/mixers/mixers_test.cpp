@@ -24,8 +24,8 @@ using conformance::random_matrix;
 
 static_assert(SequenceMixer<Registered<float>> && SequenceMixer<Registered<double>>);
 
-/// Every QLLK_TEST_PARTS-th mixer of the registry, from number QLLK_TEST_PART on: this file is compiled once for each part, as all
-/// mixers at once would take a compiler minutes and gigabytes.
+/// Every QLLK_TEST_PARTS-th mixer of the registry, from number QLLK_TEST_PART on: this file is compiled once for each
+/// part, as all mixers at once would take a compiler minutes and gigabytes.
 template <class All, std::size_t... I>
 auto part_of(std::index_sequence<I...>) -> AnyMixer<std::tuple_element_t<QLLK_TEST_PARTS * I + QLLK_TEST_PART, All>...>;
 template <class... All>

@@ -137,7 +137,8 @@ TEST(SoftmaxAttention, StateHoldsWhatLaterPositionsCanSee) {
   EXPECT_EQ(state.position, 1000);
 }
 
-/// A state is a value: what is done to a copy, or to the state after a forward, reaches neither the other nor the cache.
+/// A state is a value: what is done to a copy, or to the state after a forward, reaches neither the other nor the
+/// cache.
 TEST(SoftmaxAttention, StatesAreValues) {
   Random random(1);
   const Mixer mixer({.dim = 4});

@@ -67,7 +67,7 @@ TEST(Adapter, LearnsFromWhatItReads) {
   EXPECT_TRUE(learned < plain - 0.1) << plain << " to " << learned;
   const auto first = corpus.slice(0, 256);
   const double start = train::evaluate(trained().model, trained().params, first).bits_per_byte();
-  EXPECT_TRUE(std::abs(adapted(first, 0.02) - start) <= 1e-5) << start;
+  EXPECT_TRUE(std::abs(adapted(first, kUsualAdaptRate) - start) <= 1e-5) << start;
 }
 
 /// Nothing is gained where nothing can be known: bytes are predicted before they are learned from.
@@ -75,13 +75,13 @@ TEST(Adapter, PaysForRandomBytes) {
   Random random(3);
   std::vector<Byte> noise(20000);
   for (Byte& byte : noise) byte = static_cast<Byte>(random.bits());
-  const double bits = adapted(data::Corpus::from_memory(noise), 0.02);
+  const double bits = adapted(data::Corpus::from_memory(noise), kUsualAdaptRate);
   EXPECT_TRUE(bits >= 8.0 - 0.02) << bits;
 }
 
 /// Only rows of tables change, and only those that occurred.
 TEST(Adapter, ChangesRowsThatOccurredAndNothingElse) {
-  Adapter<Model> adapter(trained().model, trained().params, 0.02);
+  Adapter<Model> adapter(trained().model, trained().params, kUsualAdaptRate);
   for (const Byte byte : words(600, 4, kOther)) adapter.read(byte);  // two chunks, and the begin of a third
   for_each_parameter(
       [](const Path& path, const auto& before, const auto& after) {
@@ -98,7 +98,7 @@ TEST(Adapter, ChangesRowsThatOccurredAndNothingElse) {
 /// Byte by byte or in chunks, with the same bytes the same is learned, to the bit.
 TEST(Adapter, LearnsTheSameHoweverItIsRead) {
   const auto text = words(1500, 5, kOther);
-  Adapter<Model> one(trained().model, trained().params, 0.02), other = one;
+  Adapter<Model> one(trained().model, trained().params, kUsualAdaptRate), other = one;
   for (const Byte byte : text) one.read(byte);
   std::vector<Byte> all(text.size() + 1, kStartByte);
   for (std::size_t i = 0; i < text.size(); ++i) all[i + 1] = text[i];
@@ -117,11 +117,12 @@ TEST(Adapter, LearnsTheSameHoweverItIsRead) {
 TEST(Adapter, CompressesBetterAndComesBack) {
   const auto text = words(6000, 6, kOther);
   const auto& [model, params] = trained();
-  const auto plain = compress::compress(model, params, text), adapting = compress::compress(model, params, text, 0.02);
+  const auto plain = compress::compress(model, params, text),
+             adapting = compress::compress(model, params, text, kUsualAdaptRate);
   EXPECT_EQ(compress::decompress(model, params, plain), text);
   EXPECT_EQ(compress::decompress(model, params, adapting), text);
   EXPECT_TRUE(adapting.size() + 50 < plain.size()) << plain.size() << " to " << adapting.size();
-  const double bits = adapted(data::Corpus::from_memory(text), 0.02) / 8 * static_cast<double>(text.size());
+  const double bits = adapted(data::Corpus::from_memory(text), kUsualAdaptRate) / 8 * static_cast<double>(text.size());
   EXPECT_TRUE(std::abs(static_cast<double>(adapting.size()) - 57 - bits) <= 0.005 * bits + 4)
       << adapting.size() << ", scored " << bits;
   EXPECT_THROW(compress::decompress(model, params, Bytes(adapting).first(40)), std::runtime_error);
@@ -132,7 +133,7 @@ TEST(Adapter, RefusesWhatCannotBe) {
     EXPECT_THROW(Adapter<Model>(trained().model, trained().params, rate), std::invalid_argument) << rate;
   const QLLKClassic<float> classic({.dim = 8, .layers = 1, .patch = 4});
   Random random(1);
-  EXPECT_THROW(Adapter<QLLKClassic<float>>(classic, classic.init(random), 0.02), std::invalid_argument);
+  EXPECT_THROW(Adapter<QLLKClassic<float>>(classic, classic.init(random), kUsualAdaptRate), std::invalid_argument);
 }
 
 }  // namespace

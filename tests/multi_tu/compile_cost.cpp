@@ -1,6 +1,6 @@
 // compile_cost SECONDS MEGABYTES COMMAND… -- YARDSTICK…: runs a command, and fails unless it ends within both limits.
-// Time is processor time, and the least of three runs counts. Other work on a machine slows a processor too, and a small
-// board's is slow at its best: SECONDS are those of a processor that runs the yardstick in one second, or sooner.
+// Time is processor time, and the least of three runs counts. Other work on a machine slows a processor too, and a
+// small board's is slow at its best: SECONDS are those of a processor that runs the yardstick in one second, or sooner.
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>

@@ -20,7 +20,8 @@ Block<double, Kernel>::Config config(Index dim) {
   return {.mixer = {.decay = mixers::Decay::data_dependent, .project = true}, .dim = dim, .hidden = 2 * dim};
 }
 
-/// A stack as a mixer, so that the checks of mixers check it: noise, stages and the cache's matrices are set up around it.
+/// A stack as a mixer, so that the checks of mixers check it: noise, stages and the cache's matrices are set up around
+/// it.
 class StackAsMixer {
  public:
   using Scalar = double;

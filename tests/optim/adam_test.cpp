@@ -11,7 +11,8 @@
 namespace qllk::optim {
 namespace {
 
-// Values are independent of each other, so any number of them must follow the equation, whatever pieces they are taken in.
+// Values are independent of each other, so any number of them must follow the equation, whatever pieces they are taken
+// in.
 TEST(AdamUpdate, EveryValueFollowsTheEquationForAnySize) {
   constexpr AdamW settings{.learning_rate = 0.01, .beta1 = 0.8, .beta2 = 0.95, .epsilon = 1e-8, .weight_decay = 0.3};
   constexpr double clip = 0.4;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# documents.sh FOLDER TOOLS COMMAND…: the manual page and the completions in FOLDER of each tool know every option that its
-# --help has. COMMAND is what runs programs of the target; the tools stand in TOOLS.
+# documents.sh FOLDER TOOLS COMMAND…: the manual page and the completions in FOLDER of each tool know every option that
+# its --help has. COMMAND is what runs programs of the target; the tools stand in TOOLS.
 set -uo pipefail
 folder=$1 tools=$2
 shift 2

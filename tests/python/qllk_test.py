@@ -1,5 +1,6 @@
 """The Python module: train, score, generate, arrays, callbacks, Ctrl-C, and threads."""
 import gc
+import gzip
 import math
 import os
 import pathlib
@@ -53,6 +54,9 @@ class Model(unittest.TestCase):
             packed = model.compress(TEXT[:2000])
             self.assertLess(len(packed), 2000)
             self.assertEqual(again.decompress(packed), TEXT[:2000])
+        adapted = self.model.compress(TEXT[:2000], adapt=0.02)
+        self.assertEqual(self.model.decompress(adapted), TEXT[:2000])
+        self.assertNotEqual(self.model.score(TEXT[:2000], adapt=0.02).nats, self.model.score(TEXT[:2000]).nats)
 
     def test_texts_are_bytes_str_buffers_or_paths(self):
         (self.path / "text").write_bytes(TEXT[:3000])
@@ -63,6 +67,13 @@ class Model(unittest.TestCase):
             self.assertEqual(self.model.score(text).nats, nats)
         self.assertEqual(self.model.score(self.path / "text").bytes, 3000)
         self.assertEqual(self.model.score("grün").bytes, 5)
+        with gzip.open(self.path / "text.gz", "wb") as file:
+            file.write(TEXT[:3000])
+        try:
+            found = self.model.score(self.path / "text.gz")
+        except RuntimeError as error:
+            self.skipTest(str(error))  # built without zlib
+        self.assertEqual(found.nats, self.model.score(TEXT[:3000]).nats)
 
     def test_logits_are_those_of_the_score(self):
         for arch, model in self.models.items():

@@ -1,4 +1,5 @@
-// Makes model files with random weights, and writes the logits that the library computes: for other programs to compare.
+// Makes model files with random weights, and writes the logits that the library computes: for other programs to
+// compare.
 //
 //   dump_logits make NAME MODEL          NAME: classic, or one of `configuration`
 //   dump_logits logits MODEL TEXT OUT    OUT: float32 [bytes of TEXT, 256], row-major

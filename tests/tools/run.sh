@@ -708,6 +708,34 @@ text_of_folders() {
   expect 0 train --data here/.git --steps 1 --out asked_for # by its name
 }
 
+# Compressed files are the text that they hold, and a pattern is what it matches.
+compressed_texts() {
+  make_long_text
+  mkdir plain packed
+  split -b 90000 long plain/part-
+  local file
+  for file in plain/*; do gzip -c "$file" > "packed/${file#plain/}.gz"; done
+  expect 0 train --data plain --steps 3 --out as_is
+  "$bin/qllk-train" --data packed --arch classic --batch 1 --context 16 --steps 1 --out probe > out 2> err
+  if grep -q "built without zlib" err; then
+    echo "skipped: built without zlib"
+    return
+  fi
+  expect 0 train --data packed --steps 3 --out from_gz
+  cmp as_is/model.safetensors from_gz/model.safetensors || die "another text"
+  expect 0 train --data 'packed/part-*.gz' --steps 3 --out by_pattern
+  cmp as_is/model.safetensors by_pattern/model.safetensors || die "another text"
+  expect 0 train --resume --steps 4 --out from_gz
+  head -c 2000 packed/part-aa.gz > cut.gz
+  refuse 1 "'cut.gz' is cut short: the end of its compressed data is missing" train --data cut.gz
+  refuse 1 "no file matches 'packed/*.txt'" train --data 'packed/*.txt'
+  cp cut.gz packed/zz.gz
+  expect 0 train --data packed --steps 3 --out without_it
+  grep -q "^warning: left out: 'packed/zz.gz' is cut short" err || die "no word"
+  cmp as_is/model.safetensors without_it/model.safetensors || die "a file that is cut short was trained on"
+  TMPDIR=/nowhere refuse 1 "TMPDIR" train --data packed/part-aa.gz
+}
+
 # The share of the text to score on that is trained on too.
 overlap() {
   for _ in $(seq 1 2000); do echo "$RANDOM $RANDOM $RANDOM $RANDOM"; done > a
@@ -1294,7 +1322,7 @@ adapting() {
   local plain
   plain=$(bits)
   expect 0 tool eval --model $model --data other --adapt
-  awk -v a="$(bits)" -v p="$plain" 'BEGIN { exit !(a < p - 0.1) }' || die "nothing was learned: $plain, $(bits)"
+  awk -v a="$(bits)" -v p="$plain" 'BEGIN { exit !(a < p - 0.03) }' || die "nothing was learned: $plain, $(bits)"
   refuse 2 "--adapt excludes --int8" eval --model $model --data other --adapt --int8
   expect 0 tool compress --model $model --adapt other packed
   expect 0 tool compress --model $model other larger

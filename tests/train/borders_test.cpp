@@ -1,4 +1,5 @@
-// Which states are kept: enough to walk any number of chunks backwards, within the slots and the walks that are promised.
+// Which states are kept: enough to walk any number of chunks backwards, within the slots and the walks that are
+// promised.
 #include "qllk/train/borders.hpp"
 
 #include <gtest/gtest.h>

@@ -47,8 +47,8 @@ class Reduce : public ::testing::Test {};
 using Models = ::testing::Types<QLLKClassic<double>, QLLKTransformer<double>>;
 TYPED_TEST_SUITE(Reduce, Models);
 
-/// What the reducer makes of listed products must be what backward adds up by itself: it is not where a module overwrites
-/// something that a list refers to.
+/// What the reducer makes of listed products must be what backward adds up by itself: it is not where a module
+/// overwrites something that a list refers to.
 template <class Model>
 void expect_dense(const Model& model, double dropout) {
   Random random(1);

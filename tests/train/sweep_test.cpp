@@ -1,5 +1,5 @@
-// Training through sequences longer than memory, and on streams that carry their state: the gradients are those of the whole
-// sequence, whatever is held of it; the weights are the same for any number of threads, and after a resume.
+// Training through sequences longer than memory, and on streams that carry their state: the gradients are those of the
+// whole sequence, whatever is held of it; the weights are the same for any number of threads, and after a resume.
 #include "qllk/train/sweep.hpp"
 
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
-// What every model's training promises: the same weights for any number of threads, the same after a resume, no allocation in a
-// step, nothing learned from bytes that a row must not see.
+// What every model's training promises: the same weights for any number of threads, the same after a resume, no
+// allocation in a step, nothing learned from bytes that a row must not see.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -297,7 +297,8 @@ TYPED_TEST(TrainingContracts, AStepDoesNotAllocate) {
   }
 }
 
-/// 4,096 fresh random bytes cost 8 bits each if nothing is known of them; a model that saw what it predicts would pay less.
+/// 4,096 fresh random bytes cost 8 bits each if nothing is known of them; a model that saw what it predicts would pay
+/// less.
 TYPED_TEST(TrainingContracts, NothingIsLearnedFromRandomBytes) {
   auto s = settings<TypeParam>();
   s.batch = 16;
@@ -305,7 +306,8 @@ TYPED_TEST(TrainingContracts, NothingIsLearnedFromRandomBytes) {
   Trainer<TypeParam> trainer(small<TypeParam>(), s, random_corpus(1 << 20, 1), 2);
   trainer.run({.steps = 300}, [](const StepReport&) { return true; });
   const Score score = evaluate(trainer.model(), trainer.params(), random_corpus(1 << 15, 2));
-  // log-probabilities of a near-uniform model spread by well below 1 bit: 4 standard errors of 2^15 bytes are below 0.02
+  // log-probabilities of a near-uniform model spread by well below 1 bit: 4 standard errors of 2^15 bytes are below
+  // 0.02
   EXPECT_TRUE(score.bits_per_byte() >= 8.0 - 0.02) << score.bits_per_byte();
   EXPECT_TRUE(score.bits_per_byte() <= 9.5) << score.bits_per_byte();
 }
@@ -322,8 +324,8 @@ TYPED_TEST(TrainingContracts, LearnsWords) {
   EXPECT_TRUE(after < bound && after < before - 0.7) << before << " to " << after;
 }
 
-/// A crop's features know the bytes before it, as far as scoring would: the loss of a step is that of its crops, each after as
-/// much of the text as the memory holds.
+/// A crop's features know the bytes before it, as far as scoring would: the loss of a step is that of its crops, each
+/// after as much of the text as the memory holds.
 TEST(StreamMemory, TrainingSeesWhatScoringSees) {
   using Model = QLLKTransformer<float>;
   auto config = small<Model>().config();
@@ -367,8 +369,8 @@ TEST(StreamMemory, TrainingSeesWhatScoringSees) {
   }
 }
 
-/// A block of bytes that comes again and again: what was read once is known, also where its bytes never stood in the text that
-/// was trained on.
+/// A block of bytes that comes again and again: what was read once is known, also where its bytes never stood in the
+/// text that was trained on.
 TEST(StreamMemory, WhatWasReadIsRemembered) {
   using Model = QLLKTransformer<float>;
   auto s = settings<QLLKTransformer<float>>();

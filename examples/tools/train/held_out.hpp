@@ -41,7 +41,8 @@ class HeldOut {
     return done - quick_share_ >= 0.1 && trainer_.progress().seconds - quick_at_ >= 10 * quick_took_;
   }
 
-  /// Of pieces spread evenly over the text, each scored from the start byte: a text begins with what is not typical of it.
+  /// Of pieces spread evenly over the text, each scored from the start byte: a text begins with what is not typical of
+  /// it.
   void quick_score(double done) {
     const auto start = Clock::now();
     const auto pieces = quick_pieces();
@@ -75,8 +76,8 @@ class HeldOut {
     return score;
   }
 
-  /// What the model makes of a beginning that it has not seen, at a share of that text. Late: its start is often of one piece
-  /// with the end of what the model trains on. Nothing if there was an interrupt.
+  /// What the model makes of a beginning that it has not seen, at a share of that text. Late: its start is often of one
+  /// piece with the end of what the model trains on. Nothing if there was an interrupt.
   std::optional<tool::Sample> sample(double place = 0.8) {
     constexpr std::size_t kPrompt = 120;
     constexpr int kLength = 400;

@@ -23,8 +23,8 @@
 
 namespace train_tool {
 
-/// Rows are appended one by one. A file that cannot be written is a warning, once, and the next row tries again: nothing
-/// that people look at may end a training. Another's file of that name is left alone.
+/// Rows are appended one by one. A file that cannot be written is a warning, once, and the next row tries again:
+/// nothing that people look at may end a training. Another's file of that name is left alone.
 class MetricsLog {
  public:
   /// Goes on from the rows of before that are not behind `step`, where the checkpoint stands.

@@ -230,7 +230,8 @@ class Run {
     if (team_ != nullptr) tell_traffic(sent_before, static_cast<double>(trainer_->progress().steps - before.steps));
   }
 
-  /// Where the run stands, for the metrics; with the quick score if it was taken now, and the sample that was made last.
+  /// Where the run stands, for the metrics; with the quick score if it was taken now, and the sample that was made
+  /// last.
   void record(bool scored, const std::optional<train::Score>& full = std::nullopt) {
     tool::MetricsRow row = journal_->row(trainer_->progress(), smooth_.value());
     if (scored) row.val = held_out_->quick();

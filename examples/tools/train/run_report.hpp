@@ -46,8 +46,8 @@ report::Run describe(const train::Trainer<Model>& trainer, const tool::Texts& te
   return run;
 }
 
-/// The file is written anew each time. That it cannot be written is a warning, once: nothing that people look at may end
-/// a training.
+/// The file is written anew each time. That it cannot be written is a warning, once: nothing that people look at may
+/// end a training.
 class RunReport {
  public:
   RunReport(report::Run description, tool::Display& display) : run_(std::move(description)), display_(display) {}

@@ -9,7 +9,8 @@
 //   32 + n      8   checksum of the original
 //   40 + n      8   checksum of all before
 //
-// Version 2 has 8 bytes more behind the first 24: the rate of adapting, a double. Numbers are little-endian. What is known only at the end stands at the end: both sides can stream.
+// Version 2 has 8 bytes more behind the first 24: the rate of adapting, a double. Numbers are little-endian. What is
+// known only at the end stands at the end: both sides can stream.
 #pragma once
 
 #include <algorithm>
@@ -177,8 +178,8 @@ class Forecast {
 ///
 /// With a rate of adapting that is not 0, hashed rows learn from the text on the way (Adapter).
 ///
-/// Cost     one forward pass of one byte for each byte, and about 2 µs; memory does not depend on the size. Adapting: what
-///          Adapter takes besides
+/// Cost     one forward pass of one byte for each byte, and about 2 µs; memory does not depend on the size. Adapting:
+///          what Adapter takes besides
 /// Size     train::evaluate's score of the same bytes in bits, over 8, and 49 bytes more: within 0.01 %
 /// Errors   std::runtime_error if the model gives logits that are not finite; those of source and sink pass through
 template <class Model, ByteSource Source, ByteSink Sink, class Progress = detail::IgnoreProgress>

@@ -19,8 +19,8 @@ struct Visit {
 };
 }  // namespace detail
 
-/// A struct that names its learned members, of itself or of several structs of that form at once. The names are those of a
-/// checkpoint:
+/// A struct that names its learned members, of itself or of several structs of that form at once. The names are those
+/// of a checkpoint:
 ///
 ///   template <class Visit, class... T>
 ///   static void fields(Visit&& visit, T&... t) {
@@ -98,7 +98,8 @@ void for_each_parameter(F&& f, First& first, Rest&... rest) {
   detail::walk(Path(), f, first, rest...);
 }
 
-/// A Target of source's structure (as many entries in every vector), its leaves made by `make(source_leaf, target_leaf)`.
+/// A Target of source's structure (as many entries in every vector), its leaves made by `make(source_leaf,
+/// target_leaf)`.
 template <HasFields Target, HasFields Source, class Make>
 Target build_like(const Source& source, Make&& make) {
   Target target;
@@ -114,8 +115,8 @@ Index parameter_count(const Params& params) {
   return count;
 }
 
-/// Throws std::invalid_argument, which begins with `what` and names the first tensor that differs, unless all of `given` have
-/// the shapes of `expected`.
+/// Throws std::invalid_argument, which begins with `what` and names the first tensor that differs, unless all of
+/// `given` have the shapes of `expected`.
 template <HasFields Tree>
 QLLK_COLD void expect_shapes(const char* what, const Tree& expected, const Tree& given) {
   const auto shapes = [](const Tree& tree) {

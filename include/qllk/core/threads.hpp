@@ -51,9 +51,9 @@ class FlushDenormals {
   std::uint64_t saved_;
 };
 
-/// A fixed number of threads, the caller included, that share out numbered tasks. Threads that wait for work or for each
-/// other stay awake for a tenth of a millisecond, unless they are more than the machine's cores: to wake one takes as long
-/// as a small task.
+/// A fixed number of threads, the caller included, that share out numbered tasks. Threads that wait for work or for
+/// each other stay awake for a tenth of a millisecond, unless they are more than the machine's cores: to wake one takes
+/// as long as a small task.
 ///
 /// A task's result may depend on its number only, never on the thread that ran it; then any number of threads gives
 /// the same bits. The first exception of a task is thrown again by `run`, after all tasks have ended.

@@ -11,9 +11,9 @@ namespace qllk::inline QLLK_ISA {
 
 /// Which piece's turn it is at each stage of a model.
 ///
-/// A stream is cut into pieces that run at the same time and share one state. At every stage, such as a layer, the pieces
-/// must pass in order, as each finds the state that the one before it left: piece 1 is in layer 1 while piece 2 is in
-/// layer 0. Tasks that are handed out in the order of pieces never wait for one that has not begun.
+/// A stream is cut into pieces that run at the same time and share one state. At every stage, such as a layer, the
+/// pieces must pass in order, as each finds the state that the one before it left: piece 1 is in layer 1 while piece 2
+/// is in layer 0. Tasks that are handed out in the order of pieces never wait for one that has not begun.
 ///
 /// Source   wavefront order of a recurrence over layers and time (Appleyard, Kociský and Blunsom 2016, section 3.2)
 class Turns {
@@ -28,7 +28,8 @@ class Turns {
     for (Index i = 0; i < stages_; ++i) passed_[static_cast<std::size_t>(i)].store(0, std::memory_order_relaxed);
   }
 
-  /// Lets every piece pass at once, from now on until reset: after an error, so that nobody waits for what will not come.
+  /// Lets every piece pass at once, from now on until reset: after an error, so that nobody waits for what will not
+  /// come.
   void cancel() {
     for (Index i = 0; i < stages_; ++i) {
       passed_[static_cast<std::size_t>(i)].store(kCancelled, std::memory_order_release);

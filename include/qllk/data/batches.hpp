@@ -89,8 +89,8 @@ class RandomCrops {
                             std::to_string(length) + " needs " + std::to_string(length) + " + 1");
   }
 
-  /// Calls f(s, start) with the position in the corpus at which sequence s of batch b begins: what stands before it is its
-  /// history. The corpus is longer than `length`.
+  /// Calls f(s, start) with the position in the corpus at which sequence s of batch b begins: what stands before it is
+  /// its history. The corpus is longer than `length`.
   template <class F>
   void for_each_start(std::uint64_t b, Index sequences, Index length, F&& f) const {
     Random random = Random::of(kPurpose, seed_, b);

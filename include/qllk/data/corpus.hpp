@@ -33,12 +33,12 @@ class Corpus {
 
   /// A file, a folder, or "-" for standard input, which is read to its end, as are pipes. Of a folder: the regular
   /// files in it and in its folders, sorted by the bytes of their paths, the same on every machine; empty files and
-  /// links to folders are passed over. Hidden folders, models, checkpoints and compressed files of qllk, and what cannot
-  /// be read are left out: see `skipped`. A file counts once, by whatever names it is there. A path that is not there may be a
-  /// pattern of glob(7): what it matches, sorted likewise.
+  /// links to folders are passed over. Hidden folders, models, checkpoints and compressed files of qllk, and what
+  /// cannot be read are left out: see `skipped`. A file counts once, by whatever names it is there. A path that is not
+  /// there may be a pattern of glob(7): what it matches, sorted likewise.
   ///
-  /// Compressed files (data/compressed.hpp) are decompressed when they are opened. Where they are large, that needs disk
-  /// space for a scratch file, and no memory; crops and their history are read from there.
+  /// Compressed files (data/compressed.hpp) are decompressed when they are opened. Where they are large, that needs
+  /// disk space for a scratch file, and no memory; crops and their history are read from there.
   ///
   /// Throws std::runtime_error that names the path if it is missing, unreadable, not a thing to read, or has no bytes.
   static Corpus open(const std::string& path) { return open_all({path}); }

@@ -52,8 +52,8 @@ void for_each_sampled_block(const Corpus& text, std::size_t window, int bits, F&
 
 }  // namespace detail
 
-/// The share of `text`, 0 to 1, that occurs in `other` in pieces of 64 bytes or more, whatever their order. Estimated by
-/// up to about 30,000 blocks that are chosen by their content: within 0.01 of the truth, mostly. A text shorter than
+/// The share of `text`, 0 to 1, that occurs in `other` in pieces of 64 bytes or more, whatever their order. Estimated
+/// by up to about 30,000 blocks that are chosen by their content: within 0.01 of the truth, mostly. A text shorter than
 /// that counts as one piece.
 ///
 /// Cost     a pass over both, about 0.5 GB/s, and some megabytes of memory

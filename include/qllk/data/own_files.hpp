@@ -22,8 +22,8 @@ inline constexpr std::string_view kReportBegin = "<!doctype html>\n<!-- qllk-rep
 
 namespace detail {
 
-/// "a file of qllk" that is no text: a model, a checkpoint, metrics, a report, or a compressed file; nullptr for any other.
-/// Throws std::runtime_error if it cannot be read.
+/// "a file of qllk" that is no text: a model, a checkpoint, metrics, a report, or a compressed file; nullptr for any
+/// other. Throws std::runtime_error if it cannot be read.
 inline const char* kind_of_own_file(const files::InputFile& file) {
   constexpr std::uint64_t kMostHeader = std::uint64_t{1} << 20;  // metadata come first
   constexpr std::string_view kCompressed = "QLLKzip", kFormat = "\"format\":\"qllk", kMetadata = "\"__metadata__\":";

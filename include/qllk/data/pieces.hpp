@@ -215,7 +215,8 @@ void list_regular_files(const std::filesystem::path& folder, std::vector<std::st
   if (error) left_out("cannot read the folder '" + folder.string() + "': " + error.message());
 }
 
-/// Replaces each path that is not there, but a pattern, by what it matches. Throws std::runtime_error where that is nothing.
+/// Replaces each path that is not there, but a pattern, by what it matches. Throws std::runtime_error where that is
+/// nothing.
 inline std::vector<std::string> expand(const std::vector<std::string>& paths) {
   std::vector<std::string> all;
   for (const std::string& path : paths) {

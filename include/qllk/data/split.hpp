@@ -39,10 +39,11 @@ inline std::pair<Corpus, Corpus> split_tail(const Corpus& corpus, double fractio
   return {corpus.slice(0, training), corpus.slice(training, corpus.size())};
 }
 
-/// Of several files, whole ones are held out, spread over the text: going through them in order, a file when a `fraction` of all bytes
-/// so far, it included, exceeds what is held out already by half of it. So files of equal size are held out every 1/fraction, and about
-/// that share of the bytes is, whatever the sizes. The end of a folder's last files, which split_tail would hold out, may be
-/// of one kind, and its files have their other half in the training text.
+/// Of several files, whole ones are held out, spread over the text: going through them in order, a file when a
+/// `fraction` of all bytes so far, it included, exceeds what is held out already by half of it. So files of equal size
+/// are held out every 1/fraction, and about that share of the bytes is, whatever the sizes. The end of a folder's last
+/// files, which split_tail would hold out, may be of one kind, and its files have their other half in the training
+/// text.
 ///
 /// A single file, or files of which none would be held out or all, are divided by split_tail. Throws as split_tail.
 inline Split split_files(const Corpus& corpus, double fraction) {

@@ -18,8 +18,8 @@ namespace qllk::generate {
 
 /// Reads bytes and continues them, one at a time, with the memory of one chunk however long the stream is.
 ///
-/// Bytes that are fed wait until there are kChunk of them, or until a prediction is wanted: the chunks that the model sees
-/// depend on the stream alone, never on how it was cut into calls of `feed`. So do all the bytes that come out.
+/// Bytes that are fed wait until there are kChunk of them, or until a prediction is wanted: the chunks that the model
+/// sees depend on the stream alone, never on how it was cut into calls of `feed`. So do all the bytes that come out.
 /// The stream begins with kStartByte: an empty prompt is a prompt.
 template <ByteModel Model, class Params = typename Model::Params>
 class Generator {
@@ -53,7 +53,8 @@ class Generator {
     return Logits(logits_.data() + (logits_.cols() - 1) * kByteValues, static_cast<std::size_t>(kByteValues));
   }
 
-  /// Draws the next byte and reads it. Long repetitions are less likely if the sampler says so. Throws as Sampler::pick.
+  /// Draws the next byte and reads it. Long repetitions are less likely if the sampler says so. Throws as
+  /// Sampler::pick.
   Byte next(const Sampler& sampler, Random& random) {
     const Byte byte = pick(sampler, random);
     waiting_.push_back(byte);

@@ -34,13 +34,14 @@ class Sampler {
     double temperature = 1;
     Index top_k = 0;
     double top_p = 1;
-    Index repeat =
-        0;  // longest repetition in bytes that costs nothing, as Repetition has it; 0: any. What keeps a stream sees to it
+    /// Longest repetition in bytes that costs nothing; 0: any. Whoever keeps the stream sees to it (Repetition).
+    Index repeat = 0;
     bool operator==(const Config&) const = default;
   };
   using Probabilities = std::array<double, static_cast<std::size_t>(kByteValues)>;
 
-  /// Throws std::invalid_argument unless temperature >= 0 and finite, 0 <= top_k <= 256, 0 < top_p <= 1 and repeat >= 0.
+  /// Throws std::invalid_argument unless temperature >= 0 and finite, 0 <= top_k <= 256, 0 < top_p <= 1 and repeat >=
+  /// 0.
   explicit Sampler(Config config) : config_(config) {
     if (!(config.temperature >= 0 && std::isfinite(config.temperature)))
       throw InvalidArgument("temperature is " + std::to_string(config.temperature) + ", expected 0 or more");

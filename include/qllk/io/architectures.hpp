@@ -24,7 +24,8 @@ namespace qllk::io {
 /// What a file needs to know of a model class. Specialisations have
 ///
 ///   static constexpr std::string_view name;                    what files and command lines call it
-///   static void check(reader, prefix, config);                 throws unless tensors have that configuration's sizes, so that
+///   static void check(reader, prefix, config);                 throws unless tensors have that configuration's sizes,
+///   so that
 ///                                                              no absurd configuration makes a reader allocate
 ///
 /// and the Config has io::Members.
@@ -71,7 +72,8 @@ struct Architecture<QLLKClassic<S>> {
   using Config = typename QLLKClassic<S>::Config;
   static constexpr std::string_view name = "classic";
 
-  /// The configuration that the tensors' shapes tell; also of files of the original PyTorch code, whose names are these.
+  /// The configuration that the tensors' shapes tell; also of files of the original PyTorch code, whose names are
+  /// these.
   static Config infer(const SafetensorsReader& reader, const std::string& prefix) {
     const auto extent = [&](const std::string& tensor) {
       const Shape& shape = reader.entry(prefix + tensor).shape;

@@ -24,7 +24,8 @@ using Json = nlohmann::json;
 ///
 /// which is called with const and mutable structs. Members are numbers, truth values, enumerations with EnumNames, such
 /// structs, or vectors of these; a vector of one struct is written as that struct. A class can have its own
-/// `static void members(Struct& s, F&& f)` instead. f("words", s.words, 0): a file without that member was written before there was one, and means 0.
+/// `static void members(Struct& s, F&& f)` instead. f("words", s.words, 0): a file without that member was written
+/// before there was one, and means 0.
 template <class T>
 struct Members {
   template <class Struct, class F>
@@ -46,8 +47,8 @@ inline constexpr bool is_vector_v = false;
 template <class T>
 inline constexpr bool is_vector_v<std::vector<T>> = true;
 
-/// The configuration of one of several mixers: an object with the members of the chosen one, and its name as "name", which is
-/// that of the first where a file does not have it.
+/// The configuration of one of several mixers: an object with the members of the chosen one, and its name as "name",
+/// which is that of the first where a file does not have it.
 template <class T>
 concept Choice = requires(const T& choice) {
   { T::named("") } -> std::same_as<T>;

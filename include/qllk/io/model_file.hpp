@@ -102,8 +102,8 @@ void save_model(const std::filesystem::path& path, const Model& model, const typ
 
 /// Reads a model file of any architecture, or a safetensors file of the original PyTorch code as a classic model.
 ///
-/// Throws std::runtime_error that names the file if it is missing, cut short, no model file, or has weights that are not
-/// finite: what comes back can be run.
+/// Throws std::runtime_error that names the file if it is missing, cut short, no model file, or has weights that are
+/// not finite: what comes back can be run.
 template <class Any = AnyModel>
 Any load_model(const std::filesystem::path& path) {
   const SafetensorsReader reader(path);

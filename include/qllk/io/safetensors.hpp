@@ -48,8 +48,8 @@ void save_parameters(SafetensorsWriter& writer, const std::string& prefix, const
 template <HasFields Params>
 void save_parameters(SafetensorsWriter& writer, const std::string& prefix, const Params&& temporary) = delete;
 
-/// Fills every tensor of `params`, which has its shapes already (`zeros()`), from those under the prefix; under the empty
-/// prefix are all of the file.
+/// Fills every tensor of `params`, which has its shapes already (`zeros()`), from those under the prefix; under the
+/// empty prefix are all of the file.
 ///
 /// Throws std::runtime_error with the names if tensors are missing in the file, if there are others under the prefix,
 /// or if a shape or dtype differs; then `params` is as it was.

@@ -67,8 +67,8 @@ class SafetensorsReader {
   }
 
   /// Fills a Mat, Vec or Table, whose shape must be the tensor's; converts from F16, BF16, F32 or F64: exactly,
-  /// but for F64 to float, which rounds. Throws as `check`, and then `tensor` is as it was, or if the file cannot be read,
-  /// and then it is not.
+  /// but for F64 to float, which rounds. Throws as `check`, and then `tensor` is as it was, or if the file cannot be
+  /// read, and then it is not.
   template <Tensor T>
   void read_into(const std::string& name, T& tensor) const {
     const TensorForm form = tensor_form(tensor);

@@ -41,7 +41,8 @@ constexpr std::string_view dtype_name(Dtype dtype) { return detail::info(dtype).
 /// Bytes of one element.
 constexpr std::uint64_t dtype_size(Dtype dtype) { return detail::info(dtype).size; }
 
-/// Calls f(std::type_identity<T>) with the C++ type of that dtype's numbers, and returns true; false where it has integers.
+/// Calls f(std::type_identity<T>) with the C++ type of that dtype's numbers, and returns true; false where it has
+/// integers.
 template <class F>
 bool visit_real(Dtype dtype, F&& f) {
   switch (dtype) {

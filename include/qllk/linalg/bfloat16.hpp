@@ -14,14 +14,16 @@
 
 namespace qllk::linalg {
 
-/// Whether this program was compiled for processors that multiply pairs of bfloat16 values, at twice their rate for float.
+/// Whether this program was compiled for processors that multiply pairs of bfloat16 values, at twice their rate for
+/// float.
 #if defined(__AVX512BF16__)
 inline constexpr bool kHasBFloat16Products = true;
 #else
 inline constexpr bool kHasBFloat16Products = false;
 #endif
 
-/// The upper half of a float, rounded to nearest, ties to even. Denormals become zero and NaN stays NaN, as in x86's VCVTNEPS2BF16.
+/// The upper half of a float, rounded to nearest, ties to even. Denormals become zero and NaN stays NaN, as in x86's
+/// VCVTNEPS2BF16.
 inline std::uint16_t bfloat16_bits(float x) {
   const auto bits = std::bit_cast<std::uint32_t>(x);
   const std::uint32_t exponent = bits & 0x7F800000u, mantissa = bits & 0x007FFFFFu;
@@ -35,7 +37,8 @@ inline float bfloat16_value(std::uint16_t bits) { return std::bit_cast<float>(st
 
 namespace detail {
 
-/// Two bfloat16 values, the even one in the low half, in the memory of one float: moved as one, never computed with as one.
+/// Two bfloat16 values, the even one in the low half, in the memory of one float: moved as one, never computed with as
+/// one.
 using PairBits = float;
 
 inline PairBits pair_of(float even, float odd) {
@@ -70,8 +73,8 @@ using PairRow = const PairBits*;
 inline PairSums no_sums() { return {}; }
 inline PairRow load_pairs(const PairBits* a) { return a; }
 
-/// sum = (sum + odd·odd) + even·even: two fused multiply-adds, rounded to nearest even, denormals flushed. That is what x86's VDPBF16PS
-/// computes. This form equals it bit for bit in a thread whose denormals are flushed.
+/// sum = (sum + odd·odd) + even·even: two fused multiply-adds, rounded to nearest even, denormals flushed. That is what
+/// x86's VDPBF16PS computes. This form equals it bit for bit in a thread whose denormals are flushed.
 inline void multiply_add(PairSums& sums, PairRow a, PairBits b) {
   const auto b_bits = std::bit_cast<std::uint32_t>(b);
   const float b_odd = std::bit_cast<float>(b_bits & 0xFFFF0000u), b_even = std::bit_cast<float>(b_bits << 16);

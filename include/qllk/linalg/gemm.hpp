@@ -31,8 +31,8 @@ void gemm_turn(const Scalar* from, Index stride, Index size, Scalar* to, Index t
     for (Index i = 0; i < kPacket; ++i) to[k * to_stride + i] = from[i * stride + k];
 }
 
-/// Copies rows × depth of A so that tiles read it front to back: strips of R packets of rows, k by k; the rest in strips of
-/// half as many, the last packet padded with zeros.
+/// Copies rows × depth of A so that tiles read it front to back: strips of R packets of rows, k by k; the rest in
+/// strips of half as many, the last packet padded with zeros.
 template <Real Scalar, bool transposed, int R = GemmTile<Scalar>::kRows>
 void gemm_pack(const Scalar* a, Index stride, Index rows, Index depth, Scalar* out) {
   using Packet = typename GemmTile<Scalar>::Packet;
@@ -84,8 +84,8 @@ template <Real Scalar, bool a_transposed, bool b_transposed>
 void gemm(Index rows, Index cols, Index depth, const Scalar* a, Index a_stride, const Scalar* b, Index b_stride,
           Scalar* c, Index c_stride, Scalar alpha, GemmStart<Scalar> start, GemmLater<Scalar> later = {});
 
-/// C = start + alpha · Aᵀ B as (startᵀ + alpha · Bᵀ A)ᵀ, of whole packets: when B has few columns, packing them and turning C
-/// is less work than packing A. The sums are the same, bit for bit.
+/// C = start + alpha · Aᵀ B as (startᵀ + alpha · Bᵀ A)ᵀ, of whole packets: when B has few columns, packing them and
+/// turning C is less work than packing A. The sums are the same, bit for bit.
 template <Real Scalar>
 void gemm_turned(Index rows, Index cols, Index depth, const Scalar* a, Index a_stride, const Scalar* b, Index b_stride,
                  Scalar* c, Index c_stride, Scalar alpha, GemmStart<Scalar> start) {

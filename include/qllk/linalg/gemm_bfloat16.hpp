@@ -11,7 +11,8 @@
 
 namespace qllk::linalg::detail {
 
-/// What is packed at a time, so that a panel of A stays in a second-level cache and a strip of B in the first-level one.
+/// What is packed at a time, so that a panel of A stays in a second-level cache and a strip of B in the first-level
+/// one.
 struct PairBlocking {
   static constexpr Index kDepth = 512;      // values, two to a pair
   static constexpr Index kPanelRows = 128;  // of A, that all packed columns of B pass by: 128 KiB
@@ -38,8 +39,8 @@ struct PairFactors {
   Index b_stride;  // from column to column, or from pair to pair where B is a transpose
 };
 
-/// C[R vectors, Cols] = start + A B, all sums in registers, in the order of the depth. A column of C does not depend on how many columns
-/// are computed with it.
+/// C[R vectors, Cols] = start + A B, all sums in registers, in the order of the depth. A column of C does not depend on
+/// how many columns are computed with it.
 template <int R, int Cols, bool b_transposed>
 QLLK_NOINLINE void pair_tile(const PairFactors& factors, const PairTarget& target) {
   PairSums sum[R][Cols];

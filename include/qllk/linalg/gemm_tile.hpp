@@ -8,8 +8,8 @@
 
 namespace qllk::linalg::detail {
 
-/// Shape of the register tile: kRows packets by up to kCols columns of C, so that accumulators, a column of A and a value of B
-/// fit the registers (24 + 4 + 1 of 32, or 12 + 2 + 1 of 16).
+/// Shape of the register tile: kRows packets by up to kCols columns of C, so that accumulators, a column of A and a
+/// value of B fit the registers (24 + 4 + 1 of 32, or 12 + 2 + 1 of 16).
 template <Real Scalar>
 struct GemmTile {
   using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
@@ -41,16 +41,17 @@ struct GemmPart {
   Index start_stride;   // 0 for one column
   Index next;           // how many columns on B and C are needed next
   bool far;             // whether this A was not read before
-  // A gradient's factors come from beyond the caches of this core. What is read after this part, from these addresses on, is
-  // asked for while this one is computed, as if it had no gaps and no end; null for nothing.
+  // A gradient's factors come from beyond the caches of this core. What is read after this part, from these addresses
+  // on, is asked for while this one is computed, as if it had no gaps and no end; null for nothing.
   const Scalar* a_later;
   const Scalar* b_later;
 };
 
-/// C[R packets, Cols] = start + alpha · A B, all sums in registers. Each is taken in the order of k, whatever the tile's shape:
-/// a column of C does not depend on how many columns are computed with it. A `far` A comes from beyond the caches of this core.
-/// What differs from tile to tile is not in `part`: a processor waits where what was just written is read in larger pieces.
-/// `later` is how many values of the next part were asked for by the tiles before, or -1 where there is none.
+/// C[R packets, Cols] = start + alpha · A B, all sums in registers. Each is taken in the order of k, whatever the
+/// tile's shape: a column of C does not depend on how many columns are computed with it. A `far` A comes from beyond
+/// the caches of this core. What differs from tile to tile is not in `part`: a processor waits where what was just
+/// written is read in larger pieces. `later` is how many values of the next part were asked for by the tiles before, or
+/// -1 where there is none.
 template <Real Scalar, int R, int Cols, bool b_transposed, bool far = false>
 QLLK_NOINLINE void gemm_tile(const GemmPart<Scalar>& part, const Scalar* a, const Index a_stride, Scalar* const c,
                              const Scalar* const start, const Index later) {
@@ -65,8 +66,8 @@ QLLK_NOINLINE void gemm_tile(const GemmPart<Scalar>& part, const Scalar* a, cons
   for (int j = 0; j < Cols; ++j)
 #pragma GCC unroll 8
     for (int i = 0; i < R; ++i) sum[i][j] = pset1<Packet>(Scalar(0));
-  // The next columns of B and C are too short for the processor to see a pattern in time. B's are asked for little by little:
-  // all at once would be more than can be under way. With Bᵀ they lie beside those read now.
+  // The next columns of B and C are too short for the processor to see a pattern in time. B's are asked for little by
+  // little: all at once would be more than can be under way. With Bᵀ they lie beside those read now.
   constexpr Index kLine = GemmTile<Scalar>::kLine, kLaterValues = GemmTile<Scalar>::kLater * kLine;
   for (Index j = part.next; j < part.next + Cols; ++j)
     for (Index i = 0; i < R * kPacket; i += kLine) __builtin_prefetch(c + j * c_stride + i);
@@ -158,8 +159,8 @@ void gemm_strips(Index rows, Index count, GemmPart<Scalar>& part, Index& later) 
   }
 }
 
-/// All columns: strips of six, one or two of four so that an even number leaves no rest, and single ones. Each width more
-/// would cost every user of the header a second to compile.
+/// All columns: strips of six, one or two of four so that an even number leaves no rest, and single ones. Each width
+/// more would cost every user of the header a second to compile.
 template <Real Scalar, int R, bool b_transposed>
 void gemm_columns(Index rows, Index cols, GemmPart<Scalar> part) {
   const Index rest = cols % 6, fours = cols < 6 ? cols / 4 : rest >= 4 ? 1 : rest >= 2 ? 2 : 0;
@@ -191,8 +192,8 @@ inline void gemm_add_columns(Index rows, const Scalar* a, Index a_stride, const 
   }
 }
 
-/// One column. Nothing of A is used twice, and it comes from afar: it is read front to back, four columns side by side, as
-/// processors expect, and asked for eight columns ahead where a packet is a line. The sums are those of a tile.
+/// One column. Nothing of A is used twice, and it comes from afar: it is read front to back, four columns side by side,
+/// as processors expect, and asked for eight columns ahead where a packet is a line. The sums are those of a tile.
 template <Real Scalar>
 void gemm_vector(Index rows, const GemmPart<Scalar>& part) {
   using Eigen::internal::ploadu, Eigen::internal::pmadd, Eigen::internal::pset1, Eigen::internal::pstoreu;

@@ -28,8 +28,9 @@
 namespace qllk::linalg {
 namespace detail {
 
-/// kRows rows by four columns at a time: sums[r] += Σ_{j<4} weights[4 r + j] · x[j], by the dot-product instruction of the
-/// processor this is compiled for, if it has one. x86 multiplies unsigned by signed bytes: there x is moved up by kOffset.
+/// kRows rows by four columns at a time: sums[r] += Σ_{j<4} weights[4 r + j] · x[j], by the dot-product instruction of
+/// the processor this is compiled for, if it has one. x86 multiplies unsigned by signed bytes: there x is moved up by
+/// kOffset.
 struct Int8Dot {
   static constexpr Index kRows = 16;
 #if defined(__AVX512VNNI__)
@@ -87,9 +88,9 @@ struct Int8Dot {
 ///
 ///   W ≈ diag(s) Q,   s_r = max_k |W_rk| / 127,   Q = round(diag(s)⁻¹ W) in [-127, 127]
 ///
-/// Products round each column of x in the same way: |y - W x| of a row is at most n · (127.25 / 127²) · max|W_r| · max|x| for n
-/// columns of W, and in practice far less. In memory it is fours of blocks of 16 rows and then single ones, each by fours of
-/// columns: products read it front to back.
+/// Products round each column of x in the same way: |y - W x| of a row is at most n · (127.25 / 127²) · max|W_r| ·
+/// max|x| for n columns of W, and in practice far less. In memory it is fours of blocks of 16 rows and then single
+/// ones, each by fours of columns: products read it front to back.
 ///
 /// Source   Jacob et al. 2018, section 2; dynamic scales of activations as in Dettmers et al. 2022, section 2
 class Int8Matrix {
@@ -160,8 +161,8 @@ class Int8Matrix {
   static constexpr Index kRows = Dot::kRows, kTogether = 4;
   static constexpr float kSmallest =
       127 / std::numeric_limits<float>::max();  // less counts as 0: it has no finite scale
-  // Weights come from afar, each once. Processors see that for themselves, but begin anew with every page: a line here and
-  // there, so many bytes ahead, keeps them going. To ask for all lines is slower on Zen 4.
+  // Weights come from afar, each once. Processors see that for themselves, but begin anew with every page: a line here
+  // and there, so many bytes ahead, keeps them going. To ask for all lines is slower on Zen 4.
   static constexpr Index kAhead = 4096;
 
   /// Blocks that are together from this one on, which is not with any before it.
@@ -183,8 +184,8 @@ class Int8Matrix {
     for (Index k = count; k % 4 != 0; ++k) out[k] = 0;  // meets weights of 0
   }
 
-  /// sizeof...(I) blocks of rows at once, so that their sums do not wait for each other. Indices are constants, and sums
-  /// registers.
+  /// sizeof...(I) blocks of rows at once, so that their sums do not wait for each other. Indices are constants, and
+  /// sums registers.
   template <std::size_t... I>
   void blocks(Index block, std::span<const std::int32_t> x, float scale, const Vec<float>& bias, float* y,
               std::index_sequence<I...>) const {

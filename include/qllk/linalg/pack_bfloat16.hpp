@@ -21,7 +21,8 @@ struct FloatFactor {
   }
 };
 
-/// How many vectors of rows the next strip has, where `left` rows are to come: 4, 2 or 1. Only one may be partly filled.
+/// How many vectors of rows the next strip has, where `left` rows are to come: 4, 2 or 1. Only one may be partly
+/// filled.
 inline Index strip_vectors(Index left) { return left >= 4 * kPairLanes ? 4 : left >= 2 * kPairLanes ? 2 : 1; }
 
 /// Rows with those that fill up the last vector.
@@ -35,7 +36,8 @@ float* pair_memory(Index size) {
   return memory.data();
 }
 
-/// Up to 16 rows of A, each with its values side by side, as column i of out: pair p of row i goes to out[p · stride + i].
+/// Up to 16 rows of A, each with its values side by side, as column i of out: pair p of row i goes to out[p · stride +
+/// i].
 inline void pack_rows(const FloatFactor& a, Index row, Index col, Index size, Index depth, PairBits* out,
                       Index stride) {
   constexpr Index kPacket = GemmTile<float>::kPacket;
@@ -48,8 +50,8 @@ inline void pack_rows(const FloatFactor& a, Index row, Index col, Index size, In
   for (Index i = 0; i < kPairLanes; i += kPacket) gemm_turn(lines + i * pairs, pairs, pairs, out + i, stride);
 }
 
-/// Rows × depth of A from (row, col) on, as strips of 4, 2 or 1 vectors of rows, pair by pair along the depth. The last vector is padded
-/// with zeros. Returns the end.
+/// Rows × depth of A from (row, col) on, as strips of 4, 2 or 1 vectors of rows, pair by pair along the depth. The last
+/// vector is padded with zeros. Returns the end.
 inline PairBits* pack_left(const FloatFactor& a, Index row, Index col, Index rows, Index depth, PairBits* out) {
   const Index pairs = (depth + 1) / 2;
   while (rows > 0) {
@@ -75,7 +77,8 @@ inline PairBits* pack_left(const FloatFactor& a, Index row, Index col, Index row
   return out;
 }
 
-/// Depth × cols of B from (row, col) on: pair p of column j goes to out[j · pairs + p], or to out[p · cols + j] where B is a transpose.
+/// Depth × cols of B from (row, col) on: pair p of column j goes to out[j · pairs + p], or to out[p · cols + j] where B
+/// is a transpose.
 inline void pack_right(const FloatFactor& b, Index row, Index col, Index depth, Index cols, PairBits* out) {
   const Index pairs = (depth + 1) / 2;
   if (!b.transposed) {

@@ -5,9 +5,9 @@
 
 namespace qllk::linalg {
 
-/// A matrix [rows, cols] of undefined values that holds until this thread calls scratch again for that User and Scalar: for a
-/// result that is used up at once, and that no ProductSum refers to. Layers that take turns with it find it in the caches,
-/// where one of their own each would have to come from memory. The memory stays with the thread.
+/// A matrix [rows, cols] of undefined values that holds until this thread calls scratch again for that User and Scalar:
+/// for a result that is used up at once, and that no ProductSum refers to. Layers that take turns with it find it in
+/// the caches, where one of their own each would have to come from memory. The memory stays with the thread.
 template <class User, Real Scalar>
 Eigen::Map<Mat<Scalar>> scratch(Index rows, Index cols) {
   thread_local Vec<Scalar> memory;

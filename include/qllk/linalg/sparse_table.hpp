@@ -23,9 +23,9 @@ inline constexpr bool is_hash_table_v = false;
 template <class Scalar>
 inline constexpr bool is_hash_table_v<HashTable<Scalar>> = true;
 
-/// The gradient of a HashTable: a list of (row, ±column), meaning that the row's gradient has ±values.col(column) in it.
-/// Memory and cost follow the positions seen, not the size of the table. Cleared, it keeps its memory, which grows in blocks: no
-/// column ever moves.
+/// The gradient of a HashTable: a list of (row, ±column), meaning that the row's gradient has ±values.col(column) in
+/// it. Memory and cost follow the positions seen, not the size of the table. Cleared, it keeps its memory, which grows
+/// in blocks: no column ever moves.
 template <Real Scalar>
 class SparseGrads {
  public:

@@ -21,8 +21,8 @@ constexpr auto enum_names(Precision) { return std::array{"float", "bfloat16"}; }
 /// That in which the processor that this is compiled for takes most products a second.
 inline constexpr Precision kFastestPrecision = kHasBFloat16Products ? Precision::bfloat16 : Precision::full;
 
-/// While it lives, this thread takes products of float matrices with weights in that precision, as torch.autocast does; everything
-/// else, double included, stays as it is. Training opens one in each of its tasks.
+/// While it lives, this thread takes products of float matrices with weights in that precision, as torch.autocast does;
+/// everything else, double included, stays as it is. Training opens one in each of its tasks.
 class UsePrecision {
  public:
   explicit UsePrecision(Precision precision) : before_(std::exchange(current(), precision)) {}
@@ -67,11 +67,12 @@ void rounded_gemm(const A& a, const B& b, C& c, GemmStart<typename A::Scalar> st
 
 }  // namespace detail
 
-/// C = bias 1ᵀ + A B, where A or B is a weight or the other factor of its gradient; A may be a matrix of another form, as Int8Matrix.
+/// C = bias 1ᵀ + A B, where A or B is a weight or the other factor of its gradient; A may be a matrix of another form,
+/// as Int8Matrix.
 ///
-/// With bfloat16, both factors are rounded to nearest even, each sum is taken in float in the order of the depth, two terms after each
-/// other, and a column of C depends on that column of B only. Denormals are zero. The same bits on every x86 processor, with
-/// or without such an instruction. C must not alias A or B.
+/// With bfloat16, both factors are rounded to nearest even, each sum is taken in float in the order of the depth, two
+/// terms after each other, and a column of C depends on that column of B only. Denormals are zero. The same bits on
+/// every x86 processor, with or without such an instruction. C must not alias A or B.
 /// Cost     2·rows·cols·depth FLOP; a copy of the factors in 16 bits, of a part of the depth
 template <class A, class B, class C, class Bias>
 void weight_gemm(const A& a, const B& b, C&& c, const Bias& bias) {
@@ -102,7 +103,8 @@ struct AffineProduct {
   MatOut<Scalar> y;
 };
 
-/// Of each: y = bias 1ᵀ + weight · x. Another form of matrix may have a gemm_all of its own, which prepares x once for all.
+/// Of each: y = bias 1ᵀ + weight · x. Another form of matrix may have a gemm_all of its own, which prepares x once for
+/// all.
 template <class Matrix, Real Scalar>
 void gemm_all(std::type_identity_t<MatIn<Scalar>> x, std::span<AffineProduct<Matrix, Scalar>> products) {
   if constexpr (std::is_same_v<Matrix, Mat<float>>) {

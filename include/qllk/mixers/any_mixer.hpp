@@ -55,8 +55,8 @@ struct Chosen {
 
 /// A sequence mixer that is one of `Mixers`; its Config says which. Every block of a model may have another one.
 ///
-/// Params, State and Cache hold those of the chosen mixer, and its tensors keep their names: a file does not tell whether the
-/// mixer was chosen at run time or when compiling. Cost: one branch a call.
+/// Params, State and Cache hold those of the chosen mixer, and its tensors keep their names: a file does not tell
+/// whether the mixer was chosen at run time or when compiling. Cost: one branch a call.
 template <SequenceMixer... Mixers>
 class AnyMixer {
   static constexpr std::size_t kCount = sizeof...(Mixers);

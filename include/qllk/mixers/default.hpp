@@ -7,8 +7,8 @@
 
 namespace qllk::mixers {
 
-/// The mixer that models recommend, alone: every further one would cost each program seconds to compile. All that there are, to be
-/// chosen at run time, is Registered (registry.hpp).
+/// The mixer that models recommend, alone: every further one would cost each program seconds to compile. All that there
+/// are, to be chosen at run time, is Registered (registry.hpp).
 template <Real Scalar>
 using Default = AnyMixer<LatentKernel<Scalar>>;
 

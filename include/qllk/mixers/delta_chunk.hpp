@@ -15,8 +15,8 @@ using linalg::block, linalg::column, linalg::gemm, linalg::gemm_add, linalg::par
 ///   S_t = α_t (I - β_t k_t k_tᵀ) S_{t-1} + β_t k_t v_tᵀ = α_t S_{t-1} + k_t u_tᵀ,   u_t = β_t (v_t - α_t S_{t-1}ᵀ k_t)
 ///   y_t = S_tᵀ q_t
 ///
-/// With γ_i = α_1 … α_i, G_ji = α_{j+1} … α_i (0 for j > i), S the state before the chunk, and A the part above the diagonal of
-/// KᵀK ∘ G diag(β), the u of all positions are the solution of a triangular system:
+/// With γ_i = α_1 … α_i, G_ji = α_{j+1} … α_i (0 for j > i), S the state before the chunk, and A the part above the
+/// diagonal of KᵀK ∘ G diag(β), the u of all positions are the solution of a triangular system:
 ///
 ///   U  = (V - Sᵀ K diag(γ)) diag(β) (I + A)⁻¹
 ///   Y  = U (KᵀQ ∘ G) + Sᵀ Q diag(γ)
@@ -24,7 +24,8 @@ using linalg::block, linalg::column, linalg::gemm, linalg::gemm_add, linalg::par
 ///
 /// Shapes   Q, K, V, Y: [d, C] of q, k, v, y; C <= kSize    S: [d, d]    log α, β: [heads, n]
 /// Cost     d·(3.5·C + 3·d) multiply-adds a position forward, about 3 times that backward
-/// Source   Yang et al. 2025, section 3.3; Yang et al. 2024 (DeltaNet), section 3.2, with the system solved for U itself
+/// Source   Yang et al. 2025, section 3.3; Yang et al. 2024 (DeltaNet), section 3.2, with the system solved for U
+///          itself
 template <Real Scalar>
 class DeltaChunk {
  public:
@@ -39,7 +40,8 @@ class DeltaChunk {
 
   explicit DeltaChunk(Index head_dim) : head_dim_(head_dim) {}
 
-  /// Writes the head's rows of y at positions begin … begin + size - 1, and advances its S; memory is that of all heads.
+  /// Writes the head's rows of y at positions begin … begin + size - 1, and advances its S; memory is that of all
+  /// heads.
   void forward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> log_decay, MatIn<Scalar> beta,
                Index head, Index begin, Index size, Scalar* memory, Scratch& scratch, MatOut<Scalar> y) const {
     const Index d = head_dim_, at = head * d;
@@ -65,8 +67,8 @@ class DeltaChunk {
     gemm_add(scaled, U.transpose(), S);
   }
 
-  /// Overwrites those of dq, dk, dv, dlog_decay and dbeta (the gradient of logit(β)), which may be q, k, v, log_decay and beta;
-  /// turns dS after the chunk into dS before it. `before` holds S before the chunk, of all heads.
+  /// Overwrites those of dq, dk, dv, dlog_decay and dbeta (the gradient of logit(β)), which may be q, k, v, log_decay
+  /// and beta; turns dS after the chunk into dS before it. `before` holds S before the chunk, of all heads.
   void backward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> log_decay, MatIn<Scalar> beta,
                 Index head, Index begin, Index size, const Scalar* before, Scalar* dmemory, Scratch& scratch,
                 MatIn<Scalar> dy, MatOut<Scalar> dq, MatOut<Scalar> dk, MatOut<Scalar> dv, MatOut<Scalar> dlog_decay,

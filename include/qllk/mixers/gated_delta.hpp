@@ -34,8 +34,8 @@ using linalg::column, linalg::values;
 /// The paper has convolutions of width 4 over q, k and v besides, which this leaves to the blocks around it.
 ///
 /// Shapes   x, y, dy, dx: [dim, n]    n = state.sequences() × length, each sequence contiguous
-/// Cost     10·dim²·n FLOP for the six maps, and dim·(7·C + 6·head_dim) a position by chunks of C (DeltaChunk); backward twice to
-///          three times that. The state is head_dim·dim scalars a sequence whatever the length.
+/// Cost     10·dim²·n FLOP for the six maps, and dim·(7·C + 6·head_dim) a position by chunks of C (DeltaChunk);
+///          backward twice to three times that. The state is head_dim·dim scalars a sequence whatever the length.
 /// Source   Yang et al. 2025, "Gated delta networks", eq. 10 and section 3.4
 template <Real S>
 class GatedDelta {
@@ -179,9 +179,9 @@ class GatedDelta {
     wide_.forward(p.out_proj, c.gated, c.linear, y);
   }
 
-  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state, and much of
-  /// cache into gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of ProductSum
-  /// refers to x, dy and cache.
+  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state, and much
+  /// of cache into gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of
+  /// ProductSum refers to x, dy and cache.
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {

@@ -11,11 +11,11 @@ namespace qllk::mixers {
 
 /// A matrix [rows, cols] with room for more columns: what a state remembers of every position.
 ///
-/// A copy has memory of its own. A cache can refer to the columns as they are now, without copying them, by share(): columns
-/// that follow do not disturb it, and own() gives this matrix memory of its own before its values are changed.
+/// A copy has memory of its own. A cache can refer to the columns as they are now, without copying them, by share():
+/// columns that follow do not disturb it, and own() gives this matrix memory of its own before its values are changed.
 ///
-/// Cost     a column appended or dropped is O(rows), averaged over many; the memory at most twice what is in use, or 32 times
-///          while caches share it, so that a training step of the same length as the one before finds room
+/// Cost     a column appended or dropped is O(rows), averaged over many; the memory at most twice what is in use, or 32
+///          times while caches share it, so that a training step of the same length as the one before finds room
 template <Real Scalar>
 class GrowingColumns : public Eigen::Map<Mat<Scalar>> {
   using Base = Eigen::Map<Mat<Scalar>>;

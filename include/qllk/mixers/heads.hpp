@@ -31,7 +31,8 @@ QLLK_COLD inline Index head_size(const char* mixer, Index dim, Index wanted, Ind
   throw InvalidArgument(what);
 }
 
-/// The ε of norms over one head. A head of one channel has no direction, only a sign: there ε is 1, so that its size still counts.
+/// The ε of norms over one head. A head of one channel has no direction, only a sign: there ε is 1, so that its size
+/// still counts.
 constexpr double head_epsilon(Index head_dim, double usual) { return head_dim > 1 ? usual : 1; }
 
 /// x̂ = x / √(‖x‖² + ε) for every head of every column, in place; scale [heads, n] keeps 1 / √(‖x‖² + ε).

@@ -9,8 +9,8 @@ namespace qllk::mixers {
 
 using linalg::block, linalg::column, linalg::gemm, linalg::gemm_add, linalg::values;
 
-/// C positions of the recurrence of LatentScan at once, for one head of width d. With M_ji = a_{j+1} … a_i w_j, the share of
-/// k_j v_jᵀ in S_i (0 for j > i), and s_i = a_1 … a_i, that of the state S before the chunk:
+/// C positions of the recurrence of LatentScan at once, for one head of width d. With M_ji = a_{j+1} … a_i w_j, the
+/// share of k_j v_jᵀ in S_i (0 for j > i), and s_i = a_1 … a_i, that of the state S before the chunk:
 ///
 ///   Y  = V (Kᵀ Q ∘ M) + Sᵀ Q diag(s)
 ///   S' = s_C S + K diag(M_1C … M_CC) Vᵀ
@@ -32,7 +32,8 @@ class LatentChunk {
 
   explicit LatentChunk(Index head_dim) : head_dim_(head_dim) {}
 
-  /// Writes the head's rows of y at positions begin … begin + size - 1, and advances its S; memory is that of all heads.
+  /// Writes the head's rows of y at positions begin … begin + size - 1, and advances its S; memory is that of all
+  /// heads.
   void forward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Index head, Index begin,
                Index size, Scalar* memory, Scratch& scratch, MatOut<Scalar> y) const {
     const Index d = head_dim_, at = head * d;
@@ -55,8 +56,8 @@ class LatentChunk {
     gemm_add(scaled, V.transpose(), S);
   }
 
-  /// Overwrites those of dq, dk, dv and, where there is decay, ddecay, which may be q, k, v and decay; turns dS after the chunk
-  /// into dS before it. `before` holds S before the chunk, of all heads.
+  /// Overwrites those of dq, dk, dv and, where there is decay, ddecay, which may be q, k, v and decay; turns dS after
+  /// the chunk into dS before it. `before` holds S before the chunk, of all heads.
   void backward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Index head, Index begin,
                 Index size, const Scalar* before, Scalar* dmemory, Scratch& scratch, MatIn<Scalar> dy,
                 MatOut<Scalar> dq, MatOut<Scalar> dk, MatOut<Scalar> dv, MatOut<Scalar> ddecay) const {

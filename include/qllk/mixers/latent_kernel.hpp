@@ -42,7 +42,8 @@ constexpr auto enum_names(Decay) { return std::array{"none", "learned", "data_de
 /// Shapes   x, y, dy, dx: [dim, n]    n = state.sequences() × length, each sequence contiguous
 /// Cost     8·dim²·n FLOP for q, k, v and g, 2·dim²·n for W_o, and that of LatentScan; backward twice that.
 ///          Linear in the length; the state is head_dim·dim scalars a sequence whatever the length.
-/// Source   Katharopoulos et al. 2020 (linear attention), Sun et al. 2023 (decay), Yang et al. 2024 (data-dependent decay)
+/// Source   Katharopoulos et al. 2020 (linear attention), Sun et al. 2023 (decay), Yang et al. 2024 (data-dependent
+///          decay)
 template <Real S>
 class LatentKernel {
  public:
@@ -176,9 +177,9 @@ class LatentKernel {
     if (config_.project) linear_.forward(p.out_proj, cache.gated, cache.linear, y);
   }
 
-  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state, and much of
-  /// cache into gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of ProductSum
-  /// refers to x, dy and cache.
+  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state, and much
+  /// of cache into gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of
+  /// ProductSum refers to x, dy and cache.
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& cache, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {

@@ -38,11 +38,12 @@ struct LatentState {
 ///   dk_t = w_t dS_t v_t,   dv_t = w_t dS_tᵀ k_t   (w_t the weight of k_t v_tᵀ),
 ///   da_t = <dS_t, S_{t-1} - k_t v_tᵀ>,   returned as the gradient a (1 - a) da of the logit of a, which stays finite
 ///
-/// head_dim 1 is a scan over [dim] vectors. Larger heads go in chunks of C positions (LatentChunk), and between chunks one S
-/// is kept, so that the cost is matrix products. Both are exact; they differ by rounding only.
+/// head_dim 1 is a scan over [dim] vectors. Larger heads go in chunks of C positions (LatentChunk), and between chunks
+/// one S is kept, so that the cost is matrix products. Both are exact; they differ by rounding only.
 ///
 /// Shapes   q, k, v, y: [dim, n]    decay: [heads, n] or empty    n = sequences × length
-/// Cost     a position: head_dim 1: 3·dim multiply-adds; else dim·(2·head_dim + 2·C) forward, about 2.5 times that backward
+/// Cost     a position: head_dim 1: 3·dim multiply-adds; else dim·(2·head_dim + 2·C) forward, about 2.5 times that
+///          backward
 template <Real Scalar>
 class LatentScan {
  public:
@@ -88,8 +89,8 @@ class LatentScan {
     }
   }
 
-  /// Overwrites dq, dk, dv and, where there is decay, ddecay (the gradient of logit(a)), which may be q, k, v and decay (each its
-  /// own); replaces dstate, the gradient of the final state, by that of the initial state.
+  /// Overwrites dq, dk, dv and, where there is decay, ddecay (the gradient of logit(a)), which may be q, k, v and decay
+  /// (each its own); replaces dstate, the gradient of the final state, by that of the initial state.
   void backward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Cache& cache, MatIn<Scalar> dy,
                 State& dstate, MatOut<Scalar> dq, MatOut<Scalar> dk, MatOut<Scalar> dv, MatOut<Scalar> ddecay) const {
     const Index sequences = dstate.sequences(), length = sequences > 0 ? q.cols() / sequences : 0;

@@ -22,13 +22,14 @@ namespace qllk::mixers {
 
 using linalg::block, linalg::column, linalg::gemm_add, linalg::scratch, linalg::values;
 
-/// Causal Linformer. The original projects the keys and values of a whole sequence of known length to a few slots, E K and F V:
-/// each slot holds all positions, those to come as well, so it is not causal. Here a stream is cut into segments of `segment`
-/// positions; E and F project segments that are complete, and within its own segment a position sees all up to itself.
+/// Causal Linformer. The original projects the keys and values of a whole sequence of known length to a few slots, E K
+/// and F V: each slot holds all positions, those to come as well, so it is not causal. Here a stream is cut into
+/// segments of `segment` positions; E and F project segments that are complete, and within its own segment a position
+/// sees all up to itself.
 ///
-///   q, k, v = W_{q,k,v} x + b;   of each head:   q' = R q / √head_dim,   k' = R k     R_j: rotary position j of the segment
-///   P = Σ_j k'_j E_jᵀ over the positions of a segment; A = the mean of P over the segments complete so far    [dim, slots]
-///   B = likewise of v and F
+///   q, k, v = W_{q,k,v} x + b;   of each head:   q' = R q / √head_dim,   k' = R k     R_j: rotary position j of the
+///   segment P = Σ_j k'_j E_jᵀ over the positions of a segment; A = the mean of P over the segments complete so far
+///   [dim, slots] B = likewise of v and F
 ///   u = softmax attention to the slots A, B (once a segment is complete) and to k', v of the segment up to itself
 ///   y = W_o u + b_o
 ///
@@ -177,9 +178,9 @@ class Linformer {
     qkv_.forward_out(p, c.qkv, y);
   }
 
-  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state, and much of the
-  /// cache into gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of ProductSum refers to
-  /// x, dy and the cache.
+  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state, and much
+  /// of the cache into gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of
+  /// ProductSum refers to x, dy and the cache.
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {
@@ -270,7 +271,8 @@ class Linformer {
     filling.setZero();
   }
 
-  /// From dseen, the gradient of what the piece saw, and that of the memory after it: that of the memory before, and `dmore`.
+  /// From dseen, the gradient of what the piece saw, and that of the memory after it: that of the memory before, and
+  /// `dmore`.
   template <class Seen, class DSeen, class More>
   void remember_backward(const Seen& seen, const Mat<Scalar>& projection, const Piece& piece, Index s,
                          const DSeen& dseen, Memory& dmemory, Mat<Scalar>& dprojection, More dmore) const {

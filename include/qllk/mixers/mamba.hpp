@@ -30,8 +30,8 @@ using linalg::block, linalg::column, linalg::values;
 ///   y_t     = W_out ( (h_t C_t + D ⊙ u_t) ⊙ silu(z_t) ) + b_out
 ///
 /// Shapes   x, y, dy, dx: [dim, n]    n = sequences × length, each sequence contiguous    inner = expand · dim
-/// Cost     (6·dim + 4·rank + 4·states)·inner·n FLOP for the maps, and that of SelectiveScan; backward twice to three times that.
-///          State: (states + 3)·inner scalars a sequence.
+/// Cost     (6·dim + 4·rank + 4·states)·inner·n FLOP for the maps, and that of SelectiveScan; backward twice to three
+///          times that. State: (states + 3)·inner scalars a sequence.
 /// Source   Gu and Dao 2023, sections 3.2 to 3.4 and 3.6
 template <Real S>
 class Mamba {
@@ -179,9 +179,9 @@ class Mamba {
     out_.forward(p.out_proj, c.gated, c.linear, y);
   }
 
-  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state, and much of
-  /// cache into gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of ProductSum
-  /// refers to x, dy and cache.
+  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state, and much
+  /// of cache into gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of
+  /// ProductSum refers to x, dy and cache.
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {

@@ -16,7 +16,8 @@ namespace qllk::mixers {
 
 using linalg::column;
 
-/// Folding attention: four positions are folded to one, folds attend to folds, and what they see is unfolded to positions again.
+/// Folding attention: four positions are folded to one, folds attend to folds, and what they see is unfolded to
+/// positions again.
 ///
 ///   f_p = W_f [x_{4p-3}; …; x_{4p}] + b_f          complete at position 4p; columns before the stream are zero
 ///   [z_0; z_1; z_2; z_3] of p = W_o u_p + b_o      u SoftmaxAttention's, of f_0 … f_p
@@ -27,7 +28,8 @@ using linalg::column;
 /// Shapes   x, y, dy, dx: [dim, n]    n = sequences × length, each sequence contiguous
 /// Cost     5.5·dim² FLOP a position, and dim for each fold that its own sees: a 16th of the pairs of SoftmaxAttention;
 ///          backward 2 and 2.5 times that
-/// State    2·dim scalars a fold of each sequence, of at most window - 1 folds, and 7·dim for the fold that is not complete
+/// State    2·dim scalars a fold of each sequence, of at most window - 1 folds, and 7·dim for the fold that is not
+///          complete
 /// Source   the first QLLK's MELF (folding of latents); attention: SoftmaxAttention's sources
 template <Real S>
 class Melf {
@@ -130,9 +132,9 @@ class Melf {
     state.phase = c.plan.next_phase();
   }
 
-  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state, and much of the
-  /// cache into gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of ProductSum refers to
-  /// the cache.
+  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state, and much
+  /// of the cache into gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of
+  /// ProductSum refers to the cache.
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar>, Cache& c, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {

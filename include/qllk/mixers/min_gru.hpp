@@ -109,8 +109,8 @@ class MinGru {
     linear_.forward(p.out_proj, c.hidden, c.linear, y);
   }
 
-  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state. Once for each
-  /// forward. x is the x of forward. dx must not alias x or dy.
+  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state. Once for
+  /// each forward. x is the x of forward. dx must not alias x or dy.
   void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Grads& g,
                 MatOut<Scalar> dx) const {
     const Index sequences = dstate.hidden.cols(), length = sequences > 0 ? x.cols() / sequences : 0;

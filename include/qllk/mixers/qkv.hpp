@@ -18,7 +18,8 @@ namespace qllk::mixers {
 
 using linalg::AffineProduct, linalg::gemm_all, linalg::scratch, linalg::values;
 
-/// head_dim, or for 0 the largest divisor of dim that is at most 64. Throws std::invalid_argument unless it divides dim.
+/// head_dim, or for 0 the largest divisor of dim that is at most 64. Throws std::invalid_argument unless it divides
+/// dim.
 QLLK_COLD inline Index head_width(std::string_view mixer, Index dim, Index head_dim) {
   Index width = head_dim;
   if (head_dim == 0 && dim > 0)

@@ -1,4 +1,5 @@
-// The one list of mixers: tools, files, benchmarks and tests are made from it. To add one: its header, and its name here.
+// The one list of mixers: tools, files, benchmarks and tests are made from it. To add one: its header, and its name
+// here.
 #pragma once
 
 #include "qllk/core/types.hpp"

@@ -27,9 +27,9 @@ using linalg::column, linalg::scratch, linalg::values;
 ///   y_t = W_o ( r̂_t ⊙ swish(g_t) ) + b_o,   swish(g) = g · sigmoid(g)
 ///   γ_h = 1 - exp(e_h),   e_h evenly spread from log 1/32 to log 1/512
 ///
-/// R_t are rotary positions. The factor 1 - γ keeps S of the size of one k vᵀ; but for ε the norm takes it away. The norm is that
-/// of the authors' code, without the mean of the paper's GroupNorm, which for a head of two channels would leave one sign only.
-/// Heads of one channel, of which nothing but the sign would be left, are not normalised.
+/// R_t are rotary positions. The factor 1 - γ keeps S of the size of one k vᵀ; but for ε the norm takes it away. The
+/// norm is that of the authors' code, without the mean of the paper's GroupNorm, which for a head of two channels would
+/// leave one sign only. Heads of one channel, of which nothing but the sign would be left, are not normalised.
 ///
 /// Shapes   x, y, dy, dx: [dim, n]    n = sequences × length, each sequence contiguous
 /// Cost     10·dim²·n FLOP and LatentScan's; backward about twice that
@@ -145,9 +145,9 @@ class Retention {
     qkv_.forward_out(p, c.qkv, y);
   }
 
-  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state, and much of the
-  /// cache into gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of ProductSum refers to
-  /// x, dy and the cache.
+  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state, and much
+  /// of the cache into gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of
+  /// ProductSum refers to x, dy and the cache.
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {

@@ -28,10 +28,11 @@ using linalg::column, linalg::part, linalg::values;
 ///   h_t    = a_t ⊙ h_{t-1} + √(1 - a_t²) ⊙ i_t ⊙ u_t
 ///   y_t    = W_o (h_t ⊙ silu(g_t)) + b_o                              the paper's gate is a GELU
 ///
-///   backward, with m = √(1 - a²):   dh_t = dh from y + a_{t+1} ⊙ dh_{t+1},   d(log a) = dh ⊙ (a ⊙ h_{t-1} - a² / m ⊙ i ⊙ u)
+///   backward, with m = √(1 - a²):   dh_t = dh from y + a_{t+1} ⊙ dh_{t+1},   d(log a) = dh ⊙ (a ⊙ h_{t-1} - a² / m ⊙ i
+///   ⊙ u)
 ///
-/// W_r and W_i are whole matrices, where the paper has blocks on the diagonal. m is at least 1e-3, less than which no a of use
-/// gives, so that its slope stays finite.
+/// W_r and W_i are whole matrices, where the paper has blocks on the diagonal. m is at least 1e-3, less than which no a
+/// of use gives, so that its slope stays finite.
 ///
 /// Shapes   x, y, dy, dx: [dim, n]    n = sequences × length, each sequence contiguous
 /// Cost     10·dim²·n FLOP forward, twice that backward; the state is 4·dim scalars a sequence
@@ -161,9 +162,9 @@ class RgLru {
     linear_.forward(p.out_proj, c.gated, c.linear, y);
   }
 
-  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state, and much of
-  /// cache into gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of ProductSum
-  /// refers to x, dy and cache.
+  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state, and much
+  /// of cache into gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of
+  /// ProductSum refers to x, dy and cache.
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {

@@ -20,17 +20,18 @@ using linalg::column, linalg::part, linalg::values;
 /// The time mixing of RWKV-4.
 ///
 ///   r, k, v = W_{r,k,v} (x_t + μ_{r,k,v} ⊙ (x_{t-1} - x_t)) + b
-///   wkv_t   = ( Σ_{i<t} e^{(t-1-i) w + k_i} v_i + e^{u + k_t} v_t ) / ( Σ_{i<t} e^{(t-1-i) w + k_i} + e^{u + k_t} ),   w = -e^ω
+///   wkv_t   = ( Σ_{i<t} e^{(t-1-i) w + k_i} v_i + e^{u + k_t} v_t ) / ( Σ_{i<t} e^{(t-1-i) w + k_i} + e^{u + k_t} ),
+///           w = -e^ω
 ///   y_t     = W_o ( sigmoid(r_t) ⊙ wkv_t ) + b_o                        μ, ω and u learned, for each channel
 ///
-/// The sums a and b go by a running maximum m, without which exponentials of keys would overflow: a e^m and b e^m are meant. With
-/// q = max(m, u + k) and q' = max(m + w, k):
+/// The sums a and b go by a running maximum m, without which exponentials of keys would overflow: a e^m and b e^m are
+/// meant. With q = max(m, u + k) and q' = max(m + w, k):
 ///
 ///   wkv = (e^{m-q} a + e^{u+k-q} v) / (e^{m-q} b + e^{u+k-q})
 ///   a'  = e^{m+w-q'} a + e^{k-q'} v,   b' = e^{m+w-q'} b + e^{k-q'},   m' = q'
 ///
-/// wkv does not depend on q, which therefore has no gradient there; m' is an output like a' and b', and has. Where b is 0, as in
-/// the initial state, nothing was before, and m does not count.
+/// wkv does not depend on q, which therefore has no gradient there; m' is an output like a' and b', and has. Where b is
+/// 0, as in the initial state, nothing was before, and m does not count.
 ///
 /// Shapes   x, y, dy, dx: [dim, n]    n = sequences × length, each sequence contiguous
 /// Cost     8·dim²·n FLOP and 4·dim·n of exp forward, twice that backward; the state is 4·dim scalars a sequence
@@ -116,8 +117,8 @@ class Rwkv4 {
     return p;
   }
 
-  /// Decays start spread evenly, in the logarithm, over memories of 2 to 1,024 positions; the share of the previous position over
-  /// 0 to 1, that of the receptance over 0 to 1/2.
+  /// Decays start spread evenly, in the logarithm, over memories of 2 to 1,024 positions; the share of the previous
+  /// position over 0 to 1, that of the receptance over 0 to 1/2.
   QLLK_COLD Params init(Random& random) const {
     Params p = zeros();
     for (auto* linear : {&p.r_proj, &p.k_proj, &p.v_proj, &p.out_proj}) *linear = linear_.init(random);
@@ -156,9 +157,9 @@ class Rwkv4 {
     linear_.forward(p.out_proj, c.gated, c.linear, y);
   }
 
-  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state, and much of
-  /// cache into gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of ProductSum
-  /// refers to dy and cache.
+  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state, and much
+  /// of cache into gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of
+  /// ProductSum refers to dy and cache.
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {

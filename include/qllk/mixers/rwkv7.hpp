@@ -35,12 +35,12 @@ using linalg::column, linalg::part, linalg::values;
 ///   u_t     = group_norm(S_tᵀ r_t) + <r_t, ρ ⊙ k̃_t> v_t               for each head; ρ learned
 ///   y_t     = W_o (u_t ⊙ g_t) + b_o
 ///
-/// W are [rank, dim] and W' [dim, rank] in w, a and g. The norm takes the mean away from heads of three channels or more: of two
-/// it would leave a sign.
+/// W are [rank, dim] and W' [dim, rank] in w, a and g. The norm takes the mean away from heads of three channels or
+/// more: of two it would leave a sign.
 ///
 /// Shapes   x, y, dy, dx: [dim, n]    n = state.sequences() × length, each sequence contiguous
-/// Cost     (8·dim² + 12·rank·dim)·n FLOP for the maps, and dim·(13·C + 8·head_dim) a position by chunks of C (Rwkv7Chunk);
-///          backward twice to three times that. State: (head_dim + 1)·dim scalars a sequence.
+/// Cost     (8·dim² + 12·rank·dim)·n FLOP for the maps, and dim·(13·C + 8·head_dim) a position by chunks of C
+///          (Rwkv7Chunk); backward twice to three times that. State: (head_dim + 1)·dim scalars a sequence.
 /// Source   Peng et al. 2025, "RWKV-7 Goose", section 4
 template <Real S>
 class Rwkv7 {
@@ -176,8 +176,8 @@ class Rwkv7 {
     return p;
   }
 
-  /// Decays start spread evenly, in the logarithm, over memories of 2 to 1,024 positions; the share of the previous position over
-  /// 0 to 1.
+  /// Decays start spread evenly, in the logarithm, over memories of 2 to 1,024 positions; the share of the previous
+  /// position over 0 to 1.
   QLLK_COLD Params init(Random& random) const {
     Params p = zeros();
     for (auto* linear : {&p.r_proj, &p.k_proj, &p.v_proj, &p.out_proj}) *linear = wide_.init(random);
@@ -252,9 +252,9 @@ class Rwkv7 {
     wide_.forward(p.out_proj, c.gated, c.linear, y);
   }
 
-  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state, and much of
-  /// cache into gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of ProductSum
-  /// refers to dy and cache.
+  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state, and much
+  /// of cache into gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of
+  /// ProductSum refers to dy and cache.
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {

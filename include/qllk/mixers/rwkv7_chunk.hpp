@@ -15,19 +15,20 @@ using linalg::block, linalg::column, linalg::gemm, linalg::gemm_add, linalg::par
 ///   S_t = diag(w_t) S_{t-1} - b_t s_tᵀ + k_t v_tᵀ,   s_t = S_{t-1}ᵀ κ_t
 ///   y_t = S_tᵀ r_t
 ///
-/// With W_i = w_1 ⊙ … ⊙ w_i, K = k_i / W_i, B = b_i / W_i, X = W_{i-1} ⊙ κ_i, R = W_i ⊙ r_i, S the state before the chunk, and
-/// upper() keeping what is on and above the diagonal, above() what is above it:
+/// With W_i = w_1 ⊙ … ⊙ w_i, K = k_i / W_i, B = b_i / W_i, X = W_{i-1} ⊙ κ_i, R = W_i ⊙ r_i, S the state before the
+/// chunk, and upper() keeping what is on and above the diagonal, above() what is above it:
 ///
 ///   U (I + above(BᵀX)) = SᵀX + V above(KᵀX)                     U: the s of all positions
 ///   Y  = SᵀR + V upper(KᵀR) - U upper(BᵀR)
 ///   S' = diag(W_C) (S + K Vᵀ - B Uᵀ)
 ///
-/// The ratios stay in range because w > 0.54: a chunk takes a channel down to 4e-9 at most. X and R are side by side in memory, so
-/// that what multiplies both is one product.
+/// The ratios stay in range because w > 0.54: a chunk takes a channel down to 4e-9 at most. X and R are side by side in
+/// memory, so that what multiplies both is one product.
 ///
 /// Shapes   r, log w, k, v, κ, b, y: [dim, n]; of a head and a chunk [d, C], C <= kSize    S: [d, d]
 /// Cost     d·(6.5·C + 4·d) multiply-adds a position forward, about 2.5 times that backward
-/// Source   Peng et al. 2025, eq. 17 to 19; the chunks as in Yang et al. 2024, section 3.2, with a decay for each channel
+/// Source   Peng et al. 2025, eq. 17 to 19; the chunks as in Yang et al. 2024, section 3.2, with a decay for each
+///          channel
 template <Real Scalar>
 class Rwkv7Chunk {
  public:
@@ -51,7 +52,8 @@ class Rwkv7Chunk {
 
   explicit Rwkv7Chunk(Index head_dim) : head_dim_(head_dim) {}
 
-  /// Writes the head's rows of y at positions begin … begin + size - 1, and advances its S; memory is that of all heads.
+  /// Writes the head's rows of y at positions begin … begin + size - 1, and advances its S; memory is that of all
+  /// heads.
   void forward(const Inputs<const Mat<Scalar>>& in, Index head, Index begin, Index size, Scalar* memory,
                Scratch& scratch, Mat<Scalar>& y) const {
     const Index d = head_dim_, at = head * d;
@@ -68,8 +70,8 @@ class Rwkv7Chunk {
     for (Index j = 0; j < d; ++j) column(S, j) *= part(scratch.left, 0, size - 1, d);
   }
 
-  /// Overwrites the head's rows of `out`, the gradients of what the recurrence saw, which may be `in`; turns dS after the chunk
-  /// into dS before it. `before` holds S before the chunk, of all heads.
+  /// Overwrites the head's rows of `out`, the gradients of what the recurrence saw, which may be `in`; turns dS after
+  /// the chunk into dS before it. `before` holds S before the chunk, of all heads.
   void backward(const Inputs<const Mat<Scalar>>& in, Index head, Index begin, Index size, const Scalar* before,
                 Scalar* dmemory, Scratch& scratch, const Mat<Scalar>& dy, const Inputs<Mat<Scalar>>& out) const {
     const Index d = head_dim_, at = head * d;

@@ -15,12 +15,15 @@ using linalg::column, linalg::part, linalg::values;
 ///   h_t = exp(dt_t A) ⊙ h_{t-1} + dt_t u_t B_tᵀ                          h, A: [inner, states]
 ///   y_t = h_t C_t + D ⊙ u_t
 ///
-/// backward, from dy and the final dh:   dh_t = dy_t C_tᵀ + exp(dt_{t+1} A) ⊙ dh_{t+1};   with q = dh_t ⊙ exp(dt_t A) ⊙ h_{t-1}:
+/// backward, from dy and the final dh:   dh_t = dy_t C_tᵀ + exp(dt_{t+1} A) ⊙ dh_{t+1};   with q = dh_t ⊙ exp(dt_t A) ⊙
+/// h_{t-1}:
 ///   d(dt u)_t = dh_t B_t,   ddt_t = q A 1 + d(dt u) ⊙ u,   dA += dt ⊙ q,   dB_t = dh_tᵀ (dt ⊙ u)_t,   dC_t = h_tᵀ dy_t
 ///
-/// Of the states h, backward finds one for every kSize positions, and computes those between again, some channels at a time.
+/// Of the states h, backward finds one for every kSize positions, and computes those between again, some channels at a
+/// time.
 ///
-/// Shapes   u, dt, y: [inner, n]    B, C: [states, n]    A: [inner · states], those of a state side by side; n = sequences × length
+/// Shapes   u, dt, y: [inner, n]    B, C: [states, n]    A: [inner · states], those of a state side by side; n =
+///          sequences × length
 /// Cost     a position: inner·states of exp and 3·inner·states multiply-adds forward, about 3 times that backward
 /// Source   Gu and Dao 2023, algorithm 2 and section 3.3.2
 template <Real Scalar>
@@ -63,8 +66,8 @@ class SelectiveScan {
       }
   }
 
-  /// Adds to da and dskip, overwrites du, ddt (which may be u and dt), db and dc; turns dmemory from the gradient of the final h
-  /// into that of the initial one.
+  /// Adds to da and dskip, overwrites du, ddt (which may be u and dt), db and dc; turns dmemory from the gradient of
+  /// the final h into that of the initial one.
   void backward(MatIn<Scalar> u, MatIn<Scalar> dt, MatIn<Scalar> b, MatIn<Scalar> c, const Vec<Scalar>& a,
                 const Vec<Scalar>& skip, Cache& cache, MatIn<Scalar> dy, Mat<Scalar>& dmemory, MatOut<Scalar> du,
                 MatOut<Scalar> ddt, MatOut<Scalar> db, MatOut<Scalar> dc, Vec<Scalar>& da, Vec<Scalar>& dskip) const {

@@ -84,8 +84,8 @@ class ShortConv {
     }
   }
 
-  /// Adds to g, overwrites dx, which may be dy or x; turns dtail from the gradient of the final tail into that of the initial
-  /// one. x is the x of forward.
+  /// Adds to g, overwrites dx, which may be dy or x; turns dtail from the gradient of the final tail into that of the
+  /// initial one. x is the x of forward.
   QLLK_NOINLINE void backward(const Params& p, MatIn<Scalar> x, Cache& cache, MatIn<Scalar> dy, Mat<Scalar>& dtail,
                               Grads& g, MatOut<Scalar> dx) const {
     QLLK_ASSERT(dy.rows() == channels_ && dx.rows() == channels_ && dy.cols() == x.cols() && dx.cols() == x.cols());

@@ -27,11 +27,12 @@ namespace qllk::mixers {
 ///   u_t = Σ_j p_tj v_j,   p_tj = exp(q'_t · k'_j) / Σ_i exp(q'_t · k'_i)     i and j over max(0, t + 1 - window) … t
 ///   y_t = W_o u_t + b_o
 ///
-/// The state is what positions to come can see of k' and v; positions are counted along the stream. A gradient of it may have
-/// fewer columns than that: those that are not there, the first ones, are zero.
+/// The state is what positions to come can see of k' and v; positions are counted along the stream. A gradient of it
+/// may have fewer columns than that: those that are not there, the first ones, are zero.
 ///
 /// Shapes   x, y, dy, dx: [dim, n]    n = sequences × length, each sequence contiguous
-/// Cost     8·dim² FLOP a position and SoftmaxTiles' 4·dim for each position that it sees; backward 2 and 2.5 times that
+/// Cost     8·dim² FLOP a position and SoftmaxTiles' 4·dim for each position that it sees; backward 2 and 2.5 times
+///          that
 /// State    2·dim scalars a position of each sequence, of at most window - 1 positions
 /// Source   Vaswani et al. 2017, section 3.2; Su et al. 2021 (rotary positions); Dao et al. 2022 (tiles)
 template <Real S>
@@ -147,9 +148,9 @@ class SoftmaxAttention {
     qkv_.forward_out(p, c.qkv, y);
   }
 
-  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state, and much of the
-  /// cache into gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of ProductSum refers to
-  /// x, dy and the cache.
+  /// Adds to g, overwrites dx; replaces dstate, the gradient of the final state, by that of the initial state, and much
+  /// of the cache into gradients: once for each forward. x is the x of forward. dx must not alias x or dy. A g of
+  /// ProductSum refers to x, dy and the cache.
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {
@@ -196,7 +197,8 @@ class SoftmaxAttention {
     return head(m, h, 0, m.cols());
   }
 
-  /// Appends to a state's columns those of one sequence; `seen` is all of them, the state's what later positions can see.
+  /// Appends to a state's columns those of one sequence; `seen` is all of them, the state's what later positions can
+  /// see.
   void see(GrowingColumns<Scalar>& columns, const Mat<Scalar>& more, Index begin, Index size,
            GrowingColumns<Scalar>& seen) const {
     seen.release();

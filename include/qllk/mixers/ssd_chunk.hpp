@@ -19,7 +19,8 @@ using linalg::block, linalg::column, linalg::gemm, linalg::gemm_add, linalg::par
 ///   Y  = X̄ (BᵀC ∘ G) + SᵀC diag(s)
 ///   S' = s_L S + B diag(G_1L … G_LL) X̄ᵀ
 ///
-/// BᵀC, SᵀC and B X̄ᵀ are products for all heads at once. LatentChunk is the same with keys and queries of each head's own.
+/// BᵀC, SᵀC and B X̄ᵀ are products for all heads at once. LatentChunk is the same with keys and queries of each head's
+/// own.
 ///
 /// Shapes   X, Y: [inner, L] of x, y; L <= kSize    B, C: [states, L]    S: [states, inner]    dt, log a: [heads, n]
 /// Cost     inner·(L + 2·states) + L·states multiply-adds a position forward, about 3 times that backward
@@ -64,8 +65,8 @@ class SsdChunk {
     gemm_add(B, V.transpose(), S);
   }
 
-  /// Overwrites those of dx, db, dc, ddt and dlog_decay, which may be x, b, c, dt and log_decay; turns dS after the chunk into
-  /// dS before it. `before` holds S before the chunk.
+  /// Overwrites those of dx, db, dc, ddt and dlog_decay, which may be x, b, c, dt and log_decay; turns dS after the
+  /// chunk into dS before it. `before` holds S before the chunk.
   void backward(MatIn<Scalar> x, MatIn<Scalar> b, MatIn<Scalar> c, MatIn<Scalar> dt, MatIn<Scalar> log_decay,
                 Index begin, Index size, const Scalar* before, Scalar* dmemory, Scratch& scratch, MatIn<Scalar> dy,
                 MatOut<Scalar> dx, MatOut<Scalar> db, MatOut<Scalar> dc, MatOut<Scalar> ddt,
@@ -101,7 +102,8 @@ class SsdChunk {
       gemm(Vh.transpose(), dYh, dmasked);
       gemm(dYh, masked.transpose(), block(dV, at, 0, P, size));
 
-      // of the logarithms: s_i and column i of G add to `gained`, row i of G to `passed`; d(log a_s) is a sum over i >= s
+      // of the logarithms: s_i and column i of G add to `gained`, row i of G to `passed`; d(log a_s) is a sum over i >=
+      // s
       alignas(64) Scalar gained[kSize], passed[kSize];
       values(passed, size).setZero();
       const Scalar last = scratch.share[size - 1];

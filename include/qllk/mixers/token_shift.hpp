@@ -38,8 +38,8 @@ class TokenShift {
     });
   }
 
-  /// Turns dprevious from the gradient of the final state into that of the initial one, as far as that is due to the state
-  /// alone, and begins dx with the rest; before backward_add.
+  /// Turns dprevious from the gradient of the final state into that of the initial one, as far as that is due to the
+  /// state alone, and begins dx with the rest; before backward_add.
   static void backward(Mat<Scalar>& dprevious, MatOut<Scalar> dx) {
     const Index length = dprevious.cols() > 0 ? dx.cols() / dprevious.cols() : 0;
     for (Index t = 0; t < dx.cols(); ++t) column(dx, t).setZero();

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -14,20 +15,23 @@
 #include "qllk/core/threads.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/linalg/sparse_table.hpp"
+#include "qllk/linalg/views.hpp"
 #include "qllk/nn/loss.hpp"
 #include "qllk/optim/row_update.hpp"
 
 namespace qllk::inline QLLK_ISA {
 
-/// Of a step of Adapter.
-inline constexpr double kUsualAdaptRate = 0.02;
+/// Size of a step of Adapter, as a share of what rows have learned.
+inline constexpr double kUsualAdaptRate = 0.04;
 
-/// Dynamic evaluation of hashed rows: after every chunk of a stream, the rows that occurred in it take one step of RowUpdate along the
-/// gradient of the chunk's loss. Everything else stays as it is. Each byte is predicted before it is learned from, so that
+/// Dynamic evaluation of hashed rows: after every chunk of a stream, the rows that occurred in it take one step of
+/// RowUpdate along the gradient of the chunk's loss, of `rate` times the root mean square of all trained rows of their
+/// table. Rows that training has left at zero stay so: models tell by it what they know (CopyLogits). Everything else
+/// stays as it is, too. Each byte is predicted before it is learned from, so that
 /// the losses are those of an honest predictor; whoever reads the same bytes with the same model learns the same.
 ///
-/// Cost     forward and backward of each chunk by one thread, about 2 forward passes and what rows take; the parameters, of which it needs a copy, and
-///          8 bytes for each row of a table
+/// Cost     forward and backward of each chunk by one thread, about 2 forward passes and what rows take; the
+///          parameters, of which it needs a copy, and 8 bytes for each row of a table
 /// Source   Mikolov et al. 2010, section 3.3; Krause et al. 2018
 template <TrainableModel Model>
 class Adapter {
@@ -39,19 +43,19 @@ class Adapter {
 
   /// Keeps a reference to the model. Throws std::invalid_argument unless rate > 0 and the model has hashed tables.
   Adapter(const Model& model, Params params, double rate = kUsualAdaptRate)
-      : model_(model), params_(std::move(params)), update_({.rate = 1}, rate), state_(model.initial_state(1)) {
+      : model_(model), params_(std::move(params)), state_(model.initial_state(1)) {
     if (!(rate > 0 && rate <= 1))
       throw InvalidArgument("the rate of adapting is " + std::to_string(rate) + ", expected more than 0, at most 1");
     for_each_parameter(
         [&](const Path&, const auto& leaf) {
           if constexpr (linalg::is_hash_table_v<std::remove_cvref_t<decltype(leaf)>>)
             if (leaf.size() > 0) {
-              moments_.emplace_back();
-              moments_.back().setZero(optim::RowUpdate<Scalar>::kMoments, leaf.cols());
+              tables_.push_back({optim::RowUpdate<Scalar>({.rate = 1}, rate * rms_of_trained(leaf)), {}});
+              tables_.back().moments.setZero(optim::RowUpdate<Scalar>::kMoments, leaf.cols());
             }
         },
         params_);
-    if (moments_.empty())
+    if (tables_.empty())
       throw InvalidArgument("this model has no hashed tables: there is nothing to adapt; leave adapting out");
     grads_ = zero_grads_like<typename Model::DeferredGrads>(params_);
     waiting_.reserve(static_cast<std::size_t>(kChunk) + 1);
@@ -70,7 +74,8 @@ class Adapter {
     waiting_.assign(1, byte);
   }
 
-  /// Predicts each of `targets` from the input before it and all of the stream so far, then learns from them. Returns the loss in nats.
+  /// Predicts each of `targets` from the input before it and all of the stream so far, then learns from them. Returns
+  /// the loss in nats.
   double learn(Bytes inputs, Bytes targets) {
     const FlushDenormals flush;
     model_.forward(params_, inputs, state_, cache_, logits_);
@@ -83,7 +88,7 @@ class Adapter {
     for_each_parameter(
         [&](const Path&, auto& leaf, auto& gradient) {
           if constexpr (linalg::is_hash_table_v<std::remove_cvref_t<decltype(leaf)>>)
-            if (leaf.size() > 0) step(leaf, gradient, moments_[table++]);
+            if (leaf.size() > 0) step(leaf, gradient, tables_[table++]);
           gradient.setZero();
         },
         params_, grads_);
@@ -93,25 +98,46 @@ class Adapter {
  private:
   using Rows = linalg::HashTable<Scalar>;
 
-  void step(Rows& table, linalg::SparseGrads<Scalar>& gradient, Rows& moments) {
+  struct Learning {
+    optim::RowUpdate<Scalar> update;
+    Rows moments;
+  };
+
+  static double rms_of_trained(const Rows& table) {
+    double squares = 0;
+    Index trained = 0;
+    for (Index row = 0; row < table.cols(); ++row) {
+      const auto square = static_cast<double>(linalg::column(table, row).square().sum());
+      squares += square;
+      trained += square > 0 ? 1 : 0;
+    }
+    return trained > 0 ? std::sqrt(squares / static_cast<double>(trained * table.rows())) : 0;
+  }
+
+  void step(Rows& table, linalg::SparseGrads<Scalar>& gradient, Learning& learning) {
+    untrained_.clear();
+    for (const auto& entry : gradient.entries())
+      if ((linalg::column(table, entry.row) == Scalar(0)).all()) untrained_.push_back(entry.row);
     gradient.sort_by_bucket(optim::RowUpdate<Scalar>::kShift);
     const linalg::SparseGrads<Scalar>* const list = &gradient;
-    for (Index bucket = 0; bucket < update_.buckets(table.cols()); ++bucket)
-      if (gradient.bucket_begin(static_cast<std::size_t>(bucket)) !=
-          gradient.bucket_end(static_cast<std::size_t>(bucket)))
-        update_.apply(table, std::span(&list, 1), moments, bucket);
+    for (Index bucket = 0; bucket < learning.update.buckets(table.cols()); ++bucket) {
+      const auto b = static_cast<std::size_t>(bucket);
+      if (gradient.bucket_begin(b) != gradient.bucket_end(b))
+        learning.update.apply(table, std::span(&list, 1), learning.moments, bucket);
+    }
+    for (const std::uint32_t row : untrained_) linalg::column(table, row).setZero();
   }
 
   const Model& model_;
   Params params_;
-  optim::RowUpdate<Scalar> update_;
-  std::vector<Rows> moments_;
+  std::vector<Learning> tables_;
   typename Model::DeferredGrads grads_;  // whose products are never taken
   typename Model::State state_;
   typename Model::StateGrads dstate_;
   typename Model::Cache cache_;
   Mat<Scalar> logits_;
   std::vector<Byte> waiting_;
+  std::vector<std::uint32_t> untrained_;  // rows of the chunk
 };
 
 }  // namespace qllk::inline QLLK_ISA

@@ -27,12 +27,12 @@ class Int8Matrix;
 
 namespace qllk::inline QLLK_ISA {
 
-/// The classic network: byte embedding, mean over patches of P bytes, dense shortcut, layers, one projection that predicts
-/// the P bytes after a patch independently of each other.
+/// The classic network: byte embedding, mean over patches of P bytes, dense shortcut, layers, one projection that
+/// predicts the P bytes after a patch independently of each other.
 ///
-/// Rows: row t of the logits predicts byte t+1 and depends on bytes 0 … t only. The original code lets every row but the
-/// last of a patch see the byte that it must predict; here patches are shifted by P-1 bytes (see nn::PatchPlan), and the
-/// left pad is byte 0. At dim 256, 4 layers and patch 8 there are 2,765,824 parameters.
+/// Rows: row t of the logits predicts byte t+1 and depends on bytes 0 … t only. The original code lets every row but
+/// the last of a patch see the byte that it must predict; here patches are shifted by P-1 bytes (see nn::PatchPlan),
+/// and the left pad is byte 0. At dim 256, 4 layers and patch 8 there are 2,765,824 parameters.
 ///
 /// Shapes   bytes: [sequences × length], each sequence contiguous, any length    logits: [256, sequences × length]
 /// Cost     about 0.68 MFLOP a byte forward at the default size, 2.0 in training; linear in the length

@@ -71,8 +71,8 @@ class ClassicLayer {
     norm_.forward(p.norm_b, c.narrowed, c.norm_b, y);
   }
 
-  /// Adds to g, overwrites dx; dstate as in LatentKernel. Once for each forward. dx must not alias x or dy. A g of ProductSum
-  /// refers to x and cache.
+  /// Adds to g, overwrites dx; dstate as in LatentKernel. Once for each forward. dx must not alias x or dy. A g of
+  /// ProductSum refers to x and cache.
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {

@@ -49,14 +49,13 @@ namespace qllk::inline QLLK_ISA {
 ///   x  = Block × decoder(x)                            each byte
 ///   z  = W LN(x) + b + Recency(b) + CopyLogits(b)      256 logits each byte
 ///
-/// FeatureHashing looks up n-grams, words and matches: what followed the same bytes before, within the last 64 kB. Contexts of
-/// your own come behind these as `More`. Recency knows what came lately, in a window of the same size.
+/// FeatureHashing looks up n-grams, words and matches: what followed the same bytes before, within the last 64 kB.
+/// Contexts of your own come behind these as `More`. Recency knows what came lately, in a window of the same size.
 ///
-/// Causal: patch p is complete at byte P·p and serves positions P·p … P·p+P-1 (nn::PatchPlan); position t sees bytes 0 … t only.
+/// Causal: patch p is complete at byte P·p and serves positions P·p … P·p+P-1 (nn::PatchPlan); t sees bytes 0 … t only.
 ///
 /// Shapes   bytes: [sequences × length], each sequence contiguous, any length    logits: [256, sequences × length]
-/// Cost     linear in the length; the state is of constant size, 1.8 MB a sequence by default, most of it the memory
-///          for matches and recency; 0.5 MB with windows of 2^14 bytes
+/// Cost     linear in the length; state of constant size: 1.8 MB a sequence, 0.5 MB with windows of 2^14 bytes
 template <Real S, template <Real> class Mixer = mixers::Default, nn::StreamContext... More>
 class QLLKTransformer {
  public:
@@ -68,7 +67,8 @@ class QLLKTransformer {
 
   using Config = TransformerConfig<Mixer<Scalar>, More...>;
 
-  /// What is learned, and what goes with it: Matrix is Mat, or another form of one; Rows what FeatureHashing has of that.
+  /// What is learned, and what goes with it: Matrix is Mat, or another form of one; Rows what FeatureHashing has of
+  /// that.
   template <class Matrix, class Rows>
   struct Tensors {
     using Blocks = typename Stack::template Tensors<Matrix>;
@@ -229,14 +229,15 @@ class QLLKTransformer {
   void set_noise(Cache& c, const Noise& noise) const { c.noise = noise; }
   /// How many bytes before a training crop decide its features, at most.
   Index history() const { return std::max(hashing_.history(), recency_.history()); }
-  /// Lets the features of a sequence know the bytes that came before, as if it had read them. For a state that has read nothing.
+  /// Lets the features of a sequence know the bytes that came before, as if it had read them. For a state that has read
+  /// nothing.
   void prime(State& s, Index sequence, Bytes before) const {
     hashing_.prime(s.hashing, sequence, before);
     recency_.prime(s.recency, sequence, before);
   }
 
-  /// Advances what a state knows of the bytes themselves, features and phase, as forward does bit by bit, and leaves its
-  /// tensors alone.
+  /// Advances what a state knows of the bytes themselves, features and phase, as forward does bit by bit, and leaves
+  /// its tensors alone.
   void follow(State& s, Bytes bytes) const {
     const Index sequences = s.sequences(), length = sequences > 0 ? std::ssize(bytes) / sequences : 0;
     hashing_.follow(bytes, sequences, s.hashing);

@@ -96,8 +96,8 @@ class Block {
     mixer_.forward(p.mixer, c.mixer_in, state, c.mixer, c.middle);
   }
 
-  /// Adds to g, overwrites dx, which may be x; dstate as the mixer does. Once for each forward. x is the x of forward. dx must
-  /// not alias dy. A g of ProductSum refers to dy and the cache.
+  /// Adds to g, overwrites dx, which may be x; dstate as the mixer does. Once for each forward. x is the x of forward.
+  /// dx must not alias dy. A g of ProductSum refers to dy and the cache.
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& c, MatIn<Scalar> dy, State& dstate, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {

@@ -23,19 +23,22 @@ namespace qllk::nn {
 
 using linalg::column, linalg::HashTable, linalg::SparseGrads;
 
-/// Adds, to each position, one learned column for each order of each context (n-grams, words, matches) that has a row there.
+/// Adds, to each position, one learned column for each order of each context (n-grams, words, matches) that has a row
+/// there.
 ///
 ///   forward    y_t += Σ_i s_i(t) · T[ r_i(t) ]        r_i, s_i: row and sign that order i gives to position t
 ///   backward   dT[ r_i(t) ] += s_i(t) · dy_t          only rows that occur are touched
 ///
-/// All contexts share one table, in which each has rows of its own. Rows start at zero: what was never seen adds nothing.
+/// All contexts share one table, in which each has rows of its own. Rows start at zero: what was never seen adds
+/// nothing.
 ///
-/// A training pass may leave out, at a share of the positions, the longer orders of contexts with LeftOut::longer: of their K
-/// orders in turn all from one drawn evenly from 0 … K-1 on; and at another share all of those with LeftOut::together. There the
-/// model learns to do without them, as it must with what it has never seen.
+/// A training pass may leave out, at a share of the positions, the longer orders of contexts with LeftOut::longer: of
+/// their K orders in turn all from one drawn evenly from 0 … K-1 on; and at another share all of those with
+/// LeftOut::together. There the model learns to do without them, as it must with what it has never seen.
 ///
 /// Shapes   bytes: [n]    y, dy: [dim, n]    the table: [dim, rows()]
-/// Cost     orders()·dim additions a byte and as many random reads of a column, forward and backward, and the contexts' own
+/// Cost     orders()·dim additions a byte and as many random reads of a column, forward and backward, and the contexts'
+///          own
 /// Source   Weinberger et al. 2009, section 2; Pagnoni et al. 2024, section 3.2.1 (hash n-gram embeddings)
 template <Real Scalar, StreamContext... Contexts>
 class FeatureHashing {

@@ -19,8 +19,8 @@ namespace qllk::nn {
 
 using linalg::column, linalg::scratch, linalg::values;
 
-/// y = x·Φ(x), and x is overwritten with the derivative Φ(x) + x·φ(x), which is all that backward needs; Φ and φ are the
-/// standard normal distribution and density.
+/// y = x·Φ(x), and x is overwritten with the derivative Φ(x) + x·φ(x), which is all that backward needs; Φ and φ are
+/// the standard normal distribution and density.
 /// Shapes: x, y equal. Cost: one erf and one exp a value. Source: Hendrycks and Gimpel 2016, eq. 1 (not its tanh form).
 template <Real Scalar>
 void gelu(MatOut<Scalar> x, MatOut<Scalar> y) {
@@ -116,8 +116,8 @@ class Mlp {
     down_.forward(p.down, cache.hidden, cache.linear, y);
   }
 
-  /// Adds to g, overwrites dx. Once for each forward. x is the x of forward. dx must not alias x or dy. A g of ProductSum refers
-  /// to x, dy and cache.
+  /// Adds to g, overwrites dx. Once for each forward. x is the x of forward. dx must not alias x or dy. A g of
+  /// ProductSum refers to x, dy and cache.
   template <class Matrix>
   void backward(const Params& p, MatIn<Scalar> x, Cache& cache, MatIn<Scalar> dy, Tensors<Matrix>& g,
                 MatOut<Scalar> dx) const {

@@ -15,9 +15,9 @@ using linalg::column, linalg::values;
 
 /// How a chunk of a stream divides into patches.
 ///
-/// Patch p is complete at byte P·p and covers bytes P·p-(P-1) … P·p (a left pad of P-1 stands before the stream); it serves
-/// positions P·p … P·p+P-1, so no position sees a byte after its own. A chunk may start and end anywhere: positions before its first own
-/// patch are served by the patch carried over from the chunk before.
+/// Patch p is complete at byte P·p and covers bytes P·p-(P-1) … P·p (a left pad of P-1 stands before the stream); it
+/// serves positions P·p … P·p+P-1, so no position sees a byte after its own. A chunk may start and end anywhere:
+/// positions before its first own patch are served by the patch carried over from the chunk before.
 struct PatchPlan {
   Index patch;   // P, bytes a patch
   Index length;  // bytes of the chunk, of each sequence
@@ -37,15 +37,16 @@ struct PatchPlan {
   /// Which of its patch's P positions position t is.
   Index slot(Index t) const { return (phase + t) % patch; }
   Index next_phase() const { return (phase + length) % patch; }
-  /// Whether the chunk ends with the last position of a patch, so that nothing is carried on. Not an empty one, which changes nothing.
+  /// Whether the chunk ends with the last position of a patch, so that nothing is carried on. Not an empty one, which
+  /// changes nothing.
   bool ends_patch() const { return length > 0 && next_phase() == 0; }
   /// Whether the chunk's own patches serve all its positions and no others: slots then are the positions, in place.
   bool whole() const { return phase == 0 && ends_patch(); }
 };
 
-/// Gives every position its share of its patch's answer: give(t, slot t mod P of the patch that serves t), an array of `width`.
-/// `carried` [width·P, sequences] serves the positions before the chunk's first own patch, and is replaced by the last one, or by zeros
-/// when that has no more positions to serve.
+/// Gives every position its share of its patch's answer: give(t, slot t mod P of the patch that serves t), an array of
+/// `width`. `carried` [width·P, sequences] serves the positions before the chunk's first own patch, and is replaced by
+/// the last one, or by zeros when that has no more positions to serve.
 /// Shapes: slots [width·P, patches × sequences]; t counts the columns of [width, length × sequences].
 template <Real Scalar, class Give>
 void spread(const PatchPlan& plan, Index width, const Mat<Scalar>& slots, Mat<Scalar>& carried, Give&& give) {
@@ -63,8 +64,8 @@ void spread(const PatchPlan& plan, Index width, const Mat<Scalar>& slots, Mat<Sc
   }
 }
 
-/// Overwrites dslots, from dy, the gradient of what `give` got; turns dcarried from the gradient of what the chunk left into
-/// that of what it found. See spread.
+/// Overwrites dslots, from dy, the gradient of what `give` got; turns dcarried from the gradient of what the chunk left
+/// into that of what it found. See spread.
 template <Real Scalar>
 void spread_backward(const PatchPlan& plan, MatIn<Scalar> dy, Mat<Scalar>& dcarried, Mat<Scalar>& dslots) {
   const Index width = dy.rows(), patches = plan.patches();
@@ -148,8 +149,8 @@ class Patching {
       linear_.backward(p, c.covered, c.linear, dy, g, c.dcovered);
     }
     for (Index s = 0; s < dstate.cols(); ++s) {
-      // each column the chunk left behind came from the chunk or, where that is shorter than the pad, from the state before;
-      // oldest first, no state column is read after it was written
+      // each column the chunk left behind came from the chunk or, where that is shorter than the pad, from the state
+      // before; oldest first, no state column is read after it was written
       for (Index i = 0; i < pad; ++i) {
         const Index t = plan.length - pad + i;
         auto left = part(dstate, s * pad + i);

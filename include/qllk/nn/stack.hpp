@@ -66,8 +66,8 @@ class Stack {
     for (auto& x : c.x) x.resize(dim_, n);
   }
 
-  /// From c.in() to c.out(), at stages `stage` and on; advances the state. Without columns stages pass, and nothing else
-  /// happens.
+  /// From c.in() to c.out(), at stages `stage` and on; advances the state. Without columns stages pass, and nothing
+  /// else happens.
   template <class P>
   QLLK_NOINLINE void forward(const P& p, State& state, Noise& noise, Cache& c, Index stage, const Turn& turn,
                              bool any = true) const {

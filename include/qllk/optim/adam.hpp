@@ -32,7 +32,8 @@ void check_adam(const Settings& s) {
 }
 }  // namespace detail
 
-/// Adam's settings. Source: Kingma and Ba 2015, algorithm 1, with the bias corrections as torch.optim.Adam applies them.
+/// Adam's settings. Source: Kingma and Ba 2015, algorithm 1, with the bias corrections as torch.optim.Adam applies
+/// them.
 struct Adam {
   static constexpr const char* kName = "adam";
   template <HasFields Params>

@@ -18,8 +18,8 @@ template <Real Scalar>
 class LionUpdate;
 
 /// Lion's settings. Every value moves by exactly the learning rate: choose it 3 to 10 times smaller than AdamW's, and
-/// the weight decay as much larger. RowWise::rate is a multiple of the learning rate: raise it as much too where a model
-/// has hashed tables.
+/// the weight decay as much larger. RowWise::rate is a multiple of the learning rate: raise it as much too where a
+/// model has hashed tables.
 struct Lion {
   static constexpr const char* kName = "lion";
   template <HasFields Params>

@@ -24,10 +24,12 @@ struct RowWise {
 
 /// One update of a HashTable: Adam's second moment kept once a row, no first moment, time counted by row.
 ///
-///   for every row with gradient g ≠ none:   c = c + 1,   v = β₂ v + (1-β₂) mean(g²),   T = T - η·rate · g / ( √(v / (1-β₂ᶜ)) + ε )
+///   for every row with gradient g ≠ none:   c = c + 1,   v = β₂ v + (1-β₂) mean(g²),   T = T - η·rate · g / ( √(v /
+///   (1-β₂ᶜ)) + ε )
 ///
-/// A row that does not occur is neither read nor written, and nothing is owed to it later: v and c are those of the last
-/// update it took part in. A rare n-gram thus moves as far on its first occurrence as a frequent one on each of its own.
+/// A row that does not occur is neither read nor written, and nothing is owed to it later: v and c are those of the
+/// last update it took part in. A rare n-gram thus moves as far on its first occurrence as a frequent one on each of
+/// its own.
 ///
 /// Shapes   table: [dim, rows]    moments: [2, rows], v and c
 /// Cost     the rows that occurred times dim, and a sort of the occurrences; independent of the size of the table
@@ -45,8 +47,8 @@ class RowUpdate {
 
   static Index buckets(Index rows) { return (rows + (Index{1} << kShift) - 1) >> kShift; }
 
-  /// Updates one bucket's rows from the gradients of all shards, which sort_by_bucket(kShift) has put in order: shard 0,
-  /// then 1, …, each in the order of its positions. Buckets may be updated in any order, by any thread.
+  /// Updates one bucket's rows from the gradients of all shards, which sort_by_bucket(kShift) has put in order: shard
+  /// 0, then 1, …, each in the order of its positions. Buckets may be updated in any order, by any thread.
   void apply(HashTable<Scalar>& table, std::span<const SparseGrads<Scalar>* const> shards, HashTable<Scalar>& moments,
              Index bucket) const {
     thread_local std::vector<Occurrence> found;

@@ -86,8 +86,8 @@ struct Answer {
   typename Subject::Grads grads;
 };
 
-/// Forward through pieces of these lengths, one after the other, then backward through them in reverse. Caches are new, or
-/// were `used` before on a few other positions.
+/// Forward through pieces of these lengths, one after the other, then backward through them in reverse. Caches are new,
+/// or were `used` before on a few other positions.
 template <class Subject>
 Answer<Subject> run(const Subject& subject, const typename Subject::Params& params,
                     const typename Subject::Input& input, Index sequences, const typename Subject::State& start,

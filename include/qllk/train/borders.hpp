@@ -13,9 +13,9 @@ namespace qllk::train {
 
 /// Which of the borders of a sequence's chunks have their state kept, of at most `slots` at a time.
 ///
-/// Chunks are computed last first, each from the state at its begin. Where that is not kept, it is computed anew from the last
-/// one before it that is, and some of those on the way are kept for the chunks to come. With s slots and r such walks through a
-/// chunk at the most, sequences of up to C(s + r, s) chunks can be walked backwards; so
+/// Chunks are computed last first, each from the state at its begin. Where that is not kept, it is computed anew from
+/// the last one before it that is, and some of those on the way are kept for the chunks to come. With s slots and r
+/// such walks through a chunk at the most, sequences of up to C(s + r, s) chunks can be walked backwards; so
 ///
 ///   s > chunks - 1        r = 1     every state is kept
 ///   s ≈ √(2·chunks)       r = 2
@@ -95,7 +95,8 @@ class Borders {
     while (choose(slots + r, slots) < chunks) ++r;
     return r;
   }
-  /// Of that many chunks, whose begin has one of `slots` slots: how many are walked through before the next state is kept.
+  /// Of that many chunks, whose begin has one of `slots` slots: how many are walked through before the next state is
+  /// kept.
   static Index first_part(Index chunks, Index slots) {
     const Index r = walks(chunks, slots);
     return std::max({Index{1}, choose(slots + r - 2, slots), chunks - choose(slots + r - 1, slots - 1)});

@@ -1,11 +1,12 @@
 // Training checkpoints: all that a run needs to go on as if it had never stopped.
 //
 // A safetensors file. Its tensors are "params.…", "average.…" and the optimiser's state: "adam.first.…" and
-// "adam.second.…" of AdamW, "lion.momentum.…" of Lion; with consecutive crops also "carried.…", the streams' states. Its metadata are those of a model file, with format
-// "qllk-training", and besides
+// "adam.second.…" of AdamW, "lion.momentum.…" of Lion; with consecutive crops also "carried.…", the streams' states.
+// Its metadata are those of a model file, with format "qllk-training", and besides
 //   optimizer                             the name of the optimiser; AdamW if it is missing, as in files of old
 //   settings, budget, progress, updates   JSON
-//   build                                 what the program was compiled by and for, see core/build.hpp; files of old lack it
+//   build                                 what the program was compiled by and for, see core/build.hpp; files of old
+//                                         lack it
 //   checksum                              of the whole file; those of old have none
 //   notes                                 JSON, of the program that trains
 #pragma once
@@ -106,8 +107,8 @@ inline Budget budget_from_json(const io::Json& json) {
 }
 }  // namespace detail
 
-/// Writes a checkpoint, whole or not at all (see files::AtomicFile, also for the errors). `notes` are for the caller to read
-/// back, as Checkpoint::notes; what is not UTF-8 in them is replaced by U+FFFD.
+/// Writes a checkpoint, whole or not at all (see files::AtomicFile, also for the errors). `notes` are for the caller to
+/// read back, as Checkpoint::notes; what is not UTF-8 in them is replaced by U+FFFD.
 template <class Model, Optimizer Optim>
 void save_checkpoint(const std::filesystem::path& path, const Trainer<Model, Optim>& trainer, const Budget& budget,
                      const io::Json& notes = io::Json::object()) {

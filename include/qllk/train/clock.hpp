@@ -25,8 +25,8 @@ inline std::int64_t nanoseconds(clockid_t clock) {
 }
 }  // namespace detail
 
-/// Seconds of the monotonic clock, which stands still while a machine sleeps, less those that a SuspensionWatch saw this
-/// process stopped, by Ctrl-Z, SIGSTOP, a debugger or the freezer of a container. Only differences mean anything.
+/// Seconds of the monotonic clock, which stands still while a machine sleeps, less those that a SuspensionWatch saw
+/// this process stopped, by Ctrl-Z, SIGSTOP, a debugger or the freezer of a container. Only differences mean anything.
 inline double working_seconds() {
   constexpr std::int64_t kLate = 250'000'000;
   for (int i = 0; i < 50; ++i) {  // the watch has to look first: this process may just have gone on

@@ -50,8 +50,8 @@ struct Borrowed {
 };
 }  // namespace detail
 
-/// Scores every byte of a corpus in order, the state carried from the first byte to the last. Threads work on chunks that
-/// follow each other, each one layer behind the one before (see Turns).
+/// Scores every byte of a corpus in order, the state carried from the first byte to the last. Threads work on chunks
+/// that follow each other, each one layer behind the one before (see Turns).
 ///
 /// Calls progress(score) after some chunks, of this thread; it returns false to stop there.
 /// Errors: std::invalid_argument for a chunk or a number of threads outside its range.

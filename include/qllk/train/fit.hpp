@@ -18,7 +18,8 @@
 
 namespace qllk::train {
 
-/// What training holds on the heap, in bytes. The text is not there: its pages come from the file, and the system may drop them.
+/// What training holds on the heap, in bytes. The text is not there: its pages come from the file, and the system may
+/// drop them.
 struct Footprint {
   double fixed;     // whatever the length of a sequence
   double position;  // for each byte of a chunk, of all sequences together
@@ -52,8 +53,8 @@ double heap_after_step(const typename Model::Config& config, TrainerSettings set
 
 }  // namespace detail
 
-/// Measures the footprint by steps with a small table. Throws qllk::RuntimeError where the C library does not tell what it
-/// has given out.
+/// Measures the footprint by steps with a small table. Throws qllk::RuntimeError where the C library does not tell what
+/// it has given out.
 ///
 /// Cost     four steps of 512 and 1,024 bytes a sequence
 template <class Model>
@@ -86,9 +87,9 @@ struct Given {
   bool batch = false, tables = false;
 };
 
-/// Picks a table, a batch and a chunk such that training holds `budget` bytes at the most, and returns what it holds. In that
-/// order: tables of a quarter of the budget at the most; where whole sequences do not fit, a smaller batch, as long as
-/// chunks are small; chunks as large as they can be. Without need nothing changes.
+/// Picks a table, a batch and a chunk such that training holds `budget` bytes at the most, and returns what it holds.
+/// In that order: tables of a quarter of the budget at the most; where whole sequences do not fit, a smaller batch, as
+/// long as chunks are small; chunks as large as they can be. Without need nothing changes.
 ///
 /// Errors   qllk::InvalidArgument that names the least budget, when it is too small for the smallest chunk
 template <class Model>

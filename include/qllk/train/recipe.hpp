@@ -58,8 +58,9 @@ Index table_bytes(const Config& c) {
   return row_bytes(c) << c.bits;
 }
 
-/// For little text in all: small batches and few blocks. For much text: more rows for n-grams, within an eighth of the memory that
-/// this process may use. For several epochs: more dropout and lower rates of rows, against overfitting. Chosen with bench/experiments, except for dropout beyond 25 epochs, which is extrapolated.
+/// For little text in all: small batches and few blocks. For much text: more rows for n-grams, within an eighth of the
+/// memory that this process may use. For several epochs: more dropout and lower rates of rows, against overfitting.
+/// Chosen with bench/experiments, except for dropout beyond 25 epochs, which is extrapolated.
 template <class Model>
 requires requires(typename Model::Config c) { c.dim_local, c.match, c.mixer_local; }
 Recipe<Model> recipe(std::type_identity<Model>, std::uint64_t corpus, const Budget& budget, const Wanted& wanted = {}) {

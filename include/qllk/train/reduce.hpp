@@ -44,18 +44,20 @@ struct NoHook {
   void operator()(const auto& /*gradients*/) const {}
 };
 
-/// Cuts all parameters into tiles of whole columns, whatever the number of threads. A tile is one task, and tiles' norms are
-/// added in order: the result does not depend on who did what when. Hashed tables go by buckets of rows instead.
+/// Cuts all parameters into tiles of whole columns, whatever the number of threads. A tile is one task, and tiles'
+/// norms are added in order: the result does not depend on who did what when. Hashed tables go by buckets of rows
+/// instead.
 ///
-/// What is added may be pieces of shards (a member `group` says of which): those of one shard are added one after the other, and
-/// shards as the tree of ShardRange. An Exchange adds the shards of other processes at its place in that tree.
+/// What is added may be pieces of shards (a member `group` says of which): those of one shard are added one after the
+/// other, and shards as the tree of ShardRange. An Exchange adds the shards of other processes at its place in that
+/// tree.
 template <Real Scalar>
 class Reducer {
  public:
   Reducer() = default;
 
-  /// Tiles for parameters of these shapes. Listed products are taken in that precision. `exchange`, if any, must outlive the
-  /// reducer; shards are of all processes then.
+  /// Tiles for parameters of these shapes. Listed products are taken in that precision. `exchange`, if any, must
+  /// outlive the reducer; shards are of all processes then.
   template <HasFields Params>
   QLLK_COLD explicit Reducer(const Params& params, linalg::Precision precision = linalg::Precision::full,
                              Exchange<Scalar>* exchange = nullptr, Index shards = 0)
@@ -88,16 +90,16 @@ class Reducer {
   }
 
   /// Sum → hook → norm. Writes the sum of all shards' dense gradients to `total`, calls hook(StepGradients&), which may
-  /// change it, and returns its norm. Dense gradients of the shards are zero then and listed products forgotten; sparse ones
-  /// are in the order that `apply` needs. When the hook throws, call clear_sparse() before the next sum.
+  /// change it, and returns its norm. Dense gradients of the shards are zero then and listed products forgotten; sparse
+  /// ones are in the order that `apply` needs. When the hook throws, call clear_sparse() before the next sum.
   template <class Shards, HasFields Grads, class Hook = NoHook>
   double sum(Shards& shards, Grads& total, ThreadPool& pool, Hook&& hook = {}) {
     take(shards, total, pool, true);
     return finish(total, pool, hook);
   }
 
-  /// Adds the gradients of all shards to a sum that has more than memory has room for at once; the shards have none then.
-  /// `first`: there is nothing in it yet. Dense ones are in `total`, sparse ones here. Afterwards, sum_added.
+  /// Adds the gradients of all shards to a sum that has more than memory has room for at once; the shards have none
+  /// then. `first`: there is nothing in it yet. Dense ones are in `total`, sparse ones here. Afterwards, sum_added.
   template <class Shards, HasFields Grads>
   void add(Shards& shards, Grads& total, ThreadPool& pool, bool first) {
     take(shards, total, pool, first);
@@ -279,7 +281,8 @@ class Reducer {
     return linalg::scratch<Reducer, Scalar>(tile.size(), depth + 1).data();
   }
 
-  /// Writes one tile of the sum of a node's shards to `out`, and leaves zeros there. `buffers`: a tile for each level below.
+  /// Writes one tile of the sum of a node's shards to `out`, and leaves zeros there. `buffers`: a tile for each level
+  /// below.
   void add_node(const Tile& tile, ShardRange node, Scalar* out, Scalar* buffers) {
     if (node.is_shard()) return add_shard(tile, static_cast<std::size_t>(node.first), out);
     add_node(tile, node.left(), out, buffers);

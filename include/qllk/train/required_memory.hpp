@@ -47,8 +47,8 @@ double least_parameters(const Config& c) {
 }
 }  // namespace detail
 
-/// The memory that a Trainer of this model and these settings holds, from what one sequence of `kMeasured` bytes takes. Activations
-/// are 0 where the C library does not tell.
+/// The memory that a Trainer of this model and these settings holds, from what one sequence of `kMeasured` bytes takes.
+/// Activations are 0 where the C library does not tell.
 ///
 /// Cost: one pass forward and backward of that sequence, and the parameters and moments once, which must fit.
 template <TrainableModel Model, Optimizer Optim>
@@ -83,8 +83,8 @@ QLLK_COLD Memory required_memory(const Model& model, const BasicTrainerSettings<
   return memory;
 }
 
-/// Throws std::invalid_argument, with the numbers, if training this model with these settings takes more memory than there is.
-/// Nothing large is allocated before that is known not to be too much.
+/// Throws std::invalid_argument, with the numbers, if training this model with these settings takes more memory than
+/// there is. Nothing large is allocated before that is known not to be too much.
 template <TrainableModel Model, Optimizer Optim>
 QLLK_COLD void expect_fits(const Model& model, const BasicTrainerSettings<Optim>& settings,
                            std::uint64_t available = files::Machine().available_memory()) {

@@ -17,15 +17,16 @@ using linalg::SparseGrads;
 
 /// Adds up sparse gradients row by row: one entry for each row that occurred, whatever the number of positions.
 ///
-/// Cost     of an addition: the entries times dim, and a sort of them; memory: rows that occurred times dim, and 4 bytes for
-///          each row of the table
+/// Cost     of an addition: the entries times dim, and a sort of them; memory: rows that occurred times dim, and 4
+///          bytes for each row of the table
 template <Real Scalar>
 class RowSums {
  public:
   RowSums(Index dim, Index rows)
       : sums_(dim, rows), column_(static_cast<std::size_t>(rows)), fresh_(static_cast<std::size_t>(buckets())) {}
 
-  /// Adds the gradients of all lists, in their order. Which thread adds which bucket of rows is of no consequence to the sums.
+  /// Adds the gradients of all lists, in their order. Which thread adds which bucket of rows is of no consequence to
+  /// the sums.
   void add(std::span<SparseGrads<Scalar>* const> lists, ThreadPool& pool) {
     pool.run(std::ssize(lists), [&](Index i) { lists[static_cast<std::size_t>(i)]->sort_by_bucket(kShift); });
     pool.run(buckets(), [&](Index bucket) { find_fresh(lists, static_cast<std::size_t>(bucket)); });

@@ -17,8 +17,8 @@
 
 namespace qllk::train {
 
-/// Which sequences the steps of a run train on: crops from anywhere in the text; or streams through it, each step's where the
-/// one before ended, with the state that was left there, but no gradient of it (truncated back-propagation).
+/// Which sequences the steps of a run train on: crops from anywhere in the text; or streams through it, each step's
+/// where the one before ended, with the state that was left there, but no gradient of it (truncated back-propagation).
 enum class Crops { random, consecutive };
 constexpr auto enum_names(Crops) { return std::array{"random", "consecutive"}; }
 

@@ -12,8 +12,9 @@
 
 namespace qllk::train {
 
-/// Bytes a second that a model as the recipe usually configures it trains on here, from a few updates: for recipes of runs that end
-/// after some time. What follows from it differs from run to run; a budget of steps alone does not need it.
+/// Bytes a second that a model as the recipe usually configures it trains on here, from a few updates: for recipes of
+/// runs that end after some time. What follows from it differs from run to run; a budget of steps alone does not need
+/// it.
 ///
 /// Cost: about a second, and the memory of such a trainer for that long.
 template <class Model>
@@ -31,7 +32,8 @@ double measured_speed(const data::Corpus& text, int threads, linalg::Precision p
   return static_cast<double>(trainer.progress().bytes - start.bytes) / (trainer.progress().seconds - start.seconds);
 }
 
-/// The recipe for a run: a budget of seconds alone is reckoned with the speed of this machine, any other with nothing measured.
+/// The recipe for a run: a budget of seconds alone is reckoned with the speed of this machine, any other with nothing
+/// measured.
 template <class Model>
 Recipe<Model> measured_recipe(const data::Corpus& text, const Budget& budget, int threads, Wanted wanted = {}) {
   if (budget.steps == Budget{}.steps) wanted.bytes_per_second = measured_speed<Model>(text, threads, wanted.precision);

@@ -35,17 +35,19 @@ struct SweepSettings {
 /// Forward and backward through a batch, exactly, whatever part of it memory has room for.
 ///
 /// A batch's sequences are divided into `shards` groups. Where these are long, they are cut along their length twice:
-/// into chunks, of which one at a time has its activations in memory, and each chunk into pieces, which several threads compute
-/// at the same time, handing the state on (Turns). A sweep walks through the chunks once to know the state at each one's begin,
-/// and then computes them last first, the gradient of the state going from each to the one before: back-propagation through the
-/// whole sequence. Some or all states are kept (Borders). Of these, features of the stream are megabytes, so that but a
-/// dozen of them are kept for a sequence of any length, and those between are found by reading the bytes again.
+/// into chunks, of which one at a time has its activations in memory, and each chunk into pieces, which several threads
+/// compute at the same time, handing the state on (Turns). A sweep walks through the chunks once to know the state at
+/// each one's begin, and then computes them last first, the gradient of the state going from each to the one before:
+/// back-propagation through the whole sequence. Some or all states are kept (Borders). Of these, features of the stream
+/// are megabytes, so that but a dozen of them are kept for a sequence of any length, and those between are found by
+/// reading the bytes again.
 ///
 /// One seed gives bit-identical results for any number of threads, and for any number of borders.
 ///
-/// Cost     with one chunk, forward and backward (3 forward passes). With c chunks one more walk, which needs no answers (about 0.8
-///          of a pass), as long as all borders are kept: 1.3 times the time; with fewer, Borders::walks() of them at the most. Memory:
-///          batch × chunk activations, a border's state for each kept border, and 12 states with features
+/// Cost     with one chunk, forward and backward (3 forward passes). With c chunks one more walk, which needs no
+///          answers (about 0.8 of a pass), as long as all borders are kept: 1.3 times the time; with fewer,
+///          Borders::walks() of them at the most. Memory: batch × chunk activations, a border's state for each kept
+///          border, and 12 states with features
 /// Source   Gruslys et al. 2016; Chen et al. 2016 (activations computed again from states kept)
 template <class Model>
 class Sweep {
@@ -101,8 +103,8 @@ class Sweep {
   /// Their gradients are those of the last chunk that was computed.
   std::vector<Piece>& pieces() { return pieces_; }
 
-  /// Makes the states those of streams that begin with this text. Features see what scoring would have shown them: the bytes of
-  /// the corpus before it.
+  /// Makes the states those of streams that begin with this text. Features see what scoring would have shown them: the
+  /// bytes of the corpus before it.
   void begin(const Step& s) {
     for_each_group(s.pool, [&](Group& group) {
       s.model.reset(group.state, group.sequences);
@@ -138,9 +140,10 @@ class Sweep {
   /// The loss of each group, in nats, of the last differentiate.
   std::span<const double> nats() const { return nats_; }
 
-  /// Returns the sum of the losses, in nats, and leaves gradients of their mean with the pieces: those of one chunk after the other,
-  /// the last chunk first. After each of them calls take(first), which takes them from there. States go from the sequences' begin
-  /// to their end. When anything throws, there are no gradients, and the states are of no use.
+  /// Returns the sum of the losses, in nats, and leaves gradients of their mean with the pieces: those of one chunk
+  /// after the other, the last chunk first. After each of them calls take(first), which takes them from there. States
+  /// go from the sequences' begin to their end. When anything throws, there are no gradients, and the states are of no
+  /// use.
   template <class Take>
   double differentiate(const Step& s, Take&& take) {
     try {

@@ -43,10 +43,10 @@ using linalg::is_hash_table_v, linalg::values;
 
 /// Trains a model on a corpus, its hashed tables with optim::RowUpdate and all else with an optimiser.
 ///
-/// Sweep computes a batch's gradients, exactly, in memory for `chunk` bytes of each sequence, and they are added in a fixed order:
-/// one seed gives bit-identical weights for any number of threads. The batch of step i depends on the seed and i only, so that
-/// a run restored from `params()`, `optimizer()`, `average()`, `carried()` and `progress()` goes on as if it had never stopped.
-/// After the first few no step allocates.
+/// Sweep computes a batch's gradients, exactly, in memory for `chunk` bytes of each sequence, and they are added in a
+/// fixed order: one seed gives bit-identical weights for any number of threads. The batch of step i depends on the seed
+/// and i only, so that a run restored from `params()`, `optimizer()`, `average()`, `carried()` and `progress()` goes on
+/// as if it had never stopped. After the first few no step allocates.
 template <TrainableModel Model, Optimizer Optim = optim::AdamW>
 class Trainer {
  public:
@@ -59,7 +59,8 @@ class Trainer {
                     OptimizerRule<typename Optim::template Update<Scalar>, Optim, Scalar, State>,
                 "the optimiser has no state or no update for this model's parameters");
 
-  /// What the streams of consecutive crops carry from step to step: the tensors of their states, those of the features aside.
+  /// What the streams of consecutive crops carry from step to step: the tensors of their states, those of the features
+  /// aside.
   struct Carried {
     std::vector<typename Model::StateGrads> groups;  // none with random crops
 
@@ -69,9 +70,10 @@ class Trainer {
     }
   };
 
-  /// Weights drawn from settings.seed. With an exchange, which must outlive the trainer, several processes train one model, and each
-  /// computes its share of the shards: all must have the same model, settings and corpus, and make the same calls. Throws std::invalid_argument when a setting makes no sense or the corpus is shorter
-  /// than one context (than all sequences of a batch, where these are consecutive).
+  /// Weights drawn from settings.seed. With an exchange, which must outlive the trainer, several processes train one
+  /// model, and each computes its share of the shards: all must have the same model, settings and corpus, and make the
+  /// same calls. Throws std::invalid_argument when a setting makes no sense or the corpus is shorter than one context
+  /// (than all sequences of a batch, where these are consecutive).
   QLLK_COLD Trainer(Model model, BasicTrainerSettings<Optim> settings, data::Corpus corpus, int threads,
                     Exchange<Scalar>* exchange = nullptr)
       : model_(std::move(model)),
@@ -159,8 +161,8 @@ class Trainer {
     return report;
   }
 
-  /// Steps until the budget is used up or on_step(report) returns false. What on_step takes is not counted as training. Of several
-  /// processes the first one's clock and on_step decide for all.
+  /// Steps until the budget is used up or on_step(report) returns false. What on_step takes is not counted as training.
+  /// Of several processes the first one's clock and on_step decide for all.
   template <class OnStep, class Hook = NoHook>
   void run(const Budget& budget, OnStep&& on_step, Hook&& hook = {}) {
     for (bool go_on = true;;) {
@@ -191,9 +193,9 @@ class Trainer {
     attach();
   }
 
-  /// Returns use(params) with the averaged weights for params: those to score, to keep and to write with, where the last
-  /// ones, params(), are those to train on. Hashed tables are the last ones, and are not copied; so is everything until there
-  /// is an average. `use` must not call step, params or average: they throw std::logic_error then.
+  /// Returns use(params) with the averaged weights for params: those to score, to keep and to write with, where the
+  /// last ones, params(), are those to train on. Hashed tables are the last ones, and are not copied; so is everything
+  /// until there is an average. `use` must not call step, params or average: they throw std::logic_error then.
   template <class Use>
   decltype(auto) with_average(Use&& use) {
     struct Back {

@@ -11,8 +11,8 @@
 
 namespace qllk::nn {
 
-/// Where a context writes what it found: for each position and each of its orders a row of that context's part of the table,
-/// or nothing.
+/// Where a context writes what it found: for each position and each of its orders a row of that context's part of the
+/// table, or nothing.
 class RowWriter {
  public:
   /// An entry is row · 2 + sign, and this bit where the row is to be left out.
@@ -41,16 +41,16 @@ class RowWriter {
   std::uint64_t first_row_;
 };
 
-/// What a training pass may leave out of a context: nothing; its longer orders, which know the training text by heart; or all of
-/// its orders together.
+/// What a training pass may leave out of a context: nothing; its longer orders, which know the training text by heart;
+/// or all of its orders together.
 enum class LeftOut { never, longer, together };
 
 /// Features of a stream as rows of a hashed table: `orders()` rows a position, out of `rows()` in all.
 ///
-///   look_up   reads the next bytes of one stream. The rows of position t depend on bytes 0 … t of that stream only, however it
-///             is cut into calls
-///   prime     reads bytes without asking for rows: what came before a training crop. At most the last history() bytes of
-///             what was read decide later rows
+///   look_up   reads the next bytes of one stream. The rows of position t depend on bytes 0 … t of that stream only,
+///             however it is cut into calls
+///   prime     reads bytes without asking for rows: what came before a training crop. At most the last history() bytes
+///             of what was read decide later rows
 ///   reset     makes a state that of a stream's start; the same memory whatever was read
 ///   follow    may be there: leaves the state, bit by bit, as look_up does, and asks for no rows. See nn::follow
 ///

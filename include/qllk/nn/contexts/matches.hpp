@@ -16,10 +16,11 @@
 
 namespace qllk::nn {
 
-/// The byte that followed an earlier occurrence of the last bytes, and how long that occurrence agrees: an exact memory of the
-/// last 2^window_bits bytes of the stream.
+/// The byte that followed an earlier occurrence of the last bytes, and how long that occurrence agrees: an exact memory
+/// of the last 2^window_bits bytes of the stream.
 ///
-///   order 0       a pointer into the window that moves along while it predicts rightly; when it fails, it is set to the most
+///   order 0       a pointer into the window that moves along while it predicts rightly; when it fails, it is set to
+///   the most
 ///                 recent occurrence of the last lengths[0] bytes, or else of the last lengths[1], …
 ///   order i > 0   the most recent occurrence of the last lengths[i] bytes
 ///

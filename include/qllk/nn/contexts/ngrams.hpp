@@ -23,12 +23,13 @@ inline void check_bits(const char* context, int bits) {
 
 /// The last n bytes, for n = 2 … N: 2^bits rows for each n.
 ///
-/// Order 2 is exact where the rows suffice (bits >= 16): its row is the two bytes. Larger orders are hashed in unsigned 64-bit
-/// arithmetic, the same on every machine; a sign makes the n-grams that share a row disturb each other without bias. Before a
-/// stream's first byte stand zeros.
+/// Order 2 is exact where the rows suffice (bits >= 16): its row is the two bytes. Larger orders are hashed in unsigned
+/// 64-bit arithmetic, the same on every machine; a sign makes the n-grams that share a row disturb each other without
+/// bias. Before a stream's first byte stand zeros.
 ///
 /// Cost     (N-1) hashes a byte; 32 bytes of state
-/// Source   Weinberger et al. 2009, section 2 (signed hashing); Pagnoni et al. 2024, section 3.2.1 (hash n-gram embeddings)
+/// Source   Weinberger et al. 2009, section 2 (signed hashing); Pagnoni et al. 2024, section 3.2.1 (hash n-gram
+///          embeddings)
 class NgramContext {
  public:
   struct Config {

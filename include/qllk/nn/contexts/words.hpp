@@ -16,9 +16,10 @@ namespace qllk::nn {
 
 /// The word so far, lower-cased, alone (order 1) and with the 1, 2, … words before it: 2^bits rows for each order.
 ///
-/// Words are defined on bytes, so that any input has them: letters, digits, `_` and all bytes from 0x80 on (UTF-8 of other
-/// scripts) belong to a word, everything else ends it. Between words the last byte stands for the word so far. A script
-/// without spaces is one long word whose prefixes hardly come again: these orders are then of no use, and do no harm.
+/// Words are defined on bytes, so that any input has them: letters, digits, `_` and all bytes from 0x80 on (UTF-8 of
+/// other scripts) belong to a word, everything else ends it. Between words the last byte stands for the word so far. A
+/// script without spaces is one long word whose prefixes hardly come again: these orders are then of no use, and do no
+/// harm.
 ///
 /// Cost     one hash an order and byte; 40 bytes of state
 /// Source   Mahoney 2005, section 3.2 (the word models of PAQ)

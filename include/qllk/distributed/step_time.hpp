@@ -1,0 +1,45 @@
+// How long a step of several processes takes, by what they compute and send.
+#pragma once
+
+namespace qllk::distributed {
+
+/// Of one link, in each direction.
+struct Network {
+  double bytes_per_second;
+  double latency;  // seconds from one process to another, for a short message
+};
+
+/// What a step of the whole batch takes: seconds of one process, and bytes.
+struct StepWork {
+  double shared;  // seconds that processes share: forward, backward and sums of their shards
+  double each;    // seconds that each process spends: the update
+  double dense;   // bytes of all dense gradients, as they travel
+  double sparse;  // bytes of the sparse gradients of the whole batch, likewise
+};
+
+/// Seconds of a step with DataParallel, of N equal processes on N machines, a power of 2 that divides the number of
+/// shards:
+///
+///   shared / N + each,   and where N > 1   (2 dense + sparse) · (N-1)/N / bandwidth + 6 latency
+///
+/// Each process sends and receives as many bytes, in both directions at the same time; nothing is sent while it
+/// computes.
+inline double step_seconds(const StepWork& work, const Network& network, int processes) {
+  constexpr double kMessages = 6;  // that wait for one another: budget, losses, two for the sum, two for the tables
+  const double n = processes, compute = work.shared / n + work.each;
+  if (processes == 1) return compute;
+  return compute + (2 * work.dense + work.sparse) * (n - 1) / n / network.bytes_per_second +
+         kMessages * network.latency;
+}
+
+/// Likewise with PeriodicAverage of `steps` steps between two meetings, of batches that each process has for itself, on
+/// average; `rows`: bytes of the rows that a process touches from meeting to meeting.
+inline double local_step_seconds(const StepWork& work, const Network& network, int processes, double steps,
+                                 double rows) {
+  const double n = processes, compute = work.shared + work.each;
+  if (processes == 1) return compute;
+  const double sent = 2 * work.dense * (n - 1) / n + rows * (n - 1);
+  return compute + (sent / network.bytes_per_second + 5 * network.latency) / steps;
+}
+
+}  // namespace qllk::distributed
