@@ -1,9 +1,9 @@
 // Whether this process is one of several that a launcher started.
 #pragma once
 
-#include <array>
 #include <cstdlib>
-#include <string>
+
+#include "qllk/config.hpp"
 
 namespace qllk::distributed {
 

@@ -1,6 +1,8 @@
 // How long a step of several processes takes, by what they compute and send.
 #pragma once
 
+#include "qllk/config.hpp"
+
 namespace qllk::distributed {
 
 /// Of one link, in each direction.
