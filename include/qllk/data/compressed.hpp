@@ -1,4 +1,5 @@
-// Reading .gz, .xz and .zst files, with those of zlib, liblzma and libzstd that the CMake target qllk::compressed has found.
+// Reading .gz, .xz and .zst files, with those of zlib, liblzma and libzstd that the CMake target qllk::compressed has
+// found.
 #pragma once
 
 #include <cstddef>
@@ -124,8 +125,8 @@ inline void decode_zstd(const files::InputFile& file, const Sink& sink) {
 
 }  // namespace detail
 
-/// From now on Corpus::open reads compressed files of all formats whose libraries this program has. To be called once, before
-/// other threads start.
+/// From now on Corpus::open reads compressed files of all formats whose libraries this program has. To be called once,
+/// before other threads start.
 inline void read_compressed_files() {
   [[maybe_unused]] auto& [gzip, xz, zstd] = compressed_formats();
 #if defined(QLLK_WITH_ZLIB)

@@ -18,7 +18,8 @@ namespace qllk::data {
 struct CompressedFormat {
   std::string_view extension, magic, library;
   /// Reads a file from its begin to its end, and calls sink(Bytes) for one run of bytes after the other. Throws
-  /// std::runtime_error that names the file if it is damaged or cut short. Null: this program does not have the library.
+  /// std::runtime_error that names the file if it is damaged or cut short. Null: this program does not have the
+  /// library.
   void (*decode)(const files::InputFile& file, const std::function<void(Bytes)>& sink) = nullptr;
 };
 

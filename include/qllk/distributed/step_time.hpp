@@ -19,11 +19,13 @@ struct StepWork {
   double sparse;  // bytes of the sparse gradients of the whole batch, likewise
 };
 
-/// Seconds of a step with DataParallel, of N equal processes on N machines, a power of 2 that divides the number of shards:
+/// Seconds of a step with DataParallel, of N equal processes on N machines, a power of 2 that divides the number of
+/// shards:
 ///
 ///   shared / N + each,   and where N > 1   (2 dense + sparse) · (N-1)/N / bandwidth + 6 latency
 ///
-/// Each process sends and receives as many bytes, in both directions at the same time; nothing is sent while it computes.
+/// Each process sends and receives as many bytes, in both directions at the same time; nothing is sent while it
+/// computes.
 inline double step_seconds(const StepWork& work, const Network& network, int processes) {
   constexpr double kMessages = 6;  // that wait for one another: budget, losses, two for the sum, two for the tables
   const double n = processes, compute = work.shared / n + work.each;
@@ -32,8 +34,8 @@ inline double step_seconds(const StepWork& work, const Network& network, int pro
          kMessages * network.latency;
 }
 
-/// Likewise with PeriodicAverage of `steps` steps between two meetings, of batches that each process has for itself, on average; `rows`:
-/// bytes of the rows that a process touches from meeting to meeting.
+/// Likewise with PeriodicAverage of `steps` steps between two meetings, of batches that each process has for itself,
+/// on average; `rows`: bytes of the rows that a process touches from meeting to meeting.
 inline double local_step_seconds(const StepWork& work, const Network& network, int processes, double steps,
                                  double rows) {
   const double n = processes, compute = work.shared + work.each;

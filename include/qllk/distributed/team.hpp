@@ -14,8 +14,8 @@
 
 namespace qllk::distributed {
 
-/// The processes 0 … size() - 1, of which this one is rank(); process 0 leads. All make the same calls in the same order; each
-/// call returns when its messages are through, and waits for those who are late. MpiTeam is one over MPI.
+/// The processes 0 … size() - 1, of which this one is rank(); process 0 leads. All make the same calls in the same
+/// order; each call returns when its messages are through, and waits for those who are late. MpiTeam is one over MPI.
 ///
 /// Errors   std::runtime_error when the network or another process fails; the team is of no use then
 class Team {
@@ -36,8 +36,8 @@ class Team {
   /// The machine of this process, for people.
   virtual std::string machine() const = 0;
 
-  /// Sends and receives all of these, at the same time. Messages from one process to another arrive in the order in which both
-  /// list them, which must have the same sizes; no process sends to itself.
+  /// Sends and receives all of these, at the same time. Messages from one process to another arrive in the order in
+  /// which both list them, which must have the same sizes; no process sends to itself.
   virtual void exchange(std::span<const Outgoing> out, std::span<const Incoming> in) = 0;
 
   /// Overwrites `bytes` by those of process 0, of the same number.
@@ -96,8 +96,8 @@ class Disagreement : public InvalidArgument {
   using InvalidArgument::InvalidArgument;
 };
 
-/// Throws a Disagreement in every process unless all pass the same value: "process 2 (on pi3) has another <what> than process 0 (on
-/// pi1): <advice>".
+/// Throws a Disagreement in every process unless all pass the same value: "process 2 (on pi3) has another <what> than
+/// process 0 (on pi1): <advice>".
 inline void expect_same(Team& team, std::uint64_t value, const std::string& what, const std::string& advice) {
   struct Entry {
     std::uint64_t value;

@@ -22,7 +22,8 @@ struct Traffic {
   std::uint64_t dense = 0, sparse = 0;
 };
 
-/// The upper half of a float, rounded to nearest, ties to even: 8 bits of mantissa, the range of a float. NaN stays NaN.
+/// The upper half of a float, rounded to nearest, ties to even: 8 bits of mantissa, the range of a float. NaN stays
+/// NaN.
 inline std::uint16_t to_bfloat16(float value) {
   const auto bits = std::bit_cast<std::uint32_t>(value);
   if (std::isnan(value)) return static_cast<std::uint16_t>(bits >> 16 | 0x40);
@@ -35,9 +36,9 @@ std::size_t wire_bytes(Wire wire, std::size_t values) {
   return values * (wire == Wire::full ? sizeof(Scalar) : sizeof(std::uint16_t));
 }
 
-/// Writes wire_bytes of `values`. In 16 bits these are values + residual, and what rounding takes off stays in `residual` for
-/// the next time (empty: is lost): over many calls the sum of what arrives is the sum of what was sent. A residual that is
-/// not finite is dropped.
+/// Writes wire_bytes of `values`. In 16 bits these are values + residual, and what rounding takes off stays in
+/// `residual` for the next time (empty: is lost): over many calls the sum of what arrives is the sum of what was sent.
+/// A residual that is not finite is dropped.
 ///
 /// Source   Seide et al. 2014 (1-bit SGD); Karimireddy et al. 2019
 template <Real Scalar>

@@ -16,8 +16,8 @@
 
 namespace qllk::files {
 
-/// Lies in $TMPDIR, or else in /var/tmp, takes disk space until its last user is gone, and no memory. Appending is for one
-/// thread; any number may read what was appended before.
+/// Lies in $TMPDIR, or else in /var/tmp, takes disk space until its last user is gone, and no memory. Appending is for
+/// one thread; any number may read what was appended before.
 ///
 /// Errors   std::runtime_error that names the folder, as when the disk is full
 class ScratchFile {

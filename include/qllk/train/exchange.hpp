@@ -10,8 +10,8 @@
 
 namespace qllk::train {
 
-/// Shards [first, end) of a batch. As a node of the tree it is the sum of its halves, or one shard: the tree, and with it every
-/// bit of the sum, depends on the number of shards only.
+/// Shards [first, end) of a batch. As a node of the tree it is the sum of its halves, or one shard: the tree, and with
+/// it every bit of the sum, depends on the number of shards only.
 struct ShardRange {
   Index first = 0, end = 0;
 
@@ -31,8 +31,8 @@ void for_each_node(ShardRange node, ShardRange range, F&& f) {
   for_each_node(node.right(), range, f);
 }
 
-/// How the processes that train one model together come to the sum over all shards. A Trainer that is given one computes the
-/// shards of share() only, and calls the others in the same order in every process.
+/// How the processes that train one model together come to the sum over all shards. A Trainer that is given one
+/// computes the shards of share() only, and calls the others in the same order in every process.
 ///
 /// Errors   what the implementation throws ends the step: it has not happened
 template <Real Scalar>
@@ -47,8 +47,8 @@ class Exchange {
   /// make up. Writes the sum of all shards, the same bits in every process.
   virtual void sum(std::span<const std::vector<Scalar>> partials, std::span<Scalar> total) = 0;
 
-  /// The sparse gradients: each table's lists are those of this process' shards; afterwards of all shards, in their order.
-  /// Added lists belong to the exchange, and hold until its next call.
+  /// The sparse gradients: each table's lists are those of this process' shards; afterwards of all shards, in their
+  /// order. Added lists belong to the exchange, and hold until its next call.
   virtual void gather(std::span<std::vector<linalg::SparseGrads<Scalar>*>> tables) = 0;
 
   /// The losses of all shards, in their order, of those of this process' shards.
@@ -63,7 +63,8 @@ class Exchange {
   };
   virtual Batches batches() const { return {}; }
 
-  /// What is learned, where it stays until the next call: dense tensors, and hashed tables [dim, rows] with moments […, rows].
+  /// What is learned, where it stays until the next call: dense tensors, and hashed tables [dim, rows] with moments
+  /// […, rows].
   struct Table {
     std::span<Scalar> values, moments;
     Index rows;
