@@ -23,17 +23,17 @@ using linalg::SparseGrads, train::ShardRange;
 
 /// The exchange of a Trainer whose batches are shared by a team: process r computes the shards [r·S/N, (r+1)·S/N).
 ///
-///   dense    process r receives the r-th part of all others' sums of shards, adds them as the tree says, and sends the
-///            part of the total to all others (reduce-scatter, all-gather). Each value is computed once: all have the
-///            same bits
+///   dense    process r receives the r-th part of all others' sums of shards, adds them as the tree says, and sends
+///            the part of the total to all others (reduce-scatter, all-gather). Each value is computed once: all have
+///            the same bits
 ///   sparse   every process receives the columns and entries of all others, as they are: a position has one column,
 ///            which several rows share, so that this is less than their sums would be
 ///
 /// The weights are those of one process that computes all shards, bit for bit, if all processes are one binary.
 ///
 /// Cost     a process sends and receives 2 (N-1)/N D values, D those of all dense gradients, where N is a power of 2
-///          that divides S (else up to log2 S times the first half of that); and the sparse gradients of its shards N-1
-///          times. 6 messages after one another for each sum. Memory: 2 D values more than one process
+///          that divides S (else up to log2 S times the first half of that); and the sparse gradients of its shards
+///          N-1 times. 6 messages after one another for each sum. Memory: 2 D values more than one process
 ///
 /// With Wire::half all values travel as bfloat16, dense ones with error feedback: half the bytes, and weights that are
 /// the same in all processes, but not those of one process. The residuals are not part of a checkpoint.

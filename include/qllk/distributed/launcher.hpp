@@ -7,8 +7,8 @@
 
 namespace qllk::distributed {
 
-/// How many processes mpirun, mpiexec or srun started, as the environment of OpenMPI, MPICH, Intel MPI and Slurm tells;
-/// 0 without a launcher, and 2 where one does not tell.
+/// How many processes mpirun, mpiexec or srun started, as the environment of OpenMPI, MPICH, Intel MPI and Slurm
+/// tells; 0 without a launcher, and 2 where one does not tell.
 inline int launched_processes() {
   for (const char* const name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"})
     if (const char* const size = std::getenv(name)) return std::atoi(size);

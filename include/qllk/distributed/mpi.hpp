@@ -15,8 +15,8 @@
 
 namespace qllk::distributed {
 
-/// All processes of an mpirun, mpiexec or srun, from MPI_Init to MPI_Finalize. One a process; only the thread that made
-/// it may use it, others may run. Any MPI of version 3 or later: OpenMPI, MPICH.
+/// All processes of an mpirun, mpiexec or srun, from MPI_Init to MPI_Finalize. One a process; only the thread that
+/// made it may use it, others may run. Any MPI of version 3 or later: OpenMPI, MPICH.
 ///
 /// Errors   std::runtime_error with MPI's own words. A process that ends without its destructor, or is killed, makes
 ///          the launcher end all others

@@ -34,21 +34,21 @@ struct Averaging {
   }
 };
 
-/// The exchange of a Trainer that takes whole batches of its own, others than the other processes, and meets them every
-/// H steps:
+/// The exchange of a Trainer that takes whole batches of its own, others than the other processes, and meets them
+/// every H steps:
 ///
 ///   Δ = mean over processes of (θ₀ - θ)          θ₀: dense parameters after the last meeting
 ///   u = momentum · u + Δ,    θ = θ₀ - rate · (Δ + momentum · u) where there is momentum, else θ₀ - rate · Δ
 ///   row of a table: the mean of the processes that have touched it since, and so its moments; its count is their
-///   largest
+///                   largest
 ///
 /// Moments of dense parameters stay with their process; a checkpoint has those of process 0. Runs end at a meeting.
 ///
 /// Cost     at a meeting a process sends 2 (N-1)/N D values, and each row that it touched N-1 times; between them
 ///          nothing. Memory: 5 D values more, and a byte for each row of a table
 /// Errors   std::invalid_argument when a setting makes no sense; else those of Team
-/// Source   McMahan et al. 2017 (federated averaging), Stich 2019 (local SGD), Douillard et al. 2023 (DiLoCo, Algorithm
-///          1)
+/// Source   McMahan et al. 2017 (federated averaging), Stich 2019 (local SGD), Douillard et al. 2023 (DiLoCo,
+///          Algorithm 1)
 template <Real Scalar>
 class PeriodicAverage final : public train::Exchange<Scalar> {
  public:

@@ -12,8 +12,8 @@
 
 namespace qllk::distributed {
 
-/// Puts weights, moments, average and progress of process 0 into the trainers of all, which were made alike: as after a
-/// restore that only process 0 can read the file for.
+/// Puts weights, moments, average and progress of process 0 into the trainers of all, which were made alike: as after
+/// a restore that only process 0 can read the file for.
 ///
 /// Cost     the parameters, moments and average over the network, and a second time in memory while it runs
 template <class Model, Optimizer Optim>

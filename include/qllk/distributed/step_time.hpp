@@ -34,8 +34,8 @@ inline double step_seconds(const StepWork& work, const Network& network, int pro
          kMessages * network.latency;
 }
 
-/// Likewise with PeriodicAverage of `steps` steps between two meetings, of batches that each process has for itself, on
-/// average; `rows`: bytes of the rows that a process touches from meeting to meeting.
+/// Likewise with PeriodicAverage of `steps` steps between two meetings, of batches that each process has for itself,
+/// on average; `rows`: bytes of the rows that a process touches from meeting to meeting.
 inline double local_step_seconds(const StepWork& work, const Network& network, int processes, double steps,
                                  double rows) {
   const double n = processes, compute = work.shared + work.each;

@@ -63,8 +63,8 @@ class Exchange {
   };
   virtual Batches batches() const { return {}; }
 
-  /// What is learned, where it stays until the next call: dense tensors, and hashed tables [dim, rows] with moments […,
-  /// rows].
+  /// What is learned, where it stays until the next call: dense tensors, and hashed tables [dim, rows] with moments
+  /// […, rows].
   struct Table {
     std::span<Scalar> values, moments;
     Index rows;
