@@ -8,6 +8,7 @@
 #include <exception>
 #include <map>
 #include <mutex>
+#include <set>
 #include <span>
 #include <string>
 #include <thread>
@@ -18,7 +19,7 @@
 
 namespace qllk::test {
 
-/// Where messages wait. When one thread fails, those who wait for it fail too.
+/// Where messages wait. When a thread has failed, those who wait for its messages fail too; those it sent arrive.
 class Mailbox {
  public:
   void send(int from, int to, std::span<const std::byte> bytes) {
@@ -29,7 +30,7 @@ class Mailbox {
   void receive(int from, int to, std::span<std::byte> bytes) {
     std::unique_lock lock(mutex_);
     auto& queue = queues_[{from, to}];
-    changed_.wait(lock, [&] { return failed_ || !queue.empty(); });
+    changed_.wait(lock, [&] { return !queue.empty() || failed_.contains(from); });
     if (queue.empty()) throw RuntimeError("another process of the team failed");
     if (queue.front().size() != bytes.size())
       throw RuntimeError("a message has " + std::to_string(queue.front().size()) + " bytes, expected " +
@@ -37,9 +38,9 @@ class Mailbox {
     std::ranges::copy(queue.front(), bytes.begin());
     queue.pop_front();
   }
-  void fail() {
+  void fail(int rank) {
     const std::lock_guard lock(mutex_);
-    failed_ = true;
+    failed_.insert(rank);
     changed_.notify_all();
   }
 
@@ -47,7 +48,7 @@ class Mailbox {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::map<std::pair<int, int>, std::deque<std::vector<std::byte>>> queues_;
-  bool failed_ = false;
+  std::set<int> failed_;
 };
 
 class ThreadTeam final : public distributed::Team {
@@ -84,7 +85,7 @@ void run_team(int size, F&& f) {
         f(team);
       } catch (...) {
         errors[static_cast<std::size_t>(rank)] = std::current_exception();
-        mailbox.fail();
+        mailbox.fail(rank);
       }
     });
   for (auto& thread : threads) thread.join();

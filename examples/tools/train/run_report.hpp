@@ -57,7 +57,10 @@ class RunReport {
   void write(const tool::RunFolder& folder, const std::vector<tool::MetricsRow>& rows, Text&& text) {
     try {
       run_.rows = rows;
-      run_.text = text();
+      try {
+        run_.text = text();
+      } catch (const std::exception&) {  // as when its file was cut short: the piece of before stays
+      }
       const std::string title = "qllk-train: " + tool::visible_line(folder.path.string());
       report::write(folder.report().string(), report::page(title, {run_}));
     } catch (const std::exception& error) {
