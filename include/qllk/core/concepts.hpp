@@ -30,8 +30,8 @@ concept Layer = HasFields<typename L::Params> && std::default_initializable<type
 
 /// A sequence mixer: the part of a block that lets a position see the ones before it.
 ///
-///   forward(params, x, state, cache, y)                  writes y, advances the state; column t depends on columns 0 …
-///   t of
+///   forward(params, x, state, cache, y)                  writes y, advances the state; column t depends on columns 0
+///   … t of
 ///                                                        its sequence only
 ///   backward(params, x, cache, dy, dstate, grads, dx)    adds to grads, overwrites dx; replaces dstate, the gradient
 ///   of the

@@ -91,8 +91,9 @@ QLLK_NOINLINE QLLK_COLD void build(Source& source, Target& target, Make&& make) 
 
 }  // namespace detail
 
-/// Calls `f(path, leaf, leaves…)` for every tensor of `first`, in declaration order, with the tensor at the same place
-/// in each of `rest` (gradients, moments: the same shape of struct, whose leaf types may differ). Does not allocate.
+/// Calls `f(path, leaf, leaves…)` for every tensor of `first`, in declaration order, with the tensor at the same
+/// place in each of `rest` (gradients, moments: the same shape of struct, whose leaf types may differ). Does not
+/// allocate.
 template <class F, HasFields First, HasFields... Rest>
 void for_each_parameter(F&& f, First& first, Rest&... rest) {
   detail::walk(Path(), f, first, rest...);

@@ -28,8 +28,8 @@ inline void check_fraction(double fraction) {
 }
 }  // namespace detail
 
-/// (training, validation): the last `fraction` of the corpus is for validation, the first ⌊size · (1 - fraction)⌋ bytes
-/// for training. Throws std::invalid_argument unless 0 < fraction < 1 and both parts have bytes.
+/// (training, validation): the last `fraction` of the corpus is for validation, the first ⌊size · (1 - fraction)⌋
+/// bytes for training. Throws std::invalid_argument unless 0 < fraction < 1 and both parts have bytes.
 inline std::pair<Corpus, Corpus> split_tail(const Corpus& corpus, double fraction) {
   detail::check_fraction(fraction);
   const auto training = static_cast<std::uint64_t>(static_cast<double>(corpus.size()) * (1 - fraction));

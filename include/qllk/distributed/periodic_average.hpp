@@ -38,8 +38,8 @@ struct Averaging {
 /// every H steps:
 ///
 ///   Δ = mean over processes of (θ₀ - θ)          θ₀: dense parameters after the last meeting
-///   u = momentum · u + Δ,    θ = θ₀ - rate · (Δ + momentum · u) where there is momentum, else θ₀ - rate · Δ
-///   row of a table: the mean of the processes that have touched it since, and so its moments; its count is their
+///   u = momentum · u + Δ,    θ = θ₀ - rate · (Δ + momentum · u) where there is momentum, else θ₀ - rate ·
+///   Δ row of a table: the mean of the processes that have touched it since, and so its moments; its count is their
 ///                   largest
 ///
 /// Moments of dense parameters stay with their process; a checkpoint has those of process 0. Runs end at a meeting.

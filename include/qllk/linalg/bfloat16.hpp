@@ -73,8 +73,8 @@ using PairRow = const PairBits*;
 inline PairSums no_sums() { return {}; }
 inline PairRow load_pairs(const PairBits* a) { return a; }
 
-/// sum = (sum + odd·odd) + even·even: two fused multiply-adds, rounded to nearest even, denormals flushed. That is what
-/// x86's VDPBF16PS computes. This form equals it bit for bit in a thread whose denormals are flushed.
+/// sum = (sum + odd·odd) + even·even: two fused multiply-adds, rounded to nearest even, denormals flushed. That is
+/// what x86's VDPBF16PS computes. This form equals it bit for bit in a thread whose denormals are flushed.
 inline void multiply_add(PairSums& sums, PairRow a, PairBits b) {
   const auto b_bits = std::bit_cast<std::uint32_t>(b);
   const float b_odd = std::bit_cast<float>(b_bits & 0xFFFF0000u), b_even = std::bit_cast<float>(b_bits << 16);

@@ -84,8 +84,8 @@ template <Real Scalar, bool a_transposed, bool b_transposed>
 void gemm(Index rows, Index cols, Index depth, const Scalar* a, Index a_stride, const Scalar* b, Index b_stride,
           Scalar* c, Index c_stride, Scalar alpha, GemmStart<Scalar> start, GemmLater<Scalar> later = {});
 
-/// C = start + alpha · Aᵀ B as (startᵀ + alpha · Bᵀ A)ᵀ, of whole packets: when B has few columns, packing them and
-/// turning C is less work than packing A. The sums are the same, bit for bit.
+/// C = start + alpha · Aᵀ B as (startᵀ + alpha · Bᵀ A)ᵀ, of whole packets: when B has few columns, packing
+/// them and turning C is less work than packing A. The sums are the same, bit for bit.
 template <Real Scalar>
 void gemm_turned(Index rows, Index cols, Index depth, const Scalar* a, Index a_stride, const Scalar* b, Index b_stride,
                  Scalar* c, Index c_stride, Scalar alpha, GemmStart<Scalar> start) {

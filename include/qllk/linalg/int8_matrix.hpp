@@ -28,9 +28,9 @@
 namespace qllk::linalg {
 namespace detail {
 
-/// kRows rows by four columns at a time: sums[r] += Σ_{j<4} weights[4 r + j] · x[j], by the dot-product instruction of
-/// the processor this is compiled for, if it has one. x86 multiplies unsigned by signed bytes: there x is moved up by
-/// kOffset.
+/// kRows rows by four columns at a time: sums[r] += Σ_{j<4} weights[4 r + j] · x[j], by the dot-product instruction
+/// of the processor this is compiled for, if it has one. x86 multiplies unsigned by signed bytes: there x is moved up
+/// by kOffset.
 struct Int8Dot {
   static constexpr Index kRows = 16;
 #if defined(__AVX512VNNI__)
@@ -137,7 +137,8 @@ class Int8Matrix {
     }
   }
 
-  /// Y = bias 1ᵀ + W X. A column of Y depends on that column of X only. Cost: 2·rows·cols operations on bytes a column.
+  /// Y = bias 1ᵀ + W X. A column of Y depends on that column of X only. Cost: 2·rows·cols operations on bytes a
+  /// column.
   void multiply(const Rounded& x, const Vec<float>& bias, MatOut<float> y) const {
     const Index fours = (cols_ + 3) / 4;
     QLLK_ASSERT(y.rows() == rows_ && bias.size() == rows_ && std::ssize(x.scales) == y.cols());

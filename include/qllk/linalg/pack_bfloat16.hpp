@@ -50,8 +50,8 @@ inline void pack_rows(const FloatFactor& a, Index row, Index col, Index size, In
   for (Index i = 0; i < kPairLanes; i += kPacket) gemm_turn(lines + i * pairs, pairs, pairs, out + i, stride);
 }
 
-/// Rows × depth of A from (row, col) on, as strips of 4, 2 or 1 vectors of rows, pair by pair along the depth. The last
-/// vector is padded with zeros. Returns the end.
+/// Rows × depth of A from (row, col) on, as strips of 4, 2 or 1 vectors of rows, pair by pair along the depth. The
+/// last vector is padded with zeros. Returns the end.
 inline PairBits* pack_left(const FloatFactor& a, Index row, Index col, Index rows, Index depth, PairBits* out) {
   const Index pairs = (depth + 1) / 2;
   while (rows > 0) {
@@ -77,8 +77,8 @@ inline PairBits* pack_left(const FloatFactor& a, Index row, Index col, Index row
   return out;
 }
 
-/// Depth × cols of B from (row, col) on: pair p of column j goes to out[j · pairs + p], or to out[p · cols + j] where B
-/// is a transpose.
+/// Depth × cols of B from (row, col) on: pair p of column j goes to out[j · pairs + p], or to out[p · cols + j]
+/// where B is a transpose.
 inline void pack_right(const FloatFactor& b, Index row, Index col, Index depth, Index cols, PairBits* out) {
   const Index pairs = (depth + 1) / 2;
   if (!b.transposed) {

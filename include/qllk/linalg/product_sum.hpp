@@ -18,9 +18,9 @@ concept Referable = (std::remove_cvref_t<M>::Flags & Eigen::DirectAccessBit) != 
                      !std::is_base_of_v<Eigen::PlainObjectBase<std::remove_cvref_t<M>>, std::remove_cvref_t<M>>);
 }  // namespace detail
 
-/// Σ dY Xᵀ as a list of the factors, which stay where they are: the sum is taken later, a range of columns at a time,
-/// so that many backward passes can share one matrix and many threads can share the work. The factors must live and
-/// keep their values until then. Otherwise as the dense gradient [rows, cols] that it stands for.
+/// Σ dY Xᵀ as a list of the factors, which stay where they are: the sum is taken later, a range of columns at a
+/// time, so that many backward passes can share one matrix and many threads can share the work. The factors must live
+/// and keep their values until then. Otherwise as the dense gradient [rows, cols] that it stands for.
 template <Real Scalar>
 class ProductSum {
  public:

@@ -67,8 +67,8 @@ void rounded_gemm(const A& a, const B& b, C& c, GemmStart<typename A::Scalar> st
 
 }  // namespace detail
 
-/// C = bias 1ᵀ + A B, where A or B is a weight or the other factor of its gradient; A may be a matrix of another form,
-/// as Int8Matrix.
+/// C = bias 1ᵀ + A B, where A or B is a weight or the other factor of its gradient; A may be a matrix of another
+/// form, as Int8Matrix.
 ///
 /// With bfloat16, both factors are rounded to nearest even, each sum is taken in float in the order of the depth, two
 /// terms after each other, and a column of C depends on that column of B only. Denormals are zero. The same bits on
@@ -103,8 +103,8 @@ struct AffineProduct {
   MatOut<Scalar> y;
 };
 
-/// Of each: y = bias 1ᵀ + weight · x. Another form of matrix may have a gemm_all of its own, which prepares x once for
-/// all.
+/// Of each: y = bias 1ᵀ + weight · x. Another form of matrix may have a gemm_all of its own, which prepares x once
+/// for all.
 template <class Matrix, Real Scalar>
 void gemm_all(std::type_identity_t<MatIn<Scalar>> x, std::span<AffineProduct<Matrix, Scalar>> products) {
   if constexpr (std::is_same_v<Matrix, Mat<float>>) {

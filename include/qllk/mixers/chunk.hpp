@@ -33,8 +33,8 @@ void chunk_decays(std::type_identity_t<MatIn<Scalar>> log_decay, Index head, Ind
   }
 }
 
-/// X ← X (I + A)⁻¹, with A strictly upper-triangular: x_i -= Σ_{j<i} A_ji x_j, from the first column on. So what a
-/// position writes can depend on what those before it wrote.
+/// X ← X (I + A)⁻¹, with A strictly upper-triangular: x_i -= Σ_{j<i} A_ji x_j, from the first column on. So what
+/// a position writes can depend on what those before it wrote.
 ///
 /// Shapes   A: [C, C], of which what is not above the diagonal is not read    X: [d, C]
 /// Cost     d·C² FLOP

@@ -12,11 +12,11 @@ using linalg::block, linalg::column, linalg::gemm, linalg::gemm_add, linalg::par
 
 /// C positions of the gated delta rule at once, for one head of width d, with S as [key, value]:
 ///
-///   S_t = α_t (I - β_t k_t k_tᵀ) S_{t-1} + β_t k_t v_tᵀ = α_t S_{t-1} + k_t u_tᵀ,   u_t = β_t (v_t - α_t S_{t-1}ᵀ k_t)
-///   y_t = S_tᵀ q_t
+///   S_t = α_t (I - β_t k_t k_tᵀ) S_{t-1} + β_t k_t v_tᵀ = α_t S_{t-1} + k_t u_tᵀ,   u_t = β_t (v_t - α_t
+///   S_{t-1}ᵀ k_t) y_t = S_tᵀ q_t
 ///
-/// With γ_i = α_1 … α_i, G_ji = α_{j+1} … α_i (0 for j > i), S the state before the chunk, and A the part above the
-/// diagonal of KᵀK ∘ G diag(β), the u of all positions are the solution of a triangular system:
+/// With γ_i = α_1 … α_i, G_ji = α_{j+1} … α_i (0 for j > i), S the state before the chunk, and A the part
+/// above the diagonal of KᵀK ∘ G diag(β), the u of all positions are the solution of a triangular system:
 ///
 ///   U  = (V - Sᵀ K diag(γ)) diag(β) (I + A)⁻¹
 ///   Y  = U (KᵀQ ∘ G) + Sᵀ Q diag(γ)
@@ -116,7 +116,8 @@ class DeltaChunk {
       column(dK, i) += column(into_state, i) *= last;
       column(dU, i) += column(scaled, i) * last;
     }
-    // of the logarithms: γ_i and column i of G add to `gained`, row i of G to `passed`; d(log α_s) is a sum over i >= s
+    // of the logarithms: γ_i and column i of G add to `gained`, row i of G to `passed`; d(log α_s) is a sum over i >=
+    // s
     alignas(64) Scalar gained[kSize], passed[kSize], dbetas[kSize];
     Scalar later = share[size - 1] * (values(S) * values(dS)).sum();
     for (Index i = 0; i < size; ++i) {

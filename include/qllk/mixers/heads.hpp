@@ -35,7 +35,8 @@ QLLK_COLD inline Index head_size(const char* mixer, Index dim, Index wanted, Ind
 /// still counts.
 constexpr double head_epsilon(Index head_dim, double usual) { return head_dim > 1 ? usual : 1; }
 
-/// x̂ = x / √(‖x‖² + ε) for every head of every column, in place; scale [heads, n] keeps 1 / √(‖x‖² + ε).
+/// x̂ = x / √(‖x‖² + ε) for every head of every column, in place; scale [heads, n] keeps 1 / √(‖x‖² +
+/// ε).
 template <Real Scalar>
 QLLK_NOINLINE void unit_heads(MatOut<Scalar> x, Mat<Scalar>& scale, Index head_dim, double epsilon) {
   const Index heads = x.rows() / head_dim;

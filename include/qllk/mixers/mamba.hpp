@@ -30,8 +30,8 @@ using linalg::block, linalg::column, linalg::values;
 ///   y_t     = W_out ( (h_t C_t + D ⊙ u_t) ⊙ silu(z_t) ) + b_out
 ///
 /// Shapes   x, y, dy, dx: [dim, n]    n = sequences × length, each sequence contiguous    inner = expand · dim
-/// Cost     (6·dim + 4·rank + 4·states)·inner·n FLOP for the maps, and that of SelectiveScan; backward twice to three
-///          times that. State: (states + 3)·inner scalars a sequence.
+/// Cost     (6·dim + 4·rank + 4·states)·inner·n FLOP for the maps, and that of SelectiveScan; backward twice to
+///          three times that. State: (states + 3)·inner scalars a sequence.
 /// Source   Gu and Dao 2023, sections 3.2 to 3.4 and 3.6
 template <Real S>
 class Mamba {

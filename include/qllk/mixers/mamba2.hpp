@@ -34,9 +34,9 @@ using linalg::block, linalg::column, linalg::part, linalg::values;
 /// The bias of δ is that of W_in.
 ///
 /// Shapes   x, y, dy, dx: [dim, n]    n = sequences × length, each sequence contiguous    inner = expand · dim
-/// Cost     (6·expand·dim² + 4·states·dim + 2·heads·dim)·n FLOP for the maps, and 2·inner·(L + 2·states) a position by
-///          chunks of L (SsdChunk); backward twice to three times that. State: states·inner + 3·(inner + 2·states)
-///          scalars a sequence.
+/// Cost     (6·expand·dim² + 4·states·dim + 2·heads·dim)·n FLOP for the maps, and 2·inner·(L + 2·states) a
+///          position by chunks of L (SsdChunk); backward twice to three times that. State: states·inner + 3·(inner +
+///          2·states) scalars a sequence.
 /// Source   Dao and Gu 2024, sections 6 and 7
 template <Real S>
 class Mamba2 {

@@ -26,8 +26,8 @@ using linalg::column;
 /// So position t sees positions up to 4·⌊t / 4⌋: causal, with a lag of up to three positions.
 ///
 /// Shapes   x, y, dy, dx: [dim, n]    n = sequences × length, each sequence contiguous
-/// Cost     5.5·dim² FLOP a position, and dim for each fold that its own sees: a 16th of the pairs of SoftmaxAttention;
-///          backward 2 and 2.5 times that
+/// Cost     5.5·dim² FLOP a position, and dim for each fold that its own sees: a 16th of the pairs of
+///          SoftmaxAttention; backward 2 and 2.5 times that
 /// State    2·dim scalars a fold of each sequence, of at most window - 1 folds, and 7·dim for the fold that is not
 ///          complete
 /// Source   the first QLLK's MELF (folding of latents); attention: SoftmaxAttention's sources

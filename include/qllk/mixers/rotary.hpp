@@ -10,8 +10,8 @@ namespace qllk::mixers {
 
 using linalg::block, linalg::column, linalg::values;
 
-/// Rotary positions: the channels i and i + ⌊d/2⌋ of every head of width d are turned by the angle t θ_i at position t,
-/// so that the product of a query and a key depends on how far apart they are and not on where.
+/// Rotary positions: the channels i and i + ⌊d/2⌋ of every head of width d are turned by the angle t θ_i at
+/// position t, so that the product of a query and a key depends on how far apart they are and not on where.
 ///
 ///   [a; b] → [a cos tθ - b sin tθ; a sin tθ + b cos tθ],   θ_i = 10000^(-i / ⌊d/2⌋)
 ///

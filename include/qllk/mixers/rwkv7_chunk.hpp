@@ -15,8 +15,8 @@ using linalg::block, linalg::column, linalg::gemm, linalg::gemm_add, linalg::par
 ///   S_t = diag(w_t) S_{t-1} - b_t s_tᵀ + k_t v_tᵀ,   s_t = S_{t-1}ᵀ κ_t
 ///   y_t = S_tᵀ r_t
 ///
-/// With W_i = w_1 ⊙ … ⊙ w_i, K = k_i / W_i, B = b_i / W_i, X = W_{i-1} ⊙ κ_i, R = W_i ⊙ r_i, S the state before the
-/// chunk, and upper() keeping what is on and above the diagonal, above() what is above it:
+/// With W_i = w_1 ⊙ … ⊙ w_i, K = k_i / W_i, B = b_i / W_i, X = W_{i-1} ⊙ κ_i, R = W_i ⊙ r_i, S the state
+/// before the chunk, and upper() keeping what is on and above the diagonal, above() what is above it:
 ///
 ///   U (I + above(BᵀX)) = SᵀX + V above(KᵀX)                     U: the s of all positions
 ///   Y  = SᵀR + V upper(KᵀR) - U upper(BᵀR)

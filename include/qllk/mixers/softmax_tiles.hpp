@@ -14,8 +14,8 @@ namespace qllk::mixers {
 
 using linalg::block, linalg::column, linalg::gemm, linalg::gemm_add, linalg::scratch, linalg::values;
 
-/// Softmax attention of one head of width d: query i sees keys max(0, offset + i + 1 - window) … offset + i, or from 0
-/// on when window is 0.
+/// Softmax attention of one head of width d: query i sees keys max(0, offset + i + 1 - window) … offset + i, or from
+/// 0 on when window is 0.
 ///
 ///   S = Kᵀ Q,   l_i = log Σ_j exp S_ji over the keys that i sees,   P_ji = exp(S_ji - l_i) or 0,   U = V P
 ///
@@ -26,8 +26,8 @@ using linalg::block, linalg::column, linalg::gemm, linalg::gemm_add, linalg::scr
 /// and divides by the sum at the end; it leaves l, from which backward makes every tile again.
 ///
 /// Shapes   Q, U, dU, dQ: [d, n]    K, V, dK, dV: [d, keys]    l: [n]
-/// Cost     4·d FLOP for each pair of a query and a key that it sees forward, 10·d backward, and one exp for each both
-///          times
+/// Cost     4·d FLOP for each pair of a query and a key that it sees forward, 10·d backward, and one exp for each
+///          both times
 /// Source   Dao et al. 2022, "FlashAttention", section 3.1; Milakov and Gimelshein 2018, algorithm 3
 template <Real Scalar>
 class SoftmaxTiles {

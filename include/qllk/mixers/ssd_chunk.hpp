@@ -19,8 +19,8 @@ using linalg::block, linalg::column, linalg::gemm, linalg::gemm_add, linalg::par
 ///   Y  = X̄ (BᵀC ∘ G) + SᵀC diag(s)
 ///   S' = s_L S + B diag(G_1L … G_LL) X̄ᵀ
 ///
-/// BᵀC, SᵀC and B X̄ᵀ are products for all heads at once. LatentChunk is the same with keys and queries of each head's
-/// own.
+/// BᵀC, SᵀC and B X̄ᵀ are products for all heads at once. LatentChunk is the same with keys and queries of each
+/// head's own.
 ///
 /// Shapes   X, Y: [inner, L] of x, y; L <= kSize    B, C: [states, L]    S: [states, inner]    dt, log a: [heads, n]
 /// Cost     inner·(L + 2·states) + L·states multiply-adds a position forward, about 3 times that backward

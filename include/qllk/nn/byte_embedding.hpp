@@ -20,7 +20,8 @@ using linalg::column;
 ///
 /// Shapes   bytes: [P·n]    y, dy: [dim, n]
 /// Cost     dim·P·n additions, forward and backward
-/// Source   torch.nn.EmbeddingBag with mode "mean"; initialisation: N(0, deviation²), deviation 1 as torch.nn.Embedding
+/// Source   torch.nn.EmbeddingBag with mode "mean"; initialisation: N(0, deviation²), deviation 1 as
+///          torch.nn.Embedding
 template <Real Scalar>
 class ByteEmbedding {
  public:

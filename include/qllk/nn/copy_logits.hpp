@@ -25,9 +25,9 @@ using linalg::column, linalg::HashTable, linalg::values;
 ///   trained row      z'[b_i] = z[b_i] + w[i, l_i]                                  the row has said most of it already
 ///   any other row    z'[b]   = log( e^z[b] + Σ_{i: b_i = b} e^v[i, l_i] · Σ_k e^z[k] )
 ///
-/// The second form is the mixture p' = (p + Σ_i e^v_i · onehot(b_i)) / (1 + Σ_i e^v_i): whatever the network thinks of
-/// a byte, and be it one that the training text never had, a long match makes it likely. It is learned where rows are
-/// left out on purpose (LeftOut::together) and where they are new.
+/// The second form is the mixture p' = (p + Σ_i e^v_i · onehot(b_i)) / (1 + Σ_i e^v_i): whatever the network thinks
+/// of a byte, and be it one that the training text never had, a long match makes it likely. It is learned where rows
+/// are left out on purpose (LeftOut::together) and where they are new.
 ///
 /// Shapes   rows: [n, stride], FeatureHashing's, from the first match order on    z, dz: [256, n]
 /// Cost     one addition an order and position; an exponential for each byte value where the second form applies

@@ -37,8 +37,8 @@ using linalg::column, linalg::HashTable, linalg::SparseGrads;
 /// LeftOut::together. There the model learns to do without them, as it must with what it has never seen.
 ///
 /// Shapes   bytes: [n]    y, dy: [dim, n]    the table: [dim, rows()]
-/// Cost     orders()·dim additions a byte and as many random reads of a column, forward and backward, and the contexts'
-///          own
+/// Cost     orders()·dim additions a byte and as many random reads of a column, forward and backward, and the
+///          contexts' own
 /// Source   Weinberger et al. 2009, section 2; Pagnoni et al. 2024, section 3.2.1 (hash n-gram embeddings)
 template <Real Scalar, StreamContext... Contexts>
 class FeatureHashing {

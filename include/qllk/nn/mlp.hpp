@@ -19,8 +19,8 @@ namespace qllk::nn {
 
 using linalg::column, linalg::scratch, linalg::values;
 
-/// y = x·Φ(x), and x is overwritten with the derivative Φ(x) + x·φ(x), which is all that backward needs; Φ and φ are
-/// the standard normal distribution and density.
+/// y = x·Φ(x), and x is overwritten with the derivative Φ(x) + x·φ(x), which is all that backward needs; Φ and φ
+/// are the standard normal distribution and density.
 /// Shapes: x, y equal. Cost: one erf and one exp a value. Source: Hendrycks and Gimpel 2016, eq. 1 (not its tanh form).
 template <Real Scalar>
 void gelu(MatOut<Scalar> x, MatOut<Scalar> y) {
@@ -55,7 +55,8 @@ void gelu_value(MatIn<Scalar> x, MatOut<Scalar> y) {
 ///   backward   through both Linear and gelu'
 ///
 /// Shapes   x, y, dy, dx: [dim, n]; the hidden layer is [hidden, n]
-/// Cost     4·dim·hidden·n FLOP forward, twice that backward; keeps 2·hidden·n scalars, and half of that once a thread
+/// Cost     4·dim·hidden·n FLOP forward, twice that backward; keeps 2·hidden·n scalars, and half of that once a
+///          thread
 template <Real Scalar>
 class Mlp {
  public:

@@ -15,8 +15,8 @@ using linalg::column, linalg::values;
 
 /// How a chunk of a stream divides into patches.
 ///
-/// Patch p is complete at byte P·p and covers bytes P·p-(P-1) … P·p (a left pad of P-1 stands before the stream); it
-/// serves positions P·p … P·p+P-1, so no position sees a byte after its own. A chunk may start and end anywhere:
+/// Patch p is complete at byte P·p and covers bytes P·p-(P-1) … P·p (a left pad of P-1 stands before the stream);
+/// it serves positions P·p … P·p+P-1, so no position sees a byte after its own. A chunk may start and end anywhere:
 /// positions before its first own patch are served by the patch carried over from the chunk before.
 struct PatchPlan {
   Index patch;   // P, bytes a patch

@@ -104,7 +104,8 @@ struct AdamState {
 
 /// One update's constants, the same for every value.
 ///
-///   m = β₁ m + (1-β₁) c g,   v = β₂ v + (1-β₂) (c g)²,   p = (1 - η λ) p - η/(1-β₁ᵗ) · m / ( √(v / (1-β₂ᵗ)) + ε )
+///   m = β₁ m + (1-β₁) c g,   v = β₂ v + (1-β₂) (c g)²,   p = (1 - η λ) p - η/(1-β₁ᵗ) · m / (
+///   √(v / (1-β₂ᵗ)) + ε )
 ///
 /// with η the learning rate, λ the weight decay, c the factor of gradient clipping, t the number of this update.
 template <Real Scalar>

@@ -11,9 +11,9 @@ namespace qllk::optim {
 ///
 ///   average_n = average_{n-1} + (degree + 1) / (n + degree) · (w_n - average_{n-1})
 ///
-/// in which w_i counts in proportion to i(i+1)…(i+degree-1). Their mean age is 1/(degree + 2) of the run, however long
-/// that is: nothing has to know where it ends. Averaging takes the noise of single updates out of the weights, as small
-/// learning rates do, but lets larger ones go on learning.
+/// in which w_i counts in proportion to i(i+1)…(i+degree-1). Their mean age is 1/(degree + 2) of the run, however
+/// long that is: nothing has to know where it ends. Averaging takes the noise of single updates out of the weights, as
+/// small learning rates do, but lets larger ones go on learning.
 /// Source: Shamir and Zhang 2013, polynomial-decay averaging.
 struct WeightAverage {
   std::int64_t every = 8;  // updates; 0: no average

@@ -24,8 +24,8 @@ struct RowWise {
 
 /// One update of a HashTable: Adam's second moment kept once a row, no first moment, time counted by row.
 ///
-///   for every row with gradient g ≠ none:   c = c + 1,   v = β₂ v + (1-β₂) mean(g²),   T = T - η·rate · g / ( √(v /
-///   (1-β₂ᶜ)) + ε )
+///   for every row with gradient g ≠ none:   c = c + 1,   v = β₂ v + (1-β₂) mean(g²),   T = T - η·rate · g
+///   / ( √(v / (1-β₂ᶜ)) + ε )
 ///
 /// A row that does not occur is neither read nor written, and nothing is owed to it later: v and c are those of the
 /// last update it took part in. A rare n-gram thus moves as far on its first occurrence as a frequent one on each of

@@ -197,8 +197,8 @@ GradientReport check_layer_gradients(const Layer& layer, const typename Layer::P
 /// Checks a sequence mixer: `forward(p, x, state, cache, y)` and `backward(p, x, cache, dy, dstate, g, dx)`.
 ///
 /// As check_layer_gradients; the loss is <dy, y> + <dfinal, final state>, and the gradient of the initial state is
-/// compared as "state.…" for every tensor in `State::fields()`. `start` is the state to begin from: a disturbed one, or
-/// one after some positions, shows more than zeros.
+/// compared as "state.…" for every tensor in `State::fields()`. `start` is the state to begin from: a disturbed one,
+/// or one after some positions, shows more than zeros.
 template <SequenceMixer Mixer>
 GradientReport check_mixer_gradients(const Mixer& mixer, const typename Mixer::Params& params, const Mat<double>& x,
                                      const typename Mixer::State& start, const GradientCheckSettings& settings = {}) {

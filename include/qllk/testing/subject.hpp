@@ -61,7 +61,8 @@ inline std::vector<Byte> random_bytes(Index count, Random& random, Index alphabe
   return bytes;
 }
 
-/// ‖found - expected‖ / max(‖expected‖, tiny) in the Frobenius norm; infinite where shapes differ or a value is NaN.
+/// ‖found - expected‖ / max(‖expected‖, tiny) in the Frobenius norm; infinite where shapes differ or a value is
+/// NaN.
 template <class A, class B>
 double relative_error(const A& found, const B& expected, double tiny) {
   constexpr double worst = std::numeric_limits<double>::infinity();

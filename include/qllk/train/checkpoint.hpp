@@ -1,8 +1,8 @@
 // Training checkpoints: all that a run needs to go on as if it had never stopped.
 //
 // A safetensors file. Its tensors are "params.…", "average.…" and the optimiser's state: "adam.first.…" and
-// "adam.second.…" of AdamW, "lion.momentum.…" of Lion; with consecutive crops also "carried.…", the streams' states.
-// Its metadata are those of a model file, with format "qllk-training", and besides
+// "adam.second.…" of AdamW, "lion.momentum.…" of Lion; with consecutive crops also "carried.…", the streams'
+// states. Its metadata are those of a model file, with format "qllk-training", and besides
 //   optimizer                             the name of the optimiser; AdamW if it is missing, as in files of old
 //   settings, budget, progress, updates   JSON
 //   build                                 what the program was compiled by and for, see core/build.hpp; files of old

@@ -89,9 +89,9 @@ class Reducer {
     exchanged_.resize(static_cast<std::size_t>(dense_size_));
   }
 
-  /// Sum → hook → norm. Writes the sum of all shards' dense gradients to `total`, calls hook(StepGradients&), which may
-  /// change it, and returns its norm. Dense gradients of the shards are zero then and listed products forgotten; sparse
-  /// ones are in the order that `apply` needs. When the hook throws, call clear_sparse() before the next sum.
+  /// Sum → hook → norm. Writes the sum of all shards' dense gradients to `total`, calls hook(StepGradients&), which
+  /// may change it, and returns its norm. Dense gradients of the shards are zero then and listed products forgotten;
+  /// sparse ones are in the order that `apply` needs. When the hook throws, call clear_sparse() before the next sum.
   template <class Shards, HasFields Grads, class Hook = NoHook>
   double sum(Shards& shards, Grads& total, ThreadPool& pool, Hook&& hook = {}) {
     take(shards, total, pool, true);
