@@ -60,7 +60,7 @@ Index table_bytes(const Config& c) {
 
 /// For little text in all: small batches and few blocks. For much text: more rows for n-grams, within an eighth of the
 /// memory that this process may use. For several epochs: more dropout and lower rates of rows, against overfitting.
-/// Chosen with bench/experiments, except for dropout beyond 25 epochs, which is extrapolated.
+/// Chosen with bench/experiments, except for dropout beyond 12 epochs, which is extrapolated.
 template <class Model>
 requires requires(typename Model::Config c) { c.dim_local, c.match, c.mixer_local; }
 Recipe<Model> recipe(std::type_identity<Model>, std::uint64_t corpus, const Budget& budget, const Wanted& wanted = {}) {
@@ -81,17 +81,12 @@ Recipe<Model> recipe(std::type_identity<Model>, std::uint64_t corpus, const Budg
     settings.schedule.floor = 0.15;
   } else {
     settings.optimizer = {.learning_rate = 4e-3, .beta1 = 0.9, .beta2 = 0.99, .weight_decay = 0.1};
-    settings.dropout = passes < 12 ? 0.1 : passes < 25 ? 0.2 : 0.3;
+    settings.dropout = passes < 4 ? 0.1 : 0.3;
     if (passes >= 4) settings.rows.rate = 5;
     settings.schedule.floor = 0.3;
     settings.average.degree = passes < 12 ? 2 : 0;
   }
-  settings.order_dropout = passes < 0.25  ? 0
-                           : passes < 0.7 ? 0.1
-                           : passes < 2   ? 0.4
-                           : passes < 4   ? 0.6
-                           : passes < 12  ? 0.9
-                                          : 0.95;
+  settings.order_dropout = passes < 0.25 ? 0 : passes < 0.7 ? 0.1 : passes < 2 ? 0.4 : passes < 4 ? 0.6 : 0.95;
 
   const double distinct = std::min(bytes, static_cast<double>(corpus));
   config.bits = distinct < 8e6 ? 16 : distinct < 3.2e7 ? 17 : 18;
