@@ -52,7 +52,7 @@ namespace qllk::inline QLLK_ISA {
 /// FeatureHashing looks up n-grams, words and matches: what followed the same bytes before, within the last 64 kB.
 /// Contexts of your own come behind these as `More`. Recency knows what came lately, in a window of the same size.
 ///
-/// Causal: position t sees bytes 0 … t only, as patch p is complete at byte P·p and serves P·p … P·p+P-1 (PatchPlan).
+/// Causal: position t sees bytes up to t only. Patch p is complete at byte P·p, the first of the P that it serves.
 ///
 /// Shapes   bytes: [sequences × length], each sequence contiguous, any length    logits: [256, sequences × length]
 /// Cost     linear in the length; state of constant size: 1.8 MB a sequence, 0.5 MB with windows of 2^14 bytes
