@@ -1,4 +1,8 @@
 // qllk-report: training runs side by side.
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstddef>
 #include <exception>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -13,6 +17,7 @@
 #include "output_file.hpp"
 #include "qllk/io/safetensors_reader.hpp"
 #include "report/page.hpp"
+#include "report/tensorboard.hpp"
 #include "report/write.hpp"
 
 namespace {
@@ -50,6 +55,26 @@ report::Run read_run(const std::string& path) {
   return run;
 }
 
+/// The run's own folder where that name is its alone, else its number.
+std::string event_name(const std::vector<std::string>& paths, std::size_t number) {
+  const auto name = [](const std::filesystem::path& path) {
+    const auto folder = std::filesystem::absolute(path).lexically_normal();
+    const auto last = folder.has_filename() ? folder : folder.parent_path();
+    return (std::filesystem::is_directory(path) ? last : last.parent_path()).filename().string();
+  };
+  const std::string own = name(paths[number]);
+  const auto same = std::ranges::count_if(paths, [&](const std::string& path) { return name(path) == own; });
+  return same == 1 && !own.empty() ? own : std::to_string(number + 1);
+}
+
+/// When a run began, in seconds since 1970, by when its last row was written.
+double start_of(const std::filesystem::path& path, const std::vector<tool::MetricsRow>& rows) {
+  struct stat status;
+  const auto metrics = std::filesystem::is_directory(path) ? path / "metrics.jsonl" : path;
+  if (::stat(metrics.c_str(), &status) != 0) return 0;
+  return static_cast<double>(status.st_mtime) - rows.back().seconds;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -61,9 +86,19 @@ int main(int argc, char** argv) {
   app.add_option("--out", out, "The file to write; - is standard output")
       ->type_name("FILE")
       ->default_str("qllk-report.html");
+  std::string events;
+  app.add_option("--tensorboard", events,
+                 "Write the numbers of each run to an event file in this folder, for TensorBoard, in place of a page")
+      ->type_name("FOLDER")
+      ->excludes("--out");
   return tool::run(app, argc, argv, [&] {
     std::vector<report::Run> runs;
     for (const std::string& path : paths) runs.push_back(read_run(path));
+    if (!events.empty()) {
+      for (std::size_t i = 0; i < runs.size(); ++i)
+        report::write_events(events, event_name(paths, i), runs[i].rows, start_of(paths[i], runs[i].rows));
+      return 0;
+    }
     const std::string title = runs.size() == 1 ? runs.front().name : std::to_string(runs.size()) + " runs";
     report::write(out, report::page(title, runs));
     return 0;

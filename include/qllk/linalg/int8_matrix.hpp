@@ -22,6 +22,7 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/int8_table.hpp"
 #include "qllk/linalg/views.hpp"
 #include "qllk/linalg/weight_gemm.hpp"
 
@@ -234,16 +235,17 @@ inline void gemm(const Int8Matrix& weights, MatIn<float> x, MatOut<float> y, con
   gemm_all(x, {&one, 1});
 }
 
-/// A model's parameters with every weight matrix rounded to 8 bits; tables, biases and norms stay as they are, and are
-/// moved. For inference with the same model: forward takes either.
+/// A model's parameters with every weight matrix and hash table rounded to 8 bits; other tables, biases and norms stay
+/// as they are. For inference with the same model: forward takes either.
 template <class Model>
-typename Model::Int8Params to_int8(typename Model::Params params) {
+typename Model::Int8Params to_int8(const typename Model::Params& params) {
   typename Model::Int8Params out;
-  qllk::detail::build(params, out, [](auto& from, auto& to) {
-    if constexpr (std::is_same_v<std::remove_cvref_t<decltype(to)>, Int8Matrix>)
-      to = Int8Matrix(from);
+  qllk::detail::build(params, out, [](const auto& from, auto& to) {
+    using To = std::remove_cvref_t<decltype(to)>;
+    if constexpr (std::is_same_v<To, Int8Matrix> || std::is_same_v<To, Int8Table>)
+      to = To(from);
     else
-      to = std::move(from);
+      to = from;
   });
   return out;
 }
