@@ -23,6 +23,7 @@
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/linalg/int8_table.hpp"
+#include "qllk/linalg/prefetch.hpp"
 #include "qllk/linalg/views.hpp"
 #include "qllk/linalg/weight_gemm.hpp"
 
@@ -194,14 +195,14 @@ class Int8Matrix {
     constexpr Index kPiece = kRows * 4, kBlocks = sizeof...(I);
     const Index row = block * kRows, count = std::min(kRows * kBlocks, rows_ - row);
     for (Index r = row; r < row + count; r += 16) {  // a line of each
-      __builtin_prefetch(bias.data() + r);
-      __builtin_prefetch(scales_.data() + r);
-      __builtin_prefetch(sums_.data() + r);
+      prefetch(bias.data() + r);
+      prefetch(scales_.data() + r);
+      prefetch(sums_.data() + r);
     }
     const std::int8_t* weights = values_.data() + block * std::ssize(x) * kPiece;
     Dot::Sums sums[] = {(static_cast<void>(I), Dot::zero())...};
     for (const std::int32_t four : x) {
-      __builtin_prefetch(weights + kAhead);
+      prefetch(weights + kAhead);
       ((sums[I] = Dot::add(sums[I], weights + static_cast<Index>(I) * kPiece, four)), ...);
       weights += kBlocks * kPiece;
     }

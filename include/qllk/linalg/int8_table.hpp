@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/prefetch.hpp"
 #include "qllk/linalg/sparse_table.hpp"
 #include "qllk/linalg/views.hpp"
 
@@ -66,9 +67,8 @@ inline bool is_trained(const Int8Table& table, Index key) { return table.scale_o
 
 /// Asks for a column that is added soon.
 inline void prefetch_key(const Int8Table& table, Index key) {
-  const std::int8_t* const from = table.column_of(key);
-  for (Index at = 0; at < table.rows(); at += 64) __builtin_prefetch(from + at);
-  __builtin_prefetch(&table.scale_of(key));
+  prefetch(table.column_of(key), table.rows());
+  prefetch(&table.scale_of(key), 1);
 }
 
 }  // namespace qllk::linalg

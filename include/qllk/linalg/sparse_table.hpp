@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/prefetch.hpp"
 #include "qllk/linalg/views.hpp"
 
 namespace qllk::linalg {
@@ -41,9 +42,7 @@ bool is_trained(const HashTable<Scalar>& table, Index key) {
 /// Asks for a column that is added soon.
 template <Real Scalar>
 void prefetch_key(const HashTable<Scalar>& table, Index key) {
-  const auto* const column = reinterpret_cast<const char*>(table.data() + key * table.rows());
-  const Index size = table.rows() * Index{sizeof(Scalar)};
-  for (Index at = 0; at < size; at += 64) __builtin_prefetch(column + at);
+  prefetch(table.data() + key * table.rows(), table.rows());
 }
 
 /// The gradient of a HashTable: a list of (row, ±column), meaning that the row's gradient has ±values.col(column) in

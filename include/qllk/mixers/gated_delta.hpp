@@ -15,6 +15,7 @@
 #include "qllk/linalg/weight_gemm.hpp"
 #include "qllk/mixers/delta_chunk.hpp"
 #include "qllk/mixers/heads.hpp"
+#include "qllk/mixers/recurrence.hpp"
 #include "qllk/mixers/short_conv.hpp"
 #include "qllk/nn/group_norm.hpp"
 #include "qllk/nn/linear.hpp"
@@ -104,7 +105,7 @@ class GatedDelta {
     Mat<Scalar> q_scale, k_scale;   // 1 / √(‖·‖² + ε)
     Mat<Scalar> dqkv;
     Mat<Scalar> u, normal, gated;
-    Mat<Scalar> kept;  // S before every chunk [head_dim · dim, chunks × sequences]
+    Mat<Scalar> states;  // S before every chunk [head_dim · dim, chunks × sequences]
     typename DeltaChunk<Scalar>::Scratch chunk;
     typename ShortConv<Scalar>::Cache short_conv;
     typename nn::GroupNorm<Scalar>::Cache norm;
@@ -192,16 +193,14 @@ class GatedDelta {
     values(c.beta) = values(c.beta).logistic();
     for (Index t = 0; t < n; ++t) column(c.log_decay, t) = -softplus(column(c.decay, t)) * values(p.rate).exp();
 
-    const Index chunks = (length + kChunk - 1) / kChunk;
-    c.kept.resize(head_dim_ * config_.dim, chunks * sequences);
-    for (Index s = 0; s < sequences; ++s)
-      for (Index i = 0; i < chunks; ++i) {
-        column(c.kept, s * chunks + i) = column(state.memory, s);
-        const Index begin = i * kChunk, size = std::min(kChunk, length - begin);
-        for (Index h = 0; h < heads_; ++h)
-          chunk_.forward(Q, K, V, c.log_decay, c.beta, h, s * length + begin, size, state.memory.col(s).data(), c.chunk,
-                         c.u);
-      }
+    const RecurrenceInputs<Scalar> in{.q = Q, .k = K, .v = V, .decay = c.log_decay, .beta = c.beta};
+    const Chunks chunks{sequences, length, kChunk};
+    c.states.resize(head_dim_ * config_.dim, chunks.count());
+    chunks.forward([&](const Chunk& chunk) {
+      column(c.states, chunk.index) = column(state.memory, chunk.sequence);
+      for (Index h = 0; h < heads_; ++h)
+        chunk_.forward(in, {h, chunk.begin, chunk.size}, state.memory.col(chunk.sequence).data(), c.chunk, c.u);
+    });
     norm_.forward(p.norm, c.u, c.norm, c.normal);
     silu_gate(c.normal, c.gate, c.gated);
     wide_.forward(p.out_proj, c.gated, c.linear, y);
@@ -224,14 +223,12 @@ class GatedDelta {
     c.dqkv.resize(3 * config_.dim, n);
     const auto Q = third(c.qkv, 0), K = third(c.qkv, 1), V = third(c.qkv, 2);
     auto dQ = third(c.dqkv, 0), dK = third(c.dqkv, 1), dV = third(c.dqkv, 2);
-    const Index chunks = (length + kChunk - 1) / kChunk;
-    for (Index s = 0; s < sequences; ++s)
-      for (Index i = chunks; i-- > 0;) {
-        const Index begin = i * kChunk, size = std::min(kChunk, length - begin);
-        for (Index h = 0; h < heads_; ++h)
-          chunk_.backward(Q, K, V, c.log_decay, c.beta, h, s * length + begin, size, c.kept.col(s * chunks + i).data(),
-                          dstate.memory.col(s).data(), c.chunk, c.u, dQ, dK, dV, c.log_decay, c.beta);
-      }
+    const RecurrenceInputs<Scalar> in{.q = Q, .k = K, .v = V, .decay = c.log_decay, .beta = c.beta};
+    RecurrenceGrads<Scalar> d{.q = dQ, .k = dK, .v = dV, .decay = c.log_decay, .beta = c.beta};
+    Chunks{sequences, length, kChunk}.backward([&](const Chunk& chunk) {
+      const ChunkStates<Scalar> states{c.states.col(chunk.index).data(), dstate.memory.col(chunk.sequence).data()};
+      for (Index h = 0; h < heads_; ++h) chunk_.backward(in, {h, chunk.begin, chunk.size}, states, c.u, c.chunk, d);
+    });
     unit_heads_backward<Scalar>(Q, c.q_scale, dQ, head_dim_);
     unit_heads_backward<Scalar>(K, c.k_scale, dK, head_dim_);
     if (has_conv()) {

@@ -241,7 +241,7 @@ class BasicTransformer {
   /// its tensors alone.
   void follow(State& s, Bytes bytes) const {
     const Index sequences = s.sequences(), length = sequences > 0 ? std::ssize(bytes) / sequences : 0;
-    hashing_.follow(bytes, sequences, s.hashing);
+    hashing_.follow(bytes, s.hashing);
     recency_.follow(bytes, s.recency);
     s.phase = nn::PatchPlan{config_.patch, length, s.phase}.next_phase();
   }
@@ -308,7 +308,7 @@ class BasicTransformer {
       c.plan = {config_.patch, length, state.phase};
       prepare(c, n, c.plan.patches() * sequences);
       embedding_.forward(p.embedding, bytes, c.embedding, c.encoder.in());
-      hashing_.forward(p.hashing, bytes, sequences, state.hashing, c.noise, c.hashing, c.encoder.in());
+      hashing_.forward(p.hashing, bytes, state.hashing, c.noise, c.hashing, c.encoder.in());
       recency_.look_up(bytes, state.recency, c.recency);
       state.phase = c.plan.next_phase();
     });
@@ -405,9 +405,8 @@ void BasicTransformer<S, Mixer, More...>::backward(const Params& p, Bytes bytes,
   }
   blocks_.backward(p.blocks, c.blocks, dstate.blocks, g.blocks, first_block(), turn, patches > 0);
   std::swap(c.encoder.out(), c.decoder.in());  // both have the gradient of their sum; no list refers to it yet
-  turn(kPatching, [&] {
-    patching_.backward(p.patching, c.plan, c.patching, c.blocks.in(), dstate.columns, g.patching, c.encoder.out());
-  });
+  turn(kPatching,
+       [&] { patching_.backward(p.patching, c.patching, c.blocks.in(), dstate.columns, g.patching, c.encoder.out()); });
 
   encoder_.backward(p.encoder, c.encoder, dstate.encoder, g.encoder, kBlocks, turn);
   nn::Dropout<Scalar>::backward(c.dropout, c.encoder.in());

@@ -14,6 +14,7 @@
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/prefetch.hpp"
 #include "qllk/linalg/sparse_table.hpp"
 #include "qllk/linalg/views.hpp"
 #include "qllk/nn/contexts/context.hpp"
@@ -105,8 +106,8 @@ class FeatureHashing {
   }
   /// Reads the next bytes of all sequences as forward does, but for no rows: leaves the same state, bit by bit. Priming
   /// does not, as it need not find what was read long before.
-  void follow(Bytes bytes, Index sequences, State& state) const {
-    const auto length = sequences > 0 ? bytes.size() / static_cast<std::size_t>(sequences) : 0;
+  void follow(Bytes bytes, State& state) const {
+    const std::size_t length = length_of(bytes, state);
     for (std::size_t s = 0; s < state.streams.size(); ++s)
       for_each_context([&]<std::size_t I>(const auto& context) {
         nn::follow(context, bytes.subspan(s * length, length), std::get<I>(state.streams[s]));
@@ -121,12 +122,11 @@ class FeatureHashing {
   Params init(Random&) const { return zeros(); }
   Grads zero_grads() const { return {SparseGrads<Scalar>(dim_, rows_)}; }
 
-  /// Adds to y, advances the state.
+  /// Adds to y, advances the state of every sequence.
   template <class Table>
-  void forward(const Tensors<Table>& p, Bytes bytes, Index sequences, State& state, Noise& noise, Cache& cache,
-               MatOut<Scalar> y) const {
+  void forward(const Tensors<Table>& p, Bytes bytes, State& state, Noise& noise, Cache& cache, MatOut<Scalar> y) const {
     QLLK_ASSERT(y.rows() == dim_ && y.cols() == std::ssize(bytes));
-    look_up(bytes, sequences, state, cache);
+    look_up(bytes, state, cache);
     leave_out(noise, cache);
     const auto orders = static_cast<std::size_t>(orders_);
     const std::size_t n = bytes.size();
@@ -164,8 +164,8 @@ class FeatureHashing {
     (std::index_sequence_for<Contexts...>{});
   }
 
-  void look_up(Bytes bytes, Index sequences, State& state, Cache& cache) const {
-    const auto length = sequences > 0 ? bytes.size() / static_cast<std::size_t>(sequences) : 0;
+  void look_up(Bytes bytes, State& state, Cache& cache) const {
+    const std::size_t length = length_of(bytes, state);
     const auto orders = static_cast<std::size_t>(orders_);
     cache.rows.resize(bytes.size() * orders);
     for (std::size_t s = 0; s < state.streams.size(); ++s)
@@ -174,6 +174,10 @@ class FeatureHashing {
                             static_cast<std::uint64_t>(first_row_[I]));
         context.look_up(bytes.subspan(s * length, length), std::get<I>(state.streams[s]), out);
       });
+  }
+
+  static std::size_t length_of(Bytes bytes, const State& state) {
+    return state.streams.empty() ? 0 : bytes.size() / state.streams.size();
   }
 
   void leave_out(Noise& noise, Cache& cache) const {
