@@ -18,9 +18,8 @@ namespace qllk::generate {
 /// same for ever. Text repeats names and phrases, but seldom long ones at once. So a byte that would lengthen a
 /// repetition beyond `free` bytes is made less likely, the less the longer it is already:
 ///
-///   z'[b] = z[b] - max(0, L(b) - free) / 4       L(b): length of the longest string that ends here, stood within the
-///   last
-///                                                kWindow bytes, and was followed by b there
+///   z'[b] = z[b] - max(0, L(b) - free) / 4
+///   L(b): length of the longest string that ends here, stood within the last kWindow bytes, and was followed by b there
 ///
 /// Cost     a comparison for each byte of the window, about 0.5 µs a byte; 12 kB
 /// Source   after DRY sampling (Weidmann 2024), with a linear penalty

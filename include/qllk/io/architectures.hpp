@@ -23,10 +23,10 @@ namespace qllk::io {
 
 /// What a file needs to know of a model class. Specialisations have
 ///
-///   static constexpr std::string_view name;                    what files and command lines call it
-///   static void check(reader, prefix, config);                 throws unless tensors have that configuration's sizes,
-///   so that
-///                                                              no absurd configuration makes a reader allocate
+///   static constexpr std::string_view name;
+///       what files and command lines call it
+///   static void check(reader, prefix, config);
+///       throws unless tensors have that configuration's sizes, so that no absurd configuration makes a reader allocate
 ///
 /// and the Config has io::Members.
 template <class Model>

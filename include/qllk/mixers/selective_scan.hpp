@@ -15,10 +15,11 @@ using linalg::column, linalg::part, linalg::values;
 ///   h_t = exp(dt_t A) ⊙ h_{t-1} + dt_t u_t B_tᵀ                          h, A: [inner, states]
 ///   y_t = h_t C_t + D ⊙ u_t
 ///
-/// backward, from dy and the final dh:   dh_t = dy_t C_tᵀ + exp(dt_{t+1} A) ⊙ dh_{t+1};   with q = dh_t ⊙
-/// exp(dt_t A) ⊙ h_{t-1}:
-///   d(dt u)_t = dh_t B_t,   ddt_t = q A 1 + d(dt u) ⊙ u,   dA += dt ⊙ q,   dB_t = dh_tᵀ (dt ⊙ u)_t,   dC_t =
-///   h_tᵀ dy_t
+/// backward, from dy and the final dh:
+///
+///   dh_t  = dy_t C_tᵀ + exp(dt_{t+1} A) ⊙ dh_{t+1}          q = dh_t ⊙ exp(dt_t A) ⊙ h_{t-1}
+///   d(dt u)_t = dh_t B_t       ddt_t = q A 1 + d(dt u) ⊙ u       dA += dt ⊙ q
+///   dB_t  = dh_tᵀ (dt ⊙ u)_t   dC_t  = h_tᵀ dy_t
 ///
 /// Of the states h, backward finds one for every kSize positions, and computes those between again, some channels at a
 /// time.

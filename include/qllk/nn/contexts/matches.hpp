@@ -20,8 +20,7 @@ namespace qllk::nn {
 /// of the last 2^window_bits bytes of the stream.
 ///
 ///   order 0       a pointer into the window that moves along while it predicts rightly; when it fails, it is set to
-///   the most
-///                 recent occurrence of the last lengths[0] bytes, or else of the last lengths[1], …
+///                 the most recent occurrence of the last lengths[0] bytes, or else of the last lengths[1], …
 ///   order i > 0   the most recent occurrence of the last lengths[i] bytes
 ///
 ///   row = i · 4096 + bucket(agreement) · 256 + predicted byte           no row where nothing agrees
