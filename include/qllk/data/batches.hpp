@@ -41,8 +41,8 @@ inline std::span<Byte> sequence(std::span<Byte> batch, Index s, Index length) {
 
 /// Where the sequences of a batch begin in a text, whose last byte is followed by its first.
 struct BatchText {
-  Corpus corpus;
-  std::vector<std::uint64_t> starts;
+  Corpus corpus;                      // the text
+  std::vector<std::uint64_t> starts;  // of each sequence: its first byte in the text
 
   /// Fills `out` with what sequence s has from its byte `offset` on. Any number of threads. Errors: as Corpus::copy.
   void copy(Index s, std::uint64_t offset, std::span<Byte> out) const {

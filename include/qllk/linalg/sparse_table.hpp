@@ -18,6 +18,7 @@ class HashTable : public Table<Scalar> {
   using Table<Scalar>::operator=;
 };
 
+/// Whether a leaf is a HashTable.
 template <class Leaf>
 inline constexpr bool is_hash_table_v = false;
 template <class Scalar>
@@ -29,16 +30,21 @@ inline constexpr bool is_hash_table_v<HashTable<Scalar>> = true;
 template <Real Scalar>
 class SparseGrads {
  public:
+  /// An occurrence of a row.
   struct Entry {
-    std::uint32_t row;
+    std::uint32_t row;            // of the table
     std::uint32_t signed_column;  // column, and the sign in the lowest bit: 1 is minus
 
+    /// Which of the appended columns is its gradient.
     std::uint32_t column() const { return signed_column >> 1; }
+    /// What the column is multiplied by.
     Scalar sign() const { return (signed_column & 1) != 0 ? Scalar(-1) : Scalar(1); }
   };
 
+  /// No gradient, of a table [dim, rows].
   explicit SparseGrads(Index dim = 0, Index rows = 0) : dim_(dim), rows_(rows) {}
 
+  /// No occurrences; the memory stays.
   void setZero() {
     entries_.clear();
     columns_ = 0;
@@ -67,6 +73,7 @@ class SparseGrads {
   ConstValues<Scalar> value_of(Index column) const { return linalg::column(block(column), column % kBlock); }
   /// Room for as many entries, so that a later step with more of them does not allocate.
   void reserve(std::size_t entries) { entries_.reserve(entries); }
+  /// Adds an occurrence of a row.
   void add(std::uint32_t row, Index column, bool minus) {
     entries_.push_back({row, static_cast<std::uint32_t>(column << 1) | static_cast<std::uint32_t>(minus)});
   }

@@ -98,9 +98,9 @@ void weight_gemm_add(const A& a, const B& b, C&& c) {
 /// One of the products that gemm_all takes.
 template <class Matrix, Real Scalar>
 struct AffineProduct {
-  const Matrix& weight;
-  const Vec<Scalar>& bias;
-  MatOut<Scalar> y;
+  const Matrix& weight;     // [out, in]
+  const Vec<Scalar>& bias;  // [out]
+  MatOut<Scalar> y;         // [out, n]
 };
 
 /// Of each: y = bias 1ᵀ + weight · x. Another form of matrix may have a gemm_all of its own, which prepares x once

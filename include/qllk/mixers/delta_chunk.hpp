@@ -12,8 +12,9 @@ using linalg::block, linalg::column, linalg::gemm, linalg::gemm_add, linalg::par
 
 /// C positions of the gated delta rule at once, for one head of width d, with S as [key, value]:
 ///
-///   S_t = α_t (I - β_t k_t k_tᵀ) S_{t-1} + β_t k_t v_tᵀ = α_t S_{t-1} + k_t u_tᵀ,   u_t = β_t (v_t - α_t
-///   S_{t-1}ᵀ k_t) y_t = S_tᵀ q_t
+///   S_t = α_t (I - β_t k_t k_tᵀ) S_{t-1} + β_t k_t v_tᵀ
+///       = α_t S_{t-1} + k_t u_tᵀ                            u_t = β_t (v_t - α_t S_{t-1}ᵀ k_t)
+///   y_t = S_tᵀ q_t
 ///
 /// With γ_i = α_1 … α_i, G_ji = α_{j+1} … α_i (0 for j > i), S the state before the chunk, and A the part
 /// above the diagonal of KᵀK ∘ G diag(β), the u of all positions are the solution of a triangular system:
@@ -29,6 +30,7 @@ using linalg::block, linalg::column, linalg::gemm, linalg::gemm_add, linalg::par
 template <Real Scalar>
 class DeltaChunk {
  public:
+  /// Positions of a chunk.
   static constexpr Index kSize = 32;
 
   /// Always sized for a whole chunk.

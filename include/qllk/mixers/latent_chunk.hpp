@@ -21,7 +21,7 @@ using linalg::block, linalg::column, linalg::gemm, linalg::gemm_add, linalg::val
 template <Real Scalar>
 class LatentChunk {
  public:
-  // the C×C and C×head_dim products then cost about the same for heads of 16 and 32
+  /// Positions of a chunk: the C×C and C×head_dim products then cost about the same for heads of 16 and 32.
   static constexpr Index kSize = 32;
 
   /// Always sized for a whole chunk.

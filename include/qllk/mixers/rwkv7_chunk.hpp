@@ -32,12 +32,13 @@ using linalg::block, linalg::column, linalg::gemm, linalg::gemm_add, linalg::par
 template <Real Scalar>
 class Rwkv7Chunk {
  public:
+  /// Positions of a chunk.
   static constexpr Index kSize = 32;
 
   /// What the recurrence sees, or its gradients.
   template <class Matrix>
   struct Inputs {
-    Matrix &r, &log_w, &k, &v, &kappa, &b;
+    Matrix &r, &log_w, &k, &v, &kappa, &b;  // [dim, n]
   };
 
   /// Always sized for a whole chunk.

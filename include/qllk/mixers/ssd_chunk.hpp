@@ -28,6 +28,7 @@ using linalg::block, linalg::column, linalg::gemm, linalg::gemm_add, linalg::par
 template <Real Scalar>
 class SsdChunk {
  public:
+  /// Positions of a chunk.
   static constexpr Index kSize = 32;
 
   /// Always sized for a whole chunk.

@@ -60,9 +60,13 @@ template <Real S, template <Real> class Mixer = mixers::Default, nn::StreamConte
 class QLLKTransformer {
  public:
   using Scalar = S;
+  /// What training leaves out.
   using Noise = nn::Noise;
+  /// Of either level.
   using Block = nn::Block<Scalar, Mixer<Scalar>>;
+  /// Blocks one after the other.
   using Stack = nn::Stack<Scalar, Block>;
+  /// All contexts.
   using Hashing = nn::FeatureHashing<Scalar, nn::NgramContext, nn::WordContext, nn::MatchContext, More...>;
 
   using Config = TransformerConfig<Mixer<Scalar>, More...>;
@@ -71,20 +75,23 @@ class QLLKTransformer {
   /// that.
   template <class Matrix, class Rows>
   struct Tensors {
+    /// Of a stack.
     using Blocks = typename Stack::template Tensors<Matrix>;
+    /// Of a linear map.
     using Linear = typename nn::Linear<Scalar>::template Tensors<Matrix>;
+    /// Of a layer norm.
     using Norm = typename nn::LayerNorm<Scalar>::Params;
 
     typename nn::ByteEmbedding<Scalar>::Params embedding;
-    Rows hashing;
-    Blocks encoder;
-    Linear patching;
-    Blocks blocks;
-    Norm patch_norm;
-    Linear unpatching;
-    Blocks decoder;
-    Norm norm;
-    Linear head;
+    Rows hashing;       // the table
+    Blocks encoder;     // of bytes, before patching
+    Linear patching;    // P columns to one
+    Blocks blocks;      // of patches
+    Norm patch_norm;    // before unpatching
+    Linear unpatching;  // one column to P
+    Blocks decoder;     // of bytes, after unpatching
+    Norm norm;          // before the head
+    Linear head;        // to 256 logits
     typename nn::CopyLogits<Scalar>::Params copy;
     typename nn::Recency<Scalar>::Params recency;
 
@@ -113,9 +120,9 @@ class QLLKTransformer {
 
   /// The part of a stream's state that has a gradient, or that gradient.
   struct StateGrads {
-    typename Stack::State encoder, blocks, decoder;
-    Mat<Scalar> columns;  // Patching's
-    Mat<Scalar> slots;    // [dim_local·P, sequences]: the current patch's output for the P positions that it serves
+    typename Stack::State encoder, blocks, decoder;  // of the mixers
+    Mat<Scalar> columns;                             // Patching's
+    Mat<Scalar> slots;  // [dim_local·P, sequences]: the current patch's output for the P positions that it serves
 
     Index sequences() const { return slots.cols(); }
     template <class Visit, class... T>
@@ -129,9 +136,9 @@ class QLLKTransformer {
   };
   /// What a stream remembers between chunks.
   struct State : StateGrads {
-    typename Hashing::State hashing;
-    typename nn::Recency<Scalar>::State recency;
-    Index phase = 0;  // bytes seen so far, modulo P
+    typename Hashing::State hashing;              // of the contexts
+    typename nn::Recency<Scalar>::State recency;  // what came lately
+    Index phase = 0;                              // bytes seen so far, modulo P
   };
 
   struct Cache {

@@ -52,7 +52,7 @@ class FeatureHashing {
     }
   };
   struct Grads {
-    SparseGrads<Scalar> table;
+    SparseGrads<Scalar> table;  // rows that occurred
 
     template <class Visit, class... T>
     static void fields(Visit&& visit, T&... t) {
@@ -62,7 +62,7 @@ class FeatureHashing {
 
   /// What the contexts remember, for each sequence.
   struct State {
-    std::vector<std::tuple<typename Contexts::State...>> streams;
+    std::vector<std::tuple<typename Contexts::State...>> streams;  // one for each sequence
   };
 
   struct Cache {

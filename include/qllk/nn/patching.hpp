@@ -99,7 +99,7 @@ template <Real Scalar>
 class Patching {
  public:
   struct Config {
-    Index in, out, patch;
+    Index in, out, patch;  // features of a byte, and of a patch; P
   };
   using Params = typename Linear<Scalar>::Params;
   using Grads = Params;

@@ -37,6 +37,7 @@ using linalg::column, linalg::values;
 template <Real Scalar>
 class Recency {
  public:
+  /// Classes of distance, and of rank.
   static constexpr Index kAges = 16, kRanks = 3;
 
   struct Params {
@@ -53,7 +54,7 @@ class Recency {
 
   /// What was read, of each sequence.
   struct State {
-    std::vector<Occurrences::State> streams;
+    std::vector<Occurrences::State> streams;  // one for each sequence
   };
 
   /// An entry is weight · 256 + byte.

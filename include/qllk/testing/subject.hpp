@@ -23,6 +23,7 @@ template <class Leaf>
 const Leaf& dense(const Leaf& leaf) {
   return leaf;
 }
+/// [dim, rows].
 template <Real Scalar>
 Mat<Scalar> dense(const SparseGrads<Scalar>& leaf) {
   return leaf.dense();

@@ -27,9 +27,10 @@ namespace qllk::train {
 /// Source   Griewank and Walther 2000 (Revolve), section 3; Griewank 1992
 class Borders {
  public:
+  /// A state that is kept.
   struct Kept {
-    Index border;
-    std::size_t slot;
+    Index border;      // before which chunk
+    std::size_t slot;  // where it is
   };
 
   /// slots 0: as many as there are chunks. There is a slot for the state at the sequence's begin always.

@@ -32,12 +32,14 @@ namespace qllk::nn {
 /// Source   Mahoney 2005, section 3.3 (match model); Ziv and Lempel 1977
 class MatchContext {
  public:
+  /// Classes of how long an occurrence agrees.
   static constexpr Index kBuckets = 16;
+  /// Rows of the table that an order has.
   static constexpr Index kRowsPerOrder = kBuckets * kByteValues;
 
   struct Config {
     std::vector<int> lengths{};  // falling; how many there are is the number of orders
-    int window_bits = 16;
+    int window_bits = 16;        // log2 of the bytes of the window
     bool operator==(const Config&) const = default;
   };
   struct State {
