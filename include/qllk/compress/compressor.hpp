@@ -69,6 +69,7 @@ class MemorySource {
 /// Memory as a sink.
 struct MemorySink {
   std::vector<Byte> bytes;  // all that was written
+  /// Adds bytes to those before.
   void write(Bytes more) { bytes.insert(bytes.end(), more.begin(), more.end()); }
 };
 

@@ -71,6 +71,7 @@ class Random {
     return sum;
   }
 
+  /// To go on from later.
   constexpr const State& state() const { return state_; }
 
  private:

@@ -56,6 +56,7 @@ template <class T>
 requires std::is_trivially_copyable_v<T> std::span<std::byte> bytes_of(std::span<T> values) {
   return std::as_writable_bytes(values);
 }
+/// The bytes of values that can be copied as such.
 template <class T>
 requires std::is_trivially_copyable_v<T> std::span<const std::byte> bytes_of(std::span<const T> values) {
   return std::as_bytes(values);

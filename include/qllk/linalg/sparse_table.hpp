@@ -21,6 +21,7 @@ class HashTable : public Table<Scalar> {
 /// Whether a leaf is a HashTable.
 template <class Leaf>
 inline constexpr bool is_hash_table_v = false;
+/// It is one.
 template <class Scalar>
 inline constexpr bool is_hash_table_v<HashTable<Scalar>> = true;
 
@@ -68,8 +69,11 @@ class SparseGrads {
     while (std::ssize(blocks_) * kBlock < columns_) blocks_.emplace_back(dim_, kBlock);
     return first;
   }
+  /// How many columns were appended.
   Index columns() const { return columns_; }
+  /// An appended column, to be written.
   Values<Scalar> value_of(Index column) { return linalg::column(block(column), column % kBlock); }
+  /// An appended column.
   ConstValues<Scalar> value_of(Index column) const { return linalg::column(block(column), column % kBlock); }
   /// Room for as many entries, so that a later step with more of them does not allocate.
   void reserve(std::size_t entries) { entries_.reserve(entries); }
@@ -89,10 +93,14 @@ class SparseGrads {
     next_.assign(starts_.begin(), starts_.end());
     for (const Entry& e : entries_) sorted_[next_[e.row >> shift]++] = e;
   }
+  /// The first entry of a bucket, after sort_by_bucket.
   const Entry* bucket_begin(std::size_t b) const { return sorted_.data() + starts_[b]; }
+  /// Behind the last entry of a bucket.
   const Entry* bucket_end(std::size_t b) const { return sorted_.data() + starts_[b + 1]; }
 
+  /// The gradient of an occurrence, but for its sign.
   ConstValues<Scalar> value(const Entry& e) const { return column(block(e.column()), e.column() % kBlock); }
+  /// All occurrences, in the order in which they were added.
   const std::vector<Entry>& entries() const { return entries_; }
 
   /// The whole gradient, for tests and small tables.

@@ -25,11 +25,13 @@ inline constexpr Precision kFastestPrecision = kHasBFloat16Products ? Precision:
 /// everything else, double included, stays as it is. Training opens one in each of its tasks.
 class UsePrecision {
  public:
+  /// From here on.
   explicit UsePrecision(Precision precision) : before_(std::exchange(current(), precision)) {}
   ~UsePrecision() { current() = before_; }
   UsePrecision(const UsePrecision&) = delete;
   UsePrecision& operator=(const UsePrecision&) = delete;
 
+  /// That of this thread.
   static Precision now() { return current(); }
 
  private:

@@ -76,6 +76,7 @@ class AnyMixer {
 
     /// What the first mixer's Config is made as.
     Config() = default;
+    /// That of one of the mixers.
     template <class C>
     requires(std::is_same_v<C, typename Mixers::Config> || ...) Config(C config) : value(std::move(config)) {}
 

@@ -40,6 +40,7 @@ class DeltaChunk {
     Mat<Scalar> q, k, v, error, u, du, scaled, from_state, into_state;
   };
 
+  /// Of heads of that width.
   explicit DeltaChunk(Index head_dim) : head_dim_(head_dim) {}
 
   /// Writes the head's rows of y at positions begin … begin + size - 1, and advances its S; memory is that of all

@@ -30,6 +30,7 @@ class LatentChunk {
     Mat<Scalar> weight, score, masked, dmasked, scaled, from_state, into_state, q, k, v;
   };
 
+  /// Of heads of that width.
   explicit LatentChunk(Index head_dim) : head_dim_(head_dim) {}
 
   /// Writes the head's rows of y at positions begin … begin + size - 1, and advances its S; memory is that of all

@@ -51,6 +51,7 @@ class Rwkv7Chunk {
     Vec<Scalar> sum;
   };
 
+  /// Of heads of that width.
   explicit Rwkv7Chunk(Index head_dim) : head_dim_(head_dim) {}
 
   /// Writes the head's rows of y at positions begin … begin + size - 1, and advances its S; memory is that of all

@@ -39,6 +39,7 @@ class SsdChunk {
     Vec<Scalar> last;  // s_L of every head
   };
 
+  /// Of so many channels, in heads of that width.
   SsdChunk(Index inner, Index head_dim, Index states) : inner_(inner), head_dim_(head_dim), states_(states) {}
 
   /// Writes y at positions begin … begin + size - 1, and advances the S of one sequence.

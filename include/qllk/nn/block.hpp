@@ -57,6 +57,7 @@ class Block {
     typename Dropout<Scalar>::Cache mixer_drop, mlp_drop;
   };
 
+  /// Throws as the mixer does.
   explicit Block(Config config)
       : norm_({.dim = config.dim}), mixer_(with_dim(config.mixer, config.dim)), mlp_({config.dim, config.hidden}) {}
 

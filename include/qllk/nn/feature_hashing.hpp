@@ -92,6 +92,7 @@ class FeatureHashing {
   Index first_order() const {
     return first_order_[I];
   }
+  /// The row of the table with which the I-th context begins.
   template <std::size_t I>
   Index first_row() const {
     return first_row_[I];

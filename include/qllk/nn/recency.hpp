@@ -37,8 +37,10 @@ using linalg::column, linalg::values;
 template <Real Scalar>
 class Recency {
  public:
-  /// Classes of distance, and of rank.
-  static constexpr Index kAges = 16, kRanks = 3;
+  /// Classes of distance.
+  static constexpr Index kAges = 16;
+  /// Classes of rank.
+  static constexpr Index kRanks = 3;
 
   struct Params {
     Vec<Scalar> anywhere;    // w [17]

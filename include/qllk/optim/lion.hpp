@@ -73,6 +73,7 @@ struct LionState {
 template <Real Scalar>
 class LionUpdate {
  public:
+  /// The rule of one update at this learning rate.
   LionUpdate(const Lion& s, std::int64_t /*update*/, double learning_rate, double clip = 1)
       : beta1_(static_cast<Scalar>(s.beta1)),
         beta2_(static_cast<Scalar>(s.beta2)),

@@ -41,6 +41,7 @@ class Borders {
     reset();
   }
 
+  /// How many states are kept at the most.
   std::size_t slots() const { return static_cast<std::size_t>(slots_); }
   /// The most walks through a chunk before it is computed for good.
   Index walks() const { return walks(chunks_, slots_); }

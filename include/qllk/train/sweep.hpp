@@ -139,6 +139,7 @@ class Sweep {
   void for_each_state(F&& f) {
     for (std::size_t g = 0; g < groups_.size(); ++g) f(g, static_cast<StateGrads&>(groups_[g].state));
   }
+  /// How many groups of sequences have a state.
   std::size_t groups() const { return groups_.size(); }
   /// The loss of each group, in nats, of the last differentiate.
   std::span<const double> nats() const { return nats_; }
