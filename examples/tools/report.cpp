@@ -13,6 +13,7 @@
 #include "output_file.hpp"
 #include "qllk/io/safetensors_reader.hpp"
 #include "report/page.hpp"
+#include "report/picture.hpp"
 #include "report/write.hpp"
 
 namespace {
@@ -61,11 +62,19 @@ int main(int argc, char** argv) {
   app.add_option("--out", out, "The file to write; - is standard output")
       ->type_name("FILE")
       ->default_str("qllk-report.html");
+  std::string svg;
+  app.add_option("--svg", svg, "Write the curves of bits per byte to this SVG file, in place of a page")
+      ->type_name("FILE")
+      ->excludes("--out");
   return tool::run(app, argc, argv, [&] {
     std::vector<report::Run> runs;
     for (const std::string& path : paths) runs.push_back(read_run(path));
+    if (!svg.empty()) {
+      report::write(svg, report::kPicture, report::picture(runs));
+      return 0;
+    }
     const std::string title = runs.size() == 1 ? runs.front().name : std::to_string(runs.size()) + " runs";
-    report::write(out, report::page(title, runs));
+    report::write(out, report::kPage, report::page(title, runs));
     return 0;
   });
 }

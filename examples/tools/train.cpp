@@ -13,8 +13,8 @@ namespace {
 void add_options(CLI::App& app, train_tool::Options& options) {
   app.add_option("--data", options.data,
                  "Text to train on: a file, a folder (all files in it but hidden folders and qllk's own files), a "
-                 "pattern in quotes, "
-                 "or - for standard input. Files in .gz, .xz and .zst are decompressed. May be given several times. "
+                 "pattern in quotes, or - for standard input. Files in .gz, .xz and .zst are decompressed. May be "
+                 "given several times. "
                  "Default: the Eigen headers that this tool was built with")
       ->allow_extra_args(false)
       ->type_name("PATH");
@@ -44,7 +44,7 @@ void add_options(CLI::App& app, train_tool::Options& options) {
   add_member("--patch", "patch", "Bytes of a patch", "N");
   add_member("--learning-rate", "adam.learning_rate", "Peak of the learning rate", "X");
   add_member("--dropout", "dropout", "Share of values left out in training", "F");
-  app.add_option("--config", options.config, "Start from a file that --print-config has made, whole or in part")
+  app.add_option("--config", options.config, "Start from a file that --print-config printed, whole or in part")
       ->type_name("FILE");
   app.add_option_function<std::vector<std::string>>(
          "--set",
@@ -54,7 +54,8 @@ void add_options(CLI::App& app, train_tool::Options& options) {
          "Change any member that --print-config shows, as mixer.decay=none or clip=2. May be given several times")
       ->allow_extra_args(false)
       ->type_name("KEY=VALUE");
-  app.add_flag("--print-config", options.print_config, "Print what the run would be made with as JSON, and stop");
+  app.add_flag("--print-config", options.print_config,
+               "Print the configuration and settings of the run as JSON, and stop");
   add_number(app, "--steps", options.steps, Range<std::int64_t>{1, 1'000'000'000'000},
              "Train for N updates (with --resume: N in all)");
   add_number(app, "--seconds", options.seconds, Range<double>{0, 1e9, true},
@@ -65,8 +66,8 @@ void add_options(CLI::App& app, train_tool::Options& options) {
   add_number(app, "--context", options.context, Range<qllk::Index>{1, 1'000'000'000}, "Bytes in a sequence");
   add_number(
       app, "--chunk", options.chunk, Range<qllk::Index>{1, 1'000'000'000},
-      "Bytes of a sequence to hold in memory at once; longer ones are computed in parts, exactly, in 1.3 times the "
-      "time. Default: all");
+      "Bytes of a sequence to hold in memory at once; a longer sequence is computed in parts, exactly, in 1.3 times "
+      "the time. Default: all");
   tool::add_bytes(app, "--memory", options.memory,
                   "Pick tables, batch and chunk such that training takes N bytes at the most, as 512M or 2G");
   app.add_flag(
@@ -76,7 +77,7 @@ void add_options(CLI::App& app, train_tool::Options& options) {
   add_number(app, "--threads", options.threads, tool::kThreads,
              "Threads; weights do not depend on it. Default: all processors");
   add_number(app, "--seed", options.seed, Range<std::uint64_t>{0, std::numeric_limits<std::uint64_t>::max()},
-             "Of weights and batches: the same seed gives the same model. Default: 1");
+             "Seed of weights and batches: the same seed gives the same model. Default: 1");
   app.add_option(
          "--precision", options.precision,
          "What factors of products with weights are rounded to in training: float (not at all), bfloat16, or auto, "
@@ -94,14 +95,15 @@ void add_options(CLI::App& app, train_tool::Options& options) {
   add_number(app, "--outer-momentum", options.outer_momentum, Range<double>{0, 1, false, true},
              "With --local-steps: Nesterov momentum from mean to mean. Default: 0")
       ->type_name("X");
-  app.add_option("--out", options.out,
-                 "Folder for model.safetensors and training.safetensors. Default: qllk-out/1, or the next "
-                 "number that is free. A run that is there already is never overwritten")
+  app.add_option(
+         "--out", options.out,
+         "Folder for model.safetensors, training.safetensors, metrics.jsonl and report.html. Default: qllk-out/1, "
+         "or the next free number. An existing run is never overwritten")
       ->type_name("DIR");
   app.add_flag(
       "--resume", options.resume,
-      "Continue the run in --out. Its options hold; those given must agree with it, but for --threads, and for "
-      "--steps and --seconds, which replace its budget");
+      "Continue the run in --out with its options. Options that are given must agree with it, except --threads, "
+      "and --steps and --seconds, which replace its budget");
 }
 
 }  // namespace
