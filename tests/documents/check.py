@@ -234,7 +234,7 @@ class Check:
         config = (self.root / "include/qllk/config.hpp").read_text()
         version = ".".join(re.findall(r"#define QLLK_VERSION_\w+ (\d+)", config))
         for path, document in self.documents.items():
-            for line, text in document.lines:
+            for line, text in document.lines + [(line, text) for line, _, text in document.blocks]:
                 for found in re.findall(r"qllk(?:-dev)?[-_](\d+\.\d+\.\d+)", text):
                     if found != version:
                         self.fail(path, line, f"the version is {version}, not {found}")

@@ -60,27 +60,20 @@ template <Real S, template <Real> class Mixer = mixers::Default, nn::StreamConte
 class QLLKTransformer {
  public:
   using Scalar = S;
-  /// What training leaves out.
-  using Noise = nn::Noise;
-  /// Of either level.
-  using Block = nn::Block<Scalar, Mixer<Scalar>>;
-  /// Blocks one after the other.
-  using Stack = nn::Stack<Scalar, Block>;
+  using Noise = nn::Noise;                         // what training leaves out
+  using Block = nn::Block<Scalar, Mixer<Scalar>>;  // of either level
+  using Stack = nn::Stack<Scalar, Block>;          // blocks one after the other
   /// All contexts.
   using Hashing = nn::FeatureHashing<Scalar, nn::NgramContext, nn::WordContext, nn::MatchContext, More...>;
 
   using Config = TransformerConfig<Mixer<Scalar>, More...>;
 
-  /// What is learned, and what goes with it: Matrix is Mat, or another form of one; Rows what FeatureHashing has of
-  /// that.
+  /// What is learned, or goes with it. Matrix is Mat, or another form of one; Rows what FeatureHashing has of it.
   template <class Matrix, class Rows>
   struct Tensors {
-    /// Of a stack.
-    using Blocks = typename Stack::template Tensors<Matrix>;
-    /// Of a linear map.
-    using Linear = typename nn::Linear<Scalar>::template Tensors<Matrix>;
-    /// Of a layer norm.
-    using Norm = typename nn::LayerNorm<Scalar>::Params;
+    using Blocks = typename Stack::template Tensors<Matrix>;               // of a stack
+    using Linear = typename nn::Linear<Scalar>::template Tensors<Matrix>;  // of a linear map
+    using Norm = typename nn::LayerNorm<Scalar>::Params;                   // of a layer norm
 
     typename nn::ByteEmbedding<Scalar>::Params embedding;
     Rows hashing;       // the table
@@ -236,15 +229,13 @@ class QLLKTransformer {
   void set_noise(Cache& c, const Noise& noise) const { c.noise = noise; }
   /// How many bytes before a training crop decide its features, at most.
   Index history() const { return std::max(hashing_.history(), recency_.history()); }
-  /// Lets the features of a sequence know the bytes that came before, as if it had read them. For a state that has read
-  /// nothing.
+  /// Tells a state that has read nothing what came before: its features know these bytes as if it had read them.
   void prime(State& s, Index sequence, Bytes before) const {
     hashing_.prime(s.hashing, sequence, before);
     recency_.prime(s.recency, sequence, before);
   }
 
-  /// Advances what a state knows of the bytes themselves, features and phase, as forward does bit by bit, and leaves
-  /// its tensors alone.
+  /// Advances the features and the phase of a state as forward does, bit by bit, and leaves its tensors alone.
   void follow(State& s, Bytes bytes) const {
     const Index sequences = s.sequences(), length = sequences > 0 ? std::ssize(bytes) / sequences : 0;
     hashing_.follow(bytes, sequences, s.hashing);
