@@ -56,7 +56,7 @@ def starts(texts, part, cuts):
 class Messages:
     """Rows of the guide, against sources."""
 
-    CALLS = re.compile(r"\bthrow\s+[\w:]*(?:Error|Argument|OutOfRange|Diverged|Disagreement)\s*\(|"
+    CALLS = re.compile(r"\bthrow\s+[\w:]*(?i:error|argument|out_?of_?range|diverged|disagreement)\s*\(|"
                        r"\b(?:[\w.]+\.)?(?:fail|refuse|warn|throw_errno|line)\(")
     FOLDERS = ("examples/tools", "include/qllk")
     # What a program of one's own can meet, and no tool: positions, ranges and the order of calls.
@@ -64,7 +64,7 @@ class Messages:
                    "include/qllk/model", "include/qllk/core", "include/qllk/linalg", "include/qllk/distributed",
                    "include/qllk/language_model", "include/qllk/generate", "include/qllk/io/safetensors.hpp",
                    "include/qllk/io/safetensors_writer.hpp", "include/qllk/data/batches.hpp")
-    LOGIC = re.compile(r"\bthrow\s+\w*(LogicError|OutOfRange)")
+    LOGIC = re.compile(r"\bthrow\s+[\w:]*(?i:logic_?error|out_?of_?range)")
     OF_A_CLASS = re.compile(r"[A-Z]\w+: ")
 
     def __init__(self, root: Path, guide):
