@@ -159,10 +159,9 @@ int classify(const Arguments& arguments) {
 
 int main(int argc, char** argv) {
   CLI::App app(
-      "Tells which of several models explains a text best: that in whose eyes it costs the fewest bits. Train one "
-      "model "
-      "for each class of texts, as languages, authors or kinds of logs. Prints a JSON object for each text and, of "
-      "several, one with the number of texts of each class.",
+      "Tells which of several models explains a text best: the one for which it costs the fewest bits per byte. Train "
+      "one model for each class of texts: languages, authors, kinds of logs. Prints one JSON object for each text. Of "
+      "several texts, another object has the number of texts of each class.",
       "qllk-classify");
   Arguments arguments;
   arguments.add_to(app);

@@ -13,9 +13,8 @@ int main(int argc, char** argv) {
     return sizes;
   };
   CLI::App app(
-      "Compresses IN to OUT: a byte costs as many bits as it surprises the model. qllk-decompress, with the same "
-      "model, "
-      "gives it back.",
+      "Compresses IN to OUT with a model: the better it predicts a byte, the fewer bits the byte costs. "
+      "qllk-decompress restores IN with the same model.",
       "qllk-compress");
   return tool::run_compress(app, argc, argv, false, work);
 }

@@ -9,6 +9,7 @@ int main(int argc, char** argv) {
     out.commit();
     return sizes;
   };
-  CLI::App app("Writes to OUT the file that qllk-compress compressed to IN with the same model.", "qllk-decompress");
+  CLI::App app("Restores the file that qllk-compress compressed to IN with the same model, and writes it to OUT.",
+               "qllk-decompress");
   return tool::run_compress(app, argc, argv, true, work);
 }

@@ -50,8 +50,7 @@ struct Arguments {
     adapting->excludes(rounded);
     auto* const each = app.add_flag("--lines", lines,
                                     "Print a row for each line in place of JSON: bits, bits per byte, line number and "
-                                    "text, with tabs between. A line "
-                                    "is scored given all lines before it")
+                                    "text, with tabs between. A line is scored given all lines before it")
                            ->excludes(adapting);
     app.add_flag("--fresh-lines", fresh_lines, "With --lines: score each line as if it were the whole text")
         ->needs(each);
@@ -161,9 +160,8 @@ int score_lines(const qllk::LanguageModel& model, const Text& text, const Argume
 
 int main(int argc, char** argv) {
   CLI::App app(
-      "Scores texts with a model: every byte in order, each given all bytes before it. Prints one JSON object for a "
-      "text; "
-      "of several, one for each and one for all together.",
+      "Scores texts with a model: every byte in order, each given all bytes before it. Prints one JSON object for each "
+      "text. Of several texts, another object is for all together.",
       "qllk-eval");
   Arguments arguments;
   arguments.add_to(app);

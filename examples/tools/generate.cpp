@@ -109,10 +109,10 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->type_name("TEXT");
   using tool::add_number, tool::Range;
   constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
-  add_number(app, "--bytes", arguments.bytes, Range<std::uint64_t>{0, 1'000'000'000'000'000}, "How many bytes to make")
+  add_number(app, "--bytes", arguments.bytes, Range<std::uint64_t>{0, 1'000'000'000'000'000}, "Bytes to generate")
       ->default_str("512");
   add_number(app, "--temperature", options.temperature, Range<double>{0, 1e6},
-             "Below 1 the likely gets likelier; 0 always takes the likeliest")
+             "Below 1 likely bytes get likelier; 0 always takes the likeliest byte")
       ->default_str("1")
       ->type_name("T");
   add_number(app, "--top-k", options.top_k, Range<Index>{0, kByteValues},
@@ -123,13 +123,13 @@ void add_options(CLI::App& app, Arguments& arguments) {
              "Draw from the likeliest bytes that have probability P together")
       ->default_str("1")
       ->type_name("P");
-  add_number(app, "--repeat", options.repeat, Range<Index>{0, 1'000'000},
-             "What repeats more than N bytes that stood before gets less and less likely; 0: it may repeat anything")
+  add_number(
+      app, "--repeat", options.repeat, Range<Index>{0, 1'000'000},
+      "A byte gets less likely where it would repeat more than N bytes of earlier text; 0: it may repeat anything")
       ->default_str("16");
   add_number(app, "--seed", options.seed, Range<std::uint64_t>{0, kMost}, "The same seed gives the same bytes")
       ->default_str("1");
-  app.add_flag("--int8", options.int8,
-               "Round weights to 8 bits: faster, in a quarter of the memory, a little less exact");
+  app.add_flag("--int8", options.int8, "Round weights to 8 bits: faster, a quarter of the memory, slightly less exact");
   app.add_option("--stop", arguments.stop,
                  "End where the model writes this, which is not printed. May be given several times")
       ->allow_extra_args(false)

@@ -135,13 +135,12 @@ void print(const Json& info, bool tensors) {
 
 int main(int argc, char** argv) {
   CLI::App app(
-      "Tells what is inside a model file, a training checkpoint, or another safetensors file. Reads all of the file "
-      "and "
-      "checks its checksum; exit status 1 if that is wrong.",
+      "Shows what is inside a model file, a training checkpoint, or another safetensors file. Reads the whole file and "
+      "checks its checksum; a wrong one is exit status 1.",
       "qllk-info");
   std::string path;
   bool json = false, tensors = false;
-  app.add_option("FILE", path, "The file to look into")->required()->option_text(" ");
+  app.add_option("FILE", path, "The file to show")->required()->option_text(" ");
   app.add_flag("--json", json, "Print one JSON object, with every tensor");
   app.add_flag("--tensors", tensors, "Print a line for every tensor, with dtype and shape");
   return tool::run(app, argc, argv, [&] {

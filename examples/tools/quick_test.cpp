@@ -161,7 +161,8 @@ class QuickTest {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Trains small models for ten steps and checks that all is well. Takes seconds.", "qllk-quick-test");
+  CLI::App app("Trains two small models for ten steps and checks this build on this machine. Takes seconds.",
+               "qllk-quick-test");
   return tool::run(app, argc, argv, [] {
     tool::Interrupt::watch();
     for (const auto& warning : tool::build_warnings()) std::fprintf(stderr, "warning: %s\n", warning.c_str());

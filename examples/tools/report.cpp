@@ -17,6 +17,7 @@
 #include "output_file.hpp"
 #include "qllk/io/safetensors_reader.hpp"
 #include "report/page.hpp"
+#include "report/picture.hpp"
 #include "report/tensorboard.hpp"
 #include "report/write.hpp"
 
@@ -86,10 +87,15 @@ int main(int argc, char** argv) {
   app.add_option("--out", out, "The file to write; - is standard output")
       ->type_name("FILE")
       ->default_str("qllk-report.html");
-  std::string events;
+  std::string svg, events;
+  auto* const picture =
+      app.add_option("--svg", svg, "Write the curves of bits per byte to this SVG file, in place of a page")
+          ->type_name("FILE")
+          ->excludes("--out");
   app.add_option("--tensorboard", events,
                  "Write the numbers of each run to an event file in this folder, for TensorBoard, in place of a page")
       ->type_name("FOLDER")
+      ->excludes(picture)
       ->excludes("--out");
   return tool::run(app, argc, argv, [&] {
     std::vector<report::Run> runs;
@@ -99,8 +105,12 @@ int main(int argc, char** argv) {
         report::write_events(events, event_name(paths, i), runs[i].rows, start_of(paths[i], runs[i].rows));
       return 0;
     }
+    if (!svg.empty()) {
+      report::write(svg, report::kPicture, report::picture(runs));
+      return 0;
+    }
     const std::string title = runs.size() == 1 ? runs.front().name : std::to_string(runs.size()) + " runs";
-    report::write(out, report::page(title, runs));
+    report::write(out, report::kPage, report::page(title, runs));
     return 0;
   });
 }

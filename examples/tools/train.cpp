@@ -15,8 +15,8 @@ using tool::add_number, tool::Range;
 void add_texts(CLI::App& app, train_tool::Options& options) {
   app.add_option("--data", options.data,
                  "Text to train on: a file, a folder (all files in it but hidden folders and qllk's own files), a "
-                 "pattern in quotes, "
-                 "or - for standard input. Files in .gz, .xz and .zst are decompressed. May be given several times. "
+                 "pattern in quotes, or - for standard input. Files in .gz, .xz and .zst are decompressed. May be "
+                 "given several times. "
                  "Default: the Eigen headers that this tool was built with")
       ->allow_extra_args(false)
       ->type_name("PATH");
@@ -48,7 +48,7 @@ void add_model(CLI::App& app, train_tool::Options& options) {
   add_member("--patch", "patch", "Bytes of a patch", "N");
   add_member("--learning-rate", "adam.learning_rate", "Peak of the learning rate", "X");
   add_member("--dropout", "dropout", "Share of values left out in training", "F");
-  app.add_option("--config", options.config, "Start from a file that --print-config has made, whole or in part")
+  app.add_option("--config", options.config, "Start from a file that --print-config printed, whole or in part")
       ->type_name("FILE");
   app.add_option_function<std::vector<std::string>>(
          "--set",
@@ -58,7 +58,8 @@ void add_model(CLI::App& app, train_tool::Options& options) {
          "Change any member that --print-config shows, as mixer.decay=none or clip=2. May be given several times")
       ->allow_extra_args(false)
       ->type_name("KEY=VALUE");
-  app.add_flag("--print-config", options.print_config, "Print what the run would be made with as JSON, and stop");
+  app.add_flag("--print-config", options.print_config,
+               "Print the configuration and settings of the run as JSON, and stop");
 }
 
 void add_training(CLI::App& app, train_tool::Options& options) {
@@ -72,8 +73,8 @@ void add_training(CLI::App& app, train_tool::Options& options) {
   add_number(app, "--context", options.context, Range<qllk::Index>{1, 1'000'000'000}, "Bytes in a sequence");
   add_number(
       app, "--chunk", options.chunk, Range<qllk::Index>{1, 1'000'000'000},
-      "Bytes of a sequence to hold in memory at once; longer ones are computed in parts, exactly, in 1.3 times the "
-      "time. Default: all");
+      "Bytes of a sequence to hold in memory at once; a longer sequence is computed in parts, exactly, in 1.3 times "
+      "the time. Default: all");
   tool::add_bytes(app, "--memory", options.memory,
                   "Pick tables, batch and chunk such that training takes N bytes at the most, as 512M or 2G");
   app.add_flag(
@@ -83,7 +84,7 @@ void add_training(CLI::App& app, train_tool::Options& options) {
   add_number(app, "--threads", options.threads, tool::kThreads,
              "Threads; weights do not depend on it. Default: all processors");
   add_number(app, "--seed", options.seed, Range<std::uint64_t>{0, std::numeric_limits<std::uint64_t>::max()},
-             "Of weights and batches: the same seed gives the same model. Default: 1");
+             "Seed of weights and batches: the same seed gives the same model. Default: 1");
   app.add_option(
          "--precision", options.precision,
          "What factors of products with weights are rounded to in training: float (not at all), bfloat16, or auto, "
@@ -107,14 +108,15 @@ void add_cluster(CLI::App& app, train_tool::Options& options) {
 }
 
 void add_run(CLI::App& app, train_tool::Options& options) {
-  app.add_option("--out", options.out,
-                 "Folder for model.safetensors and training.safetensors. Default: qllk-out/1, or the next "
-                 "number that is free. A run that is there already is never overwritten")
+  app.add_option(
+         "--out", options.out,
+         "Folder for model.safetensors, training.safetensors, metrics.jsonl and report.html. Default: qllk-out/1, "
+         "or the next free number. An existing run is never overwritten")
       ->type_name("DIR");
   app.add_flag(
       "--resume", options.resume,
-      "Continue the run in --out. Its options hold; those given must agree with it, but for --threads, and for "
-      "--steps and --seconds, which replace its budget");
+      "Continue the run in --out with its options. Options that are given must agree with it, except --threads, "
+      "and --steps and --seconds, which replace its budget");
 }
 
 }  // namespace

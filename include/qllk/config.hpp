@@ -4,8 +4,11 @@
 #include <Eigen/Core>
 #include <stdexcept>
 
+/// Of incompatible changes.
 #define QLLK_VERSION_MAJOR 0
+/// Of additions; before 1.0 public names may change.
 #define QLLK_VERSION_MINOR 2
+/// Of repairs.
 #define QLLK_VERSION_PATCH 0
 
 #ifdef __FAST_MATH__
@@ -50,6 +53,7 @@
 #elif defined(__ARM_NEON)
 #define QLLK_ISA neon
 #else
+/// The name of the inline namespace that holds everything: the instruction set of this compilation.
 #define QLLK_ISA baseline
 #endif
 
@@ -79,7 +83,9 @@ class Error {
 
  protected:
   Error() = default;
+  /// As a part of a copy.
   Error(const Error&) = default;
+  /// As a part of an assignment.
   Error& operator=(const Error&) = default;
   ~Error() = default;
 };
@@ -96,8 +102,11 @@ class ErrorAs : public Standard, public Error {
 using InvalidArgument = ErrorAs<std::invalid_argument>;
 /// Something outside of the program: a file, the system, damaged bytes.
 using RuntimeError = ErrorAs<std::runtime_error>;
+/// A range that is not there.
 using OutOfRange = ErrorAs<std::out_of_range>;
+/// A function called outside of its domain.
 using DomainError = ErrorAs<std::domain_error>;
+/// An object used in the wrong order.
 using LogicError = ErrorAs<std::logic_error>;
 
 }  // namespace QLLK_ISA

@@ -28,16 +28,16 @@ struct TrainingProgress {
   double done;           // share of the budget, 0 to 1
   double bits_per_byte;  // of the last batch, before its update
   std::uint64_t bytes;   // trained on
-  double seconds;
+  double seconds;        // of training
 };
 
 /// How to train. Without a budget, for 90 seconds.
 struct TrainingOptions {
-  double seconds = 0;      // of training; 0: no limit
-  std::int64_t steps = 0;  // updates; 0: no limit. The same steps, text and seed give the same weights
-  std::uint64_t seed = 1;
-  int threads = 0;  // 0: all processors; the weights do not depend on it
-  std::string arch = "default";
+  double seconds = 0;            // of training; 0: no limit
+  std::int64_t steps = 0;        // updates; 0: no limit. The same steps, text and seed give the same weights
+  std::uint64_t seed = 1;        // of weights and batches
+  int threads = 0;               // 0: all processors; the weights do not depend on it
+  std::string arch = "default";  // or "classic"
   /// Called after every update; false ends the training there.
   std::function<bool(const TrainingProgress&)> on_progress{};
 };
@@ -57,8 +57,8 @@ struct GenerationOptions {
   Index top_k = 0;           // 0: all
   double top_p = 1;          // 1: all
   Index repeat = 16;         // longest repetition in bytes that costs nothing (generate::Repetition); 0: any
-  std::uint64_t seed = 1;
-  bool int8 = false;  // with weights rounded to 8 bits: faster, a little less exact
+  std::uint64_t seed = 1;    // the same seed gives the same bytes
+  bool int8 = false;         // with weights rounded to 8 bits: faster, a little less exact
 };
 
 /// Called with the bytes of the original that are done, and all of them, 0 where that is not known. It may throw to
@@ -133,8 +133,10 @@ class BasicLanguageModel {
 // one.
 #ifdef QLLK_COMPILED
 extern template class BasicLanguageModel<StoredEveryModel>;
+/// A BasicLanguageModel of any architecture and mixer.
 using LanguageModel = BasicLanguageModel<StoredEveryModel>;
 #else
+/// A BasicLanguageModel of any architecture, with the recommended mixer.
 using LanguageModel = BasicLanguageModel<StoredAnyModel>;
 #endif
 

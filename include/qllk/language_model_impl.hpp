@@ -28,13 +28,17 @@
 
 namespace qllk::inline QLLK_ISA {
 
+/// A model with the recommended mixer.
 struct StoredAnyModel {
+  /// One of the architectures.
   using Any = io::AnyModel;
-  Any any;
+  Any any;  // the model
 };
+/// A model with any mixer.
 struct StoredEveryModel {
+  /// One of the architectures.
   using Any = io::EveryModel;
-  Any any;
+  Any any;  // the model
 };
 
 namespace detail {

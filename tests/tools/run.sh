@@ -7,6 +7,15 @@ bin=$2
 shift 2
 emulator=("$@")
 
+# What the guide of messages lists, each line a regular expression: "…" is any text.
+messages=$(awk -F ' [|] ' '/^[|] `/ {
+  gsub(/^[|] `+ ?| ?`+$/, "", $1)
+  gsub(/[][\\.*^$()+?{}|]/, "\\\\&", $1)
+  gsub(/…/, ".*", $1)
+  print "^" $1 "$"
+}' "$(dirname "$0")/../../examples/tools/README.md")
+[ "$(wc -l <<< "$messages")" -gt 100 ] || exit 1
+
 folder=$(mktemp -d)
 trap 'chmod -R u+w "$folder"; rm -rf "$folder"' EXIT
 cd "$folder" || exit 1
@@ -34,6 +43,9 @@ make_long_text() {
 
 make_text() { for i in $(seq 1 60); do echo "Line $i of a text that is $((i * 7 % 10)) parts noise."; done > text; }
 
+# listed MESSAGE: the guide has it
+listed() { grep -qaE -f <(printf '%s\n' "$messages") <<< "$1" || die "examples/tools/README.md does not list: $1"; }
+
 # expect STATUS COMMAND…: standard output in out, standard error in err
 expect() {
   local status=$1
@@ -41,10 +53,11 @@ expect() {
   "$@" > out 2> err < /dev/null
   local got=$?
   [ $got -eq "$status" ] || die "status $got instead of $status: $*"
+  while IFS= read -r line; do listed "$line"; done < <(grep -aE '^(warning|note): ' err)
 }
 
-# refuse STATUS WORDS TOOL ARGUMENTS…: fails with exactly one line, which begins with the tool's name and has the words,
-# and prints no result.
+# refuse STATUS WORDS TOOL ARGUMENTS…: fails with exactly one line, which begins with the tool's name, has the words and
+# is in the guide of messages, and prints no result.
 refuse() {
   local status=$1 words=$2 name=$3
   shift 3
@@ -53,7 +66,10 @@ refuse() {
   grep -q "^qllk-$name: " err || die "the line does not begin with the tool's name: $name $*"
   grep -qF -- "$words" err || die "the line lacks '$words': $name $*"
   [ -s out ] && die "standard output is not empty: $name $*"
-  return 0
+  local line
+  line=$(cat err)
+  line=${line#"qllk-$name: "}
+  listed "${line%" (qllk-$name --help tells more)"}"
 }
 
 json_has() { for key in "$@"; do tail -n 1 out | grep -q "\"$key\":" || die "no $key in the JSON"; done; }
@@ -692,12 +708,13 @@ text_of_folders() {
   mkdir here/.git
   cp text here/.git/object
   expect 0 in_here tool compress --model qllk-out/1/model.safetensors text packed
+  expect 0 in_here tool report qllk-out/1 --svg picture.svg
   cp here/qllk-out/1/training.safetensors here/renamed.bin
   ln here/text here/twin
   expect 0 in_here train --data . --steps 2
   cmp here/qllk-out/1/model.safetensors here/qllk-out/2/model.safetensors || die "something else was trained on"
   for word in "'./.git' is a hidden folder" "model.safetensors' is a model or checkpoint" \
-    "metrics.jsonl' is a file of metrics" "report.html' is a report" \
+    "metrics.jsonl' is a file of metrics" "report.html' is a report" "picture.svg' is a picture" \
     "'./packed' is a file of qllk-compress" "'./renamed.bin' is a model or checkpoint" "is the same file as"; do
     grep -q "^warning: left out: .*$word" err || die "no word: $word"
   done
@@ -961,6 +978,19 @@ is_page() {
   for word in "$@"; do grep -qF -- "$word" "$file" || die "$file lacks '$word'"; done
 }
 
+# An SVG file that needs no other one, with these words in it.
+is_picture() {
+  local picture=$1 word
+  shift
+  [ "$(head -c 26 "$picture")" = "$(printf '<!-- qllk-report -->\n<svg ')" ] || die "$picture does not begin as a picture"
+  [ "$(tail -n 1 "$picture")" = "</svg>" ] || die "$picture has no end"
+  grep -qE '(href|src|url)=|<script|<image|@import|(NaN|nan|inf)[ "<L]' "$picture" && die "$picture needs more, or has no number"
+  for word in "$@"; do grep -qF -- "$word" "$picture" || die "$picture lacks '$word'"; done
+  if command -v python3 > /dev/null; then
+    python3 -c 'import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])' "$picture" || die "$picture is no XML"
+  fi
+}
+
 # report.html, for people: all text in it is only text, and it never ends a run.
 report() {
   mkdir '<b>&"'
@@ -993,6 +1023,15 @@ report() {
   refuse 1 "'missing'" report missing
   refuse 1 "is not a file of metrics" report text
   refuse 1 "'text' is there already and is no report" report mine --out text
+  expect 0 tool report '<i>run' --svg run.svg
+  expect 0 tool report '<i>run' mine --svg run.svg
+  is_picture run.svg "bits per byte" ", &lt;i&gt;run<" "all held-out text at the end: " "mine<"
+  expect 0 tool report mine --svg -
+  cp out picture
+  is_picture picture "bits per byte" "seconds of training" "training, smoothed" "validation, quick score"
+  refuse 1 "'text' is there already and is no picture" report mine --svg text
+  refuse 1 "'qllk-report.html' is there already and is no picture" report mine --svg qllk-report.html
+  refuse 2 "excludes" report mine --svg run.svg --out page.html
   refuse 1 "'gone/x'" report mine --out gone/x
   refuse 2 "RUN" report
 }

@@ -106,26 +106,45 @@ class Drawing {
   Drawing(const Chart& chart, int number)
       : chart_(chart), id_("clip" + std::to_string(number)), x_(detail::x_range(chart)), y_(detail::y_range(chart)) {}
 
-  std::string svg() const {
+  /// An element of a page, with its title above.
+  std::string figure() const {
     std::string out = "<figure><figcaption>" + escape(chart_.title) + "</figcaption>";
-    if (x_.empty() || y_.empty()) return out + "<p class=\"none\">no data yet</p></figure>\n";
+    if (empty()) return out + "<p class=\"none\">no data yet</p></figure>\n";
     out += "<svg viewBox=\"0 0 " + coordinate(kWidth) + " " + coordinate(kHeight) + "\" role=\"img\" aria-label=\"" +
-           escape(description()) + "\"><clipPath id=\"" + id_ + "\"><rect x=\"" + coordinate(kLeft) + "\" y=\"" +
-           coordinate(kTop) + "\" width=\"" + coordinate(kWidth - kLeft - kRight) + "\" height=\"" +
-           coordinate(kHeight - kTop - kBottom) + "\"/></clipPath>";
+           escape(description()) + "\">" + elements();
+    return out + "</svg></figure>\n";
+  }
+
+  bool empty() const { return x_.empty() || y_.empty(); }
+  std::string description() const {
+    std::string out = chart_.title + " against " + chart_.x_label;
+    for (const Curve& curve : chart_.curves)
+      if (!curve.points.empty()) {
+        out += "; " + curve.name + " ends at ";
+        out += short_number(curve.points.back().second);
+      }
+    return out;
+  }
+
+  /// What stands in an <svg> of kWidth × kHeight. There must be a point.
+  std::string elements() const {
+    std::string out = "<clipPath id=\"" + id_ + "\"><rect x=\"" + coordinate(kLeft) + "\" y=\"" + coordinate(kTop) +
+                      "\" width=\"" + coordinate(kWidth - kLeft - kRight) + "\" height=\"" +
+                      coordinate(kHeight - kTop - kBottom) + "\"/></clipPath>";
     add_y_axis(out);
     add_x_axis(out);
     out += "<g clip-path=\"url(#" + id_ + ")\">";
     for (const bool faint : {true, false})
       for (const Curve& curve : chart_.curves)
         if (curve.faint == faint) add_curve(out, curve);
-    return out + "</g></svg></figure>\n";
+    return out + "</g>";
   }
 
- private:
-  static constexpr double kWidth = 440, kHeight = 260, kLeft = 50, kRight = 14, kTop = 10, kBottom = 42;
-
+  static constexpr double kWidth = 440, kHeight = 260, kLeft = 50;
   static std::string coordinate(double value) { return number(value, 1); }
+
+ private:
+  static constexpr double kRight = 14, kTop = 10, kBottom = 42;
 
   double x_at(double x) const {
     const double share =
@@ -136,16 +155,6 @@ class Drawing {
   double y_at(double y) const {
     const double share = std::clamp((y - y_.least) / (y_.most - y_.least), -1., 2.);
     return kHeight - kBottom - share * (kHeight - kTop - kBottom);
-  }
-
-  std::string description() const {
-    std::string out = chart_.title + " against " + chart_.x_label;
-    for (const Curve& curve : chart_.curves)
-      if (!curve.points.empty()) {
-        out += "; " + curve.name + " ends at ";
-        out += short_number(curve.points.back().second);
-      }
-    return out;
   }
 
   void add_y_axis(std::string& out) const {

@@ -42,6 +42,13 @@ struct TimeUnit {
   }
 };
 
+/// Of the longest run.
+inline TimeUnit time_unit(const std::vector<Run>& runs) {
+  double longest = 0;
+  for (const Run& run : runs) longest = std::max(longest, run.rows.back().seconds);
+  return TimeUnit::of(longest);
+}
+
 /// One curve of a number of the rows: points where both are known.
 template <class X, class Y>
 Curve curve(const Run& run, std::string name, int colour, X&& x, Y&& y) {
@@ -135,9 +142,7 @@ inline std::string tiles(const Run& run) {
 }
 
 inline std::string charts(const std::vector<Run>& runs) {
-  double longest = 0;
-  for (const Run& run : runs) longest = std::max(longest, run.rows.back().seconds);
-  const TimeUnit unit = TimeUnit::of(longest);
+  const TimeUnit unit = time_unit(runs);
   const auto time = [&](const tool::MetricsRow& row) { return row.seconds / unit.seconds; };
   const std::string of_time = std::string(unit.name) + " of training";
   std::vector<Chart> all{loss_chart(runs, "bytes seen (logarithmic)", true, bytes_of),
@@ -162,7 +167,7 @@ inline std::string charts(const std::vector<Run>& runs) {
   else
     out += "thin: training, smoothed; with dots: validation, quick score";
   out += "</p>\n<div class=\"charts\">\n";
-  for (std::size_t i = 0; i < all.size(); ++i) out += Drawing(all[i], static_cast<int>(i)).svg();
+  for (std::size_t i = 0; i < all.size(); ++i) out += Drawing(all[i], static_cast<int>(i)).figure();
   return out +
          "</div>\n<p class=\"muted\">The second chart and that of the gradient norm leave out the steepest "
          "beginning and outliers.</p>\n";
@@ -208,7 +213,8 @@ inline std::string page(const std::string& title, const std::vector<Run>& runs) 
       "<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<link rel=\"icon\" "
       "href=\"data:,\">\n<title>";
-  out += escape(title) + "</title>\n<style>" + kStyle + "</style></head><body>\n<h1>" + escape(title) + "</h1>\n";
+  out += escape(title) + "</title>\n<style>" + kChartStyle + kPageStyle + "</style></head><body>\n<h1>" +
+         escape(title) + "</h1>\n";
   out += runs.size() > 1 ? detail::runs_table(runs) : detail::tiles(runs.front());
   out += "<h2>Curves</h2>\n" + detail::charts(runs);
   for (const Run& run : runs)

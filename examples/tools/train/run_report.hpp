@@ -62,7 +62,7 @@ class RunReport {
       } catch (const std::exception&) {  // as when its file was cut short: the piece of before stays
       }
       const std::string title = "qllk-train: " + tool::visible_line(folder.path.string());
-      report::write(folder.report().string(), report::page(title, {run_}));
+      report::write(folder.report().string(), report::kPage, report::page(title, {run_}));
     } catch (const std::exception& error) {
       if (!warned_) display_.line(std::string("warning: the report of the run is not written: ") + error.what());
       warned_ = true;

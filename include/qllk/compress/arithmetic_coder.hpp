@@ -15,6 +15,7 @@ namespace qllk::compress {
 
 /// Probabilities are whole multiples of 2^-kTotalBits, those of all symbols together are kTotal.
 inline constexpr int kTotalBits = 30;
+/// The sum of the probabilities of all symbols.
 inline constexpr std::uint32_t kTotal = std::uint32_t{1} << kTotalBits;
 
 namespace detail {
@@ -101,6 +102,7 @@ class RangeEncoder {
 /// by an encoder; any other damage gives other symbols, which only a checksum can tell.
 class RangeDecoder {
  public:
+  /// Throws DecodeError if there are fewer bytes than any message has.
   explicit RangeDecoder(Bytes bytes) : bytes_(bytes) {
     for (int i = 0; i < detail::kWindow; ++i) pull();
   }

@@ -52,7 +52,9 @@ concept ByteSink = requires(T& sink, Bytes bytes) {
 /// Bytes in memory as a source.
 class MemorySource {
  public:
+  /// The bytes must outlive it.
   explicit MemorySource(Bytes bytes) : rest_(bytes) {}
+  /// Fills `out` from the front, and returns how many bytes there were.
   std::size_t read(std::span<Byte> out) {
     const std::size_t count = std::min(out.size(), rest_.size());
     std::copy_n(rest_.begin(), count, out.begin());
@@ -66,7 +68,8 @@ class MemorySource {
 
 /// Memory as a sink.
 struct MemorySink {
-  std::vector<Byte> bytes;
+  std::vector<Byte> bytes;  // all that was written
+  /// Adds bytes to those before.
   void write(Bytes more) { bytes.insert(bytes.end(), more.begin(), more.end()); }
 };
 
@@ -287,6 +290,7 @@ std::vector<Byte> compress(const Model& model, const typename Model::Params& par
   compress(model, params, source, sink, detail::IgnoreProgress(), adapt);
   return std::move(sink.bytes);
 }
+/// The original of what compress made.
 template <class Model>
 std::vector<Byte> decompress(const Model& model, const typename Model::Params& params, Bytes file) {
   MemorySink sink;

@@ -21,6 +21,7 @@ template <ByteModel Model>
 class Predictor {
  public:
   using Scalar = typename Model::Scalar;
+  /// One for each value of the next byte.
   using Logits = std::span<const Scalar, kByteValues>;
 
   /// Keeps references to both: they must outlive it.

@@ -9,8 +9,8 @@ namespace qllk::compress {
 
 /// Sizes of the two sides.
 struct Sizes {
-  std::uint64_t original = 0;
-  std::uint64_t compressed = 0;
+  std::uint64_t original = 0;    // bytes
+  std::uint64_t compressed = 0;  // bytes
 
   /// Of the original; 0 where it is empty.
   double bits_per_byte() const {

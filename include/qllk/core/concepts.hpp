@@ -15,9 +15,8 @@ namespace qllk::inline QLLK_ISA {
 
 /// A layer: what a module computes of each position by itself, or of bytes.
 ///
-///   forward(params, x, cache, y)             writes y
-///   backward(params, x, cache, dy, g, dx)    adds to g, overwrites dx; once for each forward, as it may overwrite the
-///   cache
+///   forward(params, x, cache, y)            writes y
+///   backward(params, x, cache, dy, g, dx)   adds to g, overwrites dx; may overwrite the cache: call it once per forward
 ///
 /// Shapes   x, dx: [in, n]    y, dy: [out, n]    n may be 0
 template <class L, class Scalar>
@@ -30,14 +29,13 @@ concept Layer = HasFields<typename L::Params> && std::default_initializable<type
 
 /// A sequence mixer: the part of a block that lets a position see the ones before it.
 ///
-///   forward(params, x, state, cache, y)                  writes y, advances the state; column t depends on columns 0
-///   … t of
-///                                                        its sequence only
-///   backward(params, x, cache, dy, dstate, grads, dx)    adds to grads, overwrites dx; replaces dstate, the gradient
-///   of the
-///                                                        final state, by that of the initial state; must not modify
-///                                                        dy; may overwrite the cache: call it once for each forward
-///   reset(state, sequences)                              makes the state of as many streams' start
+///   forward(params, x, state, cache, y)
+///       writes y and advances the state; column t depends on columns 0 … t of its sequence only
+///   backward(params, x, cache, dy, dstate, grads, dx)
+///       adds to grads and overwrites dx; replaces dstate, the gradient of the final state, by that of the initial
+///       state; must not modify dy; may overwrite the cache: call it once per forward
+///   reset(state, sequences)
+///       makes the state of as many streams at their start
 ///
 /// Params and State name their tensors in fields(). A sequence cut anywhere, its state handed on, gives the same
 /// answer. Config has a member `dim`, which a model sets. recommended() is the configuration that a model uses unless
@@ -66,11 +64,11 @@ concept SequenceMixer = std::copyable<M> && HasFields<typename M::Params> && Has
 
 /// A model that predicts bytes, over a stream of any length.
 ///
-///   initial_state(sequences)                       the state of as many streams' start
-///   forward(params, bytes, state, cache, logits)   logits [256, n]: column t predicts the byte after bytes[t], and
-///   depends on the
-///                                                  bytes up to it only; advances the state. Params may be another tree
-///                                                  of the same tensors, as of 8 bits
+///   initial_state(sequences)
+///       the state of as many streams at their start
+///   forward(params, bytes, state, cache, logits)
+///       writes logits [256, n] and advances the state; column t predicts the byte after bytes[t], and depends on the
+///       bytes up to that one only. Params may be another tree of the same tensors, as of 8 bits
 ///
 /// bytes: [sequences × length], each sequence contiguous. A stream cut anywhere, its state handed on, gives the same
 /// answer.
@@ -93,17 +91,14 @@ concept PipelinedModel = ByteModel<M> &&
 
 /// A model that a Trainer can train.
 ///
-///   backward(params, bytes, cache, dlogits, dstate, g, turn)   adds to g, which may have deferred products; replaces
-///   dstate,
-///                                                              the gradient of the final state, by that of the initial
-///                                                              state; overwrites the cache and dlogits: call it once
-///                                                              for each forward
-///   set_noise(cache, noise)              what the next forward leaves out at random; throws std::invalid_argument for
-///   what the
-///                                        model cannot leave out, so that nobody trains without the dropout that was
-///                                        asked for
-///   history(), prime(state, s, bytes)    how many bytes before a crop its features see, and how sequence s is told of
-///   them
+///   backward(params, bytes, cache, dlogits, dstate, g, turn)
+///       adds to g, which may have deferred products; replaces dstate, the gradient of the final state, by that of the
+///       initial state; overwrites the cache and dlogits: call it once per forward
+///   set_noise(cache, noise)
+///       sets what the next forward leaves out at random; throws std::invalid_argument for what the model cannot leave
+///       out, so that nobody trains without the dropout that was asked for
+///   history(), prime(state, s, bytes)
+///       how many bytes before a crop its features see, and how sequence s is told of them
 template <class M>
 concept TrainableModel = PipelinedModel<M> && std::copyable<M> && std::equality_comparable<typename M::Config> &&
     std::constructible_from<M, typename M::Config> &&

@@ -36,7 +36,9 @@ concept HasFields = requires(std::remove_cvref_t<T>& t) {
 class Path {
  public:
   constexpr Path() = default;
+  /// The member of that name.
   constexpr Path(const Path& parent, std::string_view name) : parent_(&parent), name_(name) {}
+  /// The element of that number.
   constexpr Path(const Path& parent, std::size_t index) : parent_(&parent), index_(index), indexed_(true) {}
 
   /// "blocks.3.mlp.up.weight"

@@ -22,11 +22,14 @@ constexpr std::uint64_t mix64(std::uint64_t x) {
 /// Source: Blackman and Vigna 2021, "Scrambled linear pseudorandom number generators".
 class Random {
  public:
+  /// All there is to know of a stream of numbers.
   using State = std::array<std::uint64_t, 4>;
 
+  /// The stream of that seed.
   explicit constexpr Random(std::uint64_t seed) {
     for (auto& word : state_) word = seed = mix64(seed);
   }
+  /// Goes on where `state()` was taken.
   explicit constexpr Random(const State& state) : state_(state) {}
 
   /// A stream of its own for each of several numbers, e.g. (seed, step, shard).
@@ -37,6 +40,7 @@ class Random {
     return Random(key);
   }
 
+  /// 64 random bits.
   constexpr std::uint64_t bits() {
     const std::uint64_t result = std::rotl(state_[1] * 5, 7) * 9;
     const std::uint64_t t = state_[1] << 17;
@@ -67,6 +71,7 @@ class Random {
     return sum;
   }
 
+  /// To go on from later.
   constexpr const State& state() const { return state_; }
 
  private:

@@ -18,6 +18,7 @@ namespace qllk::inline QLLK_ISA {
 /// Source   wavefront order of a recurrence over layers and time (Appleyard, Kociský and Blunsom 2016, section 3.2)
 class Turns {
  public:
+  /// Of a pipeline with so many stages.
   explicit Turns(Index stages)
       : passed_(std::make_unique<std::atomic<Index>[]>(static_cast<std::size_t>(stages))), stages_(stages) {
     reset();
@@ -62,6 +63,7 @@ class Turns {
 class Turn {
  public:
   Turn() = default;
+  /// That of a piece.
   Turn(Turns& turns, Index piece) : turns_(&turns), piece_(piece) {}
 
   /// Runs `use_state` when the pieces before have done so at this stage.

@@ -17,11 +17,15 @@
 
 namespace qllk::inline QLLK_ISA {
 
+/// The types that models compute with.
 template <class T>
 concept Real = std::same_as<T, float> || std::same_as<T, double>;
 
+/// Sizes and positions, as in Eigen.
 using Index = Eigen::Index;
+/// A byte of a text.
 using Byte = std::uint8_t;
+/// Bytes that somebody else keeps.
 using Bytes = std::span<const Byte>;
 
 /// Number of values of a byte, and of logits at each position.
@@ -33,6 +37,7 @@ inline constexpr Byte kStartByte = 0;
 /// Column-major; a column is a position, a row is a feature.
 template <Real Scalar>
 using Mat = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
+/// A column.
 template <Real Scalar>
 using Vec = Eigen::Matrix<Scalar, Eigen::Dynamic, 1>;
 
@@ -47,6 +52,7 @@ class Table : public Mat<Scalar> {
 /// How functions take matrices: any contiguous-column block, without a copy.
 template <Real Scalar>
 using MatIn = const Eigen::Ref<const Mat<Scalar>>&;
+/// As MatIn, to be written to.
 template <Real Scalar>
 using MatOut = Eigen::Ref<Mat<Scalar>>;
 

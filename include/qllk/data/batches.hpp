@@ -41,8 +41,8 @@ inline std::span<Byte> sequence(std::span<Byte> batch, Index s, Index length) {
 
 /// Where the sequences of a batch begin in a text, whose last byte is followed by its first.
 struct BatchText {
-  Corpus corpus;
-  std::vector<std::uint64_t> starts;
+  Corpus corpus;                      // the text
+  std::vector<std::uint64_t> starts;  // of each sequence: its first byte in the text
 
   /// Fills `out` with what sequence s has from its byte `offset` on. Any number of threads. Errors: as Corpus::copy.
   void copy(Index s, std::uint64_t offset, std::span<Byte> out) const {
@@ -65,8 +65,10 @@ struct BatchText {
 /// calls, for a run that was resumed as for one that was not.
 class RandomCrops {
  public:
+  /// Throws std::invalid_argument if the corpus is empty.
   RandomCrops(Corpus corpus, std::uint64_t seed) : corpus_(std::move(corpus)), seed_(seed) {}
 
+  /// The text.
   const Corpus& corpus() const { return corpus_; }
 
   /// Crops length + 1 bytes for each sequence: inputs are the first `length`, targets the last `length`.
@@ -130,9 +132,12 @@ class ConsecutiveSegments {
     batches_per_epoch_ = stream_ / static_cast<std::uint64_t>(length);
   }
 
+  /// The text.
   const Corpus& corpus() const { return corpus_; }
   Index sequences() const { return sequences_; }
+  /// Bytes of a segment.
   Index length() const { return length_; }
+  /// How many batches read the text once.
   std::uint64_t batches_per_epoch() const { return batches_per_epoch_; }
 
   /// Whether batch b does not continue batch b - 1: before it, a carried state must be reset.

@@ -16,7 +16,7 @@ namespace qllk::data {
 
 /// A file is of a format if its name ends as that of the format and its bytes begin so.
 struct CompressedFormat {
-  std::string_view extension, magic, library;
+  std::string_view extension, magic, library;  // ".gz"; the first bytes of a file; what decodes it
   /// Reads a file from its begin to its end, and calls sink(Bytes) for one run of bytes after the other. Throws
   /// std::runtime_error that names the file if it is damaged or cut short. Null: this program does not have the
   /// library.

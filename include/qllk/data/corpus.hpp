@@ -62,6 +62,7 @@ class Corpus {
     return Corpus(builder.finish());
   }
 
+  /// One text, which errors call by that name.
   static Corpus from_memory(std::vector<Byte> bytes, std::string name = "memory") {
     detail::Pieces pieces;
     pieces.append(files::StoredBytes(files::SharedBytes::of(std::move(bytes))));
@@ -70,11 +71,12 @@ class Corpus {
     return Corpus(std::move(pieces));
   }
 
+  /// The number of bytes.
   std::uint64_t size() const { return end_ - begin_; }
 
   /// Bytes [begin, end) of a corpus.
   struct Range {
-    std::uint64_t begin, end;
+    std::uint64_t begin, end;  // places in the corpus
     bool operator==(const Range&) const = default;
   };
 

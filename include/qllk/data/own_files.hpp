@@ -16,9 +16,12 @@ namespace qllk::data {
 
 /// What the first row of a file of metrics has as its first member, "format".
 inline constexpr std::string_view kMetricsFormat = "qllk-metrics";
-/// How files of metrics and reports of a run begin.
+/// How files of metrics begin.
 inline constexpr std::string_view kMetricsBegin = "{\"format\":\"qllk-metrics\"";
+/// How pages of reports begin.
 inline constexpr std::string_view kReportBegin = "<!doctype html>\n<!-- qllk-report -->\n";
+/// How pictures of runs begin.
+inline constexpr std::string_view kPictureBegin = "<!-- qllk-report -->\n<svg ";
 
 namespace detail {
 
@@ -35,6 +38,7 @@ inline const char* kind_of_own_file(const files::InputFile& file) {
   if (begin.starts_with(kCompressed)) return "a file of qllk-compress";
   if (begin.starts_with(kMetricsBegin)) return "a file of metrics of qllk-train";
   if (begin.starts_with(kReportBegin)) return "a report of qllk";
+  if (begin.starts_with(kPictureBegin)) return "a picture of qllk-report";
   std::uint64_t length = 0;
   for (std::size_t i = 8; i-- > 0;) length = length << 8 | bytes[i];
   if (bytes[8] != '{' || length > file.size() - 8) return nullptr;

@@ -17,8 +17,8 @@ enum class HeldOut { end, files };
 
 /// A text, divided.
 struct Split {
-  Corpus training, validation;
-  HeldOut held_out;
+  Corpus training, validation;  // neither has a byte of the other
+  HeldOut held_out;             // which form of division it is
 };
 
 namespace detail {

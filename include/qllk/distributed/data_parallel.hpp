@@ -101,6 +101,7 @@ class DataParallel final : public train::Exchange<Scalar> {
 
   double leaders(double value) override { return from_leader(team_, value); }
 
+  /// What this process has sent so far.
   const Traffic& traffic() const { return traffic_; }
 
  private:

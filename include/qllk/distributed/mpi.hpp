@@ -22,6 +22,7 @@ namespace qllk::distributed {
 ///          the launcher end all others
 class MpiTeam final : public Team {
  public:
+  /// Begins MPI. One for each program, made by the thread that uses it.
   MpiTeam() {
     int provided = 0;
     check("MPI_Init_thread", MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided));

@@ -24,6 +24,7 @@ struct Averaging {
   double rate = 1;          // of the outer step; with no momentum, 1 takes the mean as it is (local SGD)
   double momentum = 0;      // of the outer step, of Nesterov's kind; DiLoCo has rate 0.7 and momentum 0.9
 
+  /// Throws std::invalid_argument when a setting makes no sense.
   void check() const {
     const auto refuse = [](const char* name, const std::string& value, const char* expected) {
       throw InvalidArgument(std::string(name) + " is " + value + ", expected " + expected);
@@ -38,9 +39,11 @@ struct Averaging {
 /// every H steps:
 ///
 ///   Δ = mean over processes of (θ₀ - θ)          θ₀: dense parameters after the last meeting
-///   u = momentum · u + Δ,    θ = θ₀ - rate · (Δ + momentum · u) where there is momentum, else θ₀ - rate ·
-///   Δ row of a table: the mean of the processes that have touched it since, and so its moments; its count is their
-///                   largest
+///   u = momentum · u + Δ
+///   θ = θ₀ - rate · (Δ + momentum · u)           without momentum θ₀ - rate · Δ
+///
+/// A row of a table becomes the mean of those of the processes that have touched it since, and so do its moments. Its
+/// count becomes the largest of theirs.
 ///
 /// Moments of dense parameters stay with their process; a checkpoint has those of process 0. Runs end at a meeting.
 ///
@@ -107,6 +110,7 @@ class PeriodicAverage final : public train::Exchange<Scalar> {
     for (std::size_t t = 0; t < learned_.tables.size(); ++t) average_table(t);
   }
 
+  /// What this process has sent so far.
   Traffic traffic() const { return {sum_.traffic().dense, sparse_bytes_}; }
 
  private:

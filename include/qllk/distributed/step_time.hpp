@@ -7,8 +7,8 @@ namespace qllk::distributed {
 
 /// Of one link, in each direction.
 struct Network {
-  double bytes_per_second;
-  double latency;  // seconds from one process to another, for a short message
+  double bytes_per_second;  // of one process, in each direction
+  double latency;           // seconds from one process to another, for a short message
 };
 
 /// What a step of the whole batch takes: seconds of one process, and bytes.

@@ -20,18 +20,22 @@ namespace qllk::distributed {
 /// Errors   std::runtime_error when the network or another process fails; the team is of no use then
 class Team {
  public:
+  /// A message to another process.
   struct Outgoing {
-    int to;
-    std::span<const std::byte> bytes;
+    int to;                            // its rank
+    std::span<const std::byte> bytes;  // must stay until exchange returns
   };
+  /// A message from another process.
   struct Incoming {
-    int from;
-    std::span<std::byte> bytes;
+    int from;                    // its rank
+    std::span<std::byte> bytes;  // overwritten
   };
 
   virtual ~Team() = default;
 
+  /// Which of the processes this one is.
   virtual int rank() const = 0;
+  /// How many processes there are.
   virtual int size() const = 0;
   /// The machine of this process, for people.
   virtual std::string machine() const = 0;
@@ -43,6 +47,7 @@ class Team {
   /// Overwrites `bytes` by those of process 0, of the same number.
   virtual void broadcast(std::span<std::byte> bytes) = 0;
 
+  /// Whether this is process 0.
   bool leads() const { return rank() == 0; }
 };
 
@@ -51,6 +56,7 @@ template <class T>
 requires std::is_trivially_copyable_v<T> std::span<std::byte> bytes_of(std::span<T> values) {
   return std::as_writable_bytes(values);
 }
+/// The bytes of values that can be copied as such.
 template <class T>
 requires std::is_trivially_copyable_v<T> std::span<const std::byte> bytes_of(std::span<const T> values) {
   return std::as_bytes(values);

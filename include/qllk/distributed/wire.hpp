@@ -19,7 +19,7 @@ constexpr auto enum_names(Wire) { return std::array{"full", "half"}; }
 
 /// Bytes of dense and of sparse values that a process has sent.
 struct Traffic {
-  std::uint64_t dense = 0, sparse = 0;
+  std::uint64_t dense = 0, sparse = 0;  // bytes
 };
 
 /// The upper half of a float, rounded to nearest, ties to even: 8 bits of mantissa, the range of a float. NaN stays
@@ -29,8 +29,10 @@ inline std::uint16_t to_bfloat16(float value) {
   if (std::isnan(value)) return static_cast<std::uint16_t>(bits >> 16 | 0x40);
   return static_cast<std::uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
+/// The float with these upper 16 bits.
 inline float from_bfloat16(std::uint16_t half) { return std::bit_cast<float>(std::uint32_t{half} << 16); }
 
+/// Bytes that so many values take on the network.
 template <Real Scalar>
 std::size_t wire_bytes(Wire wire, std::size_t values) {
   return values * (wire == Wire::full ? sizeof(Scalar) : sizeof(std::uint16_t));
@@ -57,6 +59,7 @@ void encode(Wire wire, std::span<const Scalar> values, std::span<Scalar> residua
   }
 }
 
+/// Reads what encode wrote of as many values.
 template <Real Scalar>
 void decode(Wire wire, const std::byte* in, std::span<Scalar> values) {
   if (wire == Wire::full) {

@@ -75,6 +75,7 @@ class AtomicFile {
       bytes = bytes.subspan(static_cast<std::size_t>(count));
     }
   }
+  /// Adds the bytes of a text.
   void write(std::string_view text) { write(Bytes(reinterpret_cast<const Byte*>(text.data()), text.size())); }
 
   /// Replaces bytes that were written already. Throws std::logic_error for a pipe or a device.

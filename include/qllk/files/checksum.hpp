@@ -18,6 +18,7 @@ static_assert(std::endian::native == std::endian::little, "checksum: written for
 /// However the stream is cut into updates, the value is the same. Cost: about 2 GB/s.
 class Checksum {
  public:
+  /// Adds bytes to those before.
   void update(Bytes bytes) {
     size_ += bytes.size();
     for (; used_ > 0 && !bytes.empty(); bytes = bytes.subspan(1)) put(bytes[0]);

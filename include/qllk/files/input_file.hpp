@@ -53,15 +53,20 @@ inline void wait_until_ready(int descriptor, short events) {
 /// Owns an open file descriptor, or none (-1).
 class FileDescriptor {
  public:
+  /// Takes over a descriptor.
   explicit FileDescriptor(int descriptor = -1) : descriptor_(descriptor) {}
   ~FileDescriptor() { close(); }
+  /// Leaves the other one without a descriptor.
   FileDescriptor(FileDescriptor&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
+  /// The two change their descriptors.
   FileDescriptor& operator=(FileDescriptor&& other) noexcept {
     std::swap(descriptor_, other.descriptor_);
     return *this;
   }
 
+  /// The descriptor, or -1.
   int get() const { return descriptor_; }
+  /// Whether there is one.
   bool is_open() const { return descriptor_ >= 0; }
 
   /// Closes at most once; returns 0 or the errno. After EINTR the descriptor is gone too, and nothing is lost.
@@ -76,8 +81,8 @@ class FileDescriptor {
 
 /// Read-only bytes and whatever keeps them alive. Copies share them.
 struct SharedBytes {
-  std::shared_ptr<const void> owner;
-  Bytes bytes;
+  std::shared_ptr<const void> owner;  // keeps the bytes alive
+  Bytes bytes;                        // read-only
 
   /// Takes over bytes that are in memory already.
   static SharedBytes of(std::vector<Byte> memory) {
@@ -100,11 +105,13 @@ class InputFile {
     return file;
   }
 
+  /// What errors call it.
   const std::string& name() const { return name_; }
 
   /// A regular file has a size and can be read at any place; anything else can be read once, to its end. Files of no
   /// bytes count as the latter: those of /proc have some all the same.
   bool is_regular() const { return regular_; }
+  /// Bytes of a regular file; 0 of anything else.
   std::uint64_t size() const { return size_; }
 
   /// What a regular file is on this machine, whatever its names: its device and its number there.
@@ -211,7 +218,9 @@ class InputFile {
 /// them.
 class StoredBytes {
  public:
+  /// No bytes.
   StoredBytes() = default;
+  /// Bytes in memory.
   explicit StoredBytes(SharedBytes memory) : memory_(std::move(memory)) {}
 
   /// A large regular file stays where it lies and needs no memory. Anything else is read to its end now.
@@ -226,6 +235,7 @@ class StoredBytes {
   /// Small files are not worth an open descriptor each; those of /sys are shorter than their size says.
   static bool is_large(const InputFile& file) { return file.is_regular() && file.size() >= kLargeFile; }
 
+  /// The number of bytes.
   std::uint64_t size() const { return file_ ? file_->size() : memory_.bytes.size(); }
 
   /// The bytes themselves where they are in memory; of a file, none.
@@ -241,6 +251,7 @@ class StoredBytes {
 
   /// As those of InputFile; bytes in memory do not change.
   std::optional<std::string> change() const { return file_ ? file_->change() : std::nullopt; }
+  /// Throws std::runtime_error if another program changed the file.
   void check_unchanged() const {
     if (file_) file_->check_unchanged();
   }

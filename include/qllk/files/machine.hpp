@@ -20,8 +20,10 @@ namespace qllk::files {
 /// Reads /proc and /sys/fs/cgroup (versions 1 and 2), from another root in tests. What cannot be read limits nothing.
 class Machine {
  public:
+  /// The limit where there is none.
   static constexpr std::uint64_t kUnlimited = std::numeric_limits<std::uint64_t>::max();
 
+  /// Finds the containers of this process.
   explicit Machine(std::filesystem::path root = "/") : root_(std::move(root)) {
     std::ifstream file(root_ / "proc/self/cgroup");
     for (std::string line; std::getline(file, line);) {  // "4:memory,cpu:/a/b", or "0::/a/b" of version 2

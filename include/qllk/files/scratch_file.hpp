@@ -22,6 +22,7 @@ namespace qllk::files {
 /// Errors   std::runtime_error that names the folder, as when the disk is full
 class ScratchFile {
  public:
+  /// An empty file without a name.
   ScratchFile() {
     const char* const wanted = std::getenv("TMPDIR");
     folder_ = wanted != nullptr && *wanted != 0 ? wanted : "/var/tmp";
@@ -31,8 +32,10 @@ class ScratchFile {
     ::unlink(name.c_str());
   }
 
+  /// Bytes that were appended.
   std::uint64_t size() const { return size_; }
 
+  /// Adds bytes at the end.
   void append(Bytes bytes) {
     while (!bytes.empty()) {
       const auto count = ::pwrite(descriptor_.get(), bytes.data(), bytes.size(), static_cast<off_t>(size_));

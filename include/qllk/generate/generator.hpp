@@ -25,7 +25,9 @@ template <ByteModel Model, class Params = typename Model::Params>
 class Generator {
  public:
   using Scalar = typename Model::Scalar;
+  /// One for each value of the next byte.
   using Logits = std::span<const Scalar, static_cast<std::size_t>(kByteValues)>;
+  /// Bytes that are fed to the model at a time, at the most.
   static constexpr std::size_t kChunk = 512;
 
   /// Keeps references to both: they must outlive it.

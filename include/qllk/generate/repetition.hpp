@@ -18,20 +18,23 @@ namespace qllk::generate {
 /// same for ever. Text repeats names and phrases, but seldom long ones at once. So a byte that would lengthen a
 /// repetition beyond `free` bytes is made less likely, the less the longer it is already:
 ///
-///   z'[b] = z[b] - max(0, L(b) - free) / 4       L(b): length of the longest string that ends here, stood within the
-///   last
-///                                                kWindow bytes, and was followed by b there
+///   z'[b] = z[b] - max(0, L(b) - free) / 4
+///
+/// L(b) is the length of the longest string that ends here, stood within the last kWindow bytes, and was followed by b
+/// there.
 ///
 /// Cost     a comparison for each byte of the window, about 0.5 µs a byte; 12 kB
 /// Source   after DRY sampling (Weidmann 2024), with a linear penalty
 class Repetition {
  public:
+  /// Bytes that it looks back.
   static constexpr std::size_t kWindow = 4096;
   static constexpr std::uint16_t kLongest = 1024;            // what L(b) is counted up to
   static constexpr std::size_t kReach = kWindow + kLongest;  // of what was read, so many bytes decide
 
   Repetition() : bytes_(2 * kWindow), lengths_(kWindow + 1) {}
 
+  /// Adds a byte to the stream.
   void read(Byte byte) {
     if (end_ == bytes_.size()) {  // keep the last kWindow bytes
       std::copy(bytes_.end() - static_cast<std::ptrdiff_t>(kWindow), bytes_.end(), bytes_.begin());
@@ -46,6 +49,7 @@ class Repetition {
     bytes_[end_++] = byte;
   }
 
+  /// Turns z into z'.
   template <Real Scalar>
   void lower(std::span<Scalar, static_cast<std::size_t>(kByteValues)> logits, Index free) const {
     std::array<std::uint16_t, static_cast<std::size_t>(kByteValues)> longest{};

@@ -31,13 +31,14 @@ namespace qllk::generate {
 class Sampler {
  public:
   struct Config {
-    double temperature = 1;
-    Index top_k = 0;
-    double top_p = 1;
+    double temperature = 1;  // 0: always the likeliest byte
+    Index top_k = 0;         // 0: all
+    double top_p = 1;        // 1: all
     /// Longest repetition in bytes that costs nothing; 0: any. Whoever keeps the stream sees to it (Repetition).
     Index repeat = 0;
     bool operator==(const Config&) const = default;
   };
+  /// One for each value of a byte.
   using Probabilities = std::array<double, static_cast<std::size_t>(kByteValues)>;
 
   /// Throws std::invalid_argument unless temperature >= 0 and finite, 0 <= top_k <= 256, 0 < top_p <= 1 and repeat >=

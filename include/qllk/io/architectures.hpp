@@ -23,10 +23,10 @@ namespace qllk::io {
 
 /// What a file needs to know of a model class. Specialisations have
 ///
-///   static constexpr std::string_view name;                    what files and command lines call it
-///   static void check(reader, prefix, config);                 throws unless tensors have that configuration's sizes,
-///   so that
-///                                                              no absurd configuration makes a reader allocate
+///   static constexpr std::string_view name;
+///       what files and command lines call it
+///   static void check(reader, prefix, config);
+///       throws unless tensors have that configuration's sizes, so that no absurd configuration makes a reader allocate
 ///
 /// and the Config has io::Members.
 template <class Model>
@@ -35,9 +35,10 @@ struct Architecture;
 /// A model with its learned parameters.
 template <class M>
 struct StoredModel {
+  /// The architecture.
   using Model = M;
-  M model;
-  typename M::Params params;
+  M model;                    // its configuration
+  typename M::Params params;  // its learned tensors
 };
 
 /// Where the default model has the mixer that it recommends: what a program compiles that names no other.
@@ -67,6 +68,7 @@ void visit_architecture(std::string_view name, F&& f) {
   detail::visit_names(name, f, std::type_identity<Any>{});
 }
 
+/// The classic model.
 template <Real S>
 struct Architecture<QLLKClassic<S>> {
   using Config = typename QLLKClassic<S>::Config;
@@ -95,6 +97,7 @@ struct Architecture<QLLKClassic<S>> {
   }
 };
 
+/// The sizes of the classic model.
 template <>
 struct Members<QLLKClassic<float>::Config> {
   template <class Config, class F>
@@ -142,6 +145,7 @@ struct Architecture<Model> {
   }
 };
 
+/// The sizes of matches.
 template <>
 struct Members<nn::MatchContext::Config> {
   template <class Config, class F>

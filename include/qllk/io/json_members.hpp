@@ -16,6 +16,7 @@
 
 namespace qllk::io {
 
+/// JSON values, as nlohmann/json has them.
 using Json = nlohmann::json;
 
 /// The members of a struct that a file keeps. Specialise it with
@@ -38,6 +39,7 @@ struct Members {
 /// Or a function beside the enumeration: constexpr auto enum_names(Decay).
 template <class T>
 struct EnumNames {
+  /// In the order of the values.
   static constexpr auto names = enum_names(T{});
 };
 
@@ -56,6 +58,7 @@ concept Choice = requires(const T& choice) {
 };
 }  // namespace detail
 
+/// The JSON that from_json reads.
 template <class T>
 Json to_json(const T& value) {
   if constexpr (std::is_enum_v<T>) {

@@ -29,9 +29,10 @@ namespace qllk::io {
 ///          changes it meanwhile is an error too
 class SafetensorsReader {
  public:
+  /// A tensor in the file.
   struct Entry {
-    Dtype dtype;
-    Shape shape;
+    Dtype dtype;                // of its numbers
+    Shape shape;                // extents, the slowest first
     std::uint64_t begin, size;  // bytes of the file, row-major
   };
 
@@ -41,19 +42,24 @@ class SafetensorsReader {
     parse();
   }
 
+  /// The path.
   const std::string& file() const { return file_; }
+  /// The texts of the header's `__metadata__`.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
   /// All tensors by name, in the order of the names.
   const std::map<std::string, Entry>& entries() const { return entries_; }
+  /// Whether there is a tensor of that name.
   bool contains(const std::string& name) const { return entries_.contains(name); }
 
+  /// The names of all tensors, in order.
   std::vector<std::string> names() const {
     std::vector<std::string> out;
     for (const auto& entry : entries_) out.push_back(entry.first);
     return out;
   }
 
+  /// The tensor of that name. Throws if there is none.
   const Entry& entry(const std::string& name) const {
     const auto found = entries_.find(name);
     if (found == entries_.end()) fail("has no tensor '" + name + "'");

@@ -16,6 +16,7 @@ namespace qllk::io {
 
 static_assert(std::endian::native == std::endian::little, "safetensors: written for little-endian machines");
 
+/// The kinds of numbers that a file may hold.
 enum class Dtype { U8, I32, U32, I64, U64, F16, BF16, F32, F64 };
 
 namespace detail {
@@ -76,6 +77,7 @@ consteval Dtype dtype_of() {
   throw "no dtype for this type";
 }
 
+/// Extents of a tensor, the slowest first.
 using Shape = std::vector<std::uint64_t>;
 
 /// "[256, 64]"
@@ -88,9 +90,9 @@ inline std::string shape_string(const Shape& shape) {
 /// How a learned tensor lies in a file: its shape there, and the column-major [rows, cols] view of its memory whose
 /// rows the file holds one after the other.
 struct TensorForm {
-  Shape shape;
-  Index rows;
-  Index cols;
+  Shape shape;  // in the file
+  Index rows;   // of the view
+  Index cols;   // of the view
 };
 
 /// One overload for each kind of leaf in a Params struct.
@@ -98,14 +100,17 @@ template <Real Scalar>
 TensorForm tensor_form(const Mat<Scalar>& m) {
   return {{static_cast<std::uint64_t>(m.rows()), static_cast<std::uint64_t>(m.cols())}, m.rows(), m.cols()};
 }
+/// A file has [size].
 template <Real Scalar>
 TensorForm tensor_form(const Vec<Scalar>& v) {
   return {{static_cast<std::uint64_t>(v.size())}, v.size(), 1};
 }
+/// A file has [keys, dim].
 template <Real Scalar>
 TensorForm tensor_form(const Table<Scalar>& t) {  // [keys, dim], memory as it is
   return {{static_cast<std::uint64_t>(t.cols()), static_cast<std::uint64_t>(t.rows())}, t.size(), 1};
 }
+/// What has a form in a file.
 template <class T>
 concept Tensor = requires(const T& tensor) {
   tensor_form(tensor);

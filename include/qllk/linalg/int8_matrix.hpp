@@ -97,7 +97,9 @@ struct Int8Dot {
 /// Source   Jacob et al. 2018, section 2; dynamic scales of activations as in Dettmers et al. 2022, section 2
 class Int8Matrix {
  public:
+  /// No weights.
   Int8Matrix() = default;
+  /// Rounds weights [rows, cols].
   explicit Int8Matrix(const Mat<float>& weights) : rows_(weights.rows()), cols_(weights.cols()) {
     const Index blocks = (rows_ + kRows - 1) / kRows, fours = (cols_ + 3) / 4;
     values_.assign(static_cast<std::size_t>(blocks * fours * kRows * 4), 0);
@@ -126,6 +128,7 @@ class Int8Matrix {
     std::vector<std::int32_t> fours;  // four bytes of a column each, the last filled up with zeros
     std::vector<float> scales;        // of each column; NaN where one of its values is not finite
   };
+  /// Rounds activations [rows, n], each column by its own scale.
   static void round(MatIn<float> x, Rounded& out) {
     const auto size = static_cast<std::size_t>((x.rows() + 3) / 4), columns = static_cast<std::size_t>(x.cols());
     out.fours.resize(size * columns);

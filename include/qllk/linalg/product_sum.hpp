@@ -24,6 +24,7 @@ concept Referable = (std::remove_cvref_t<M>::Flags & Eigen::DirectAccessBit) != 
 template <Real Scalar>
 class ProductSum {
  public:
+  /// No terms, of that shape.
   explicit ProductSum(Index rows = 0, Index cols = 0) : rows_(rows), cols_(cols) {}
 
   /// Forgets the terms, and keeps the memory of the list.
@@ -91,6 +92,7 @@ template <Real Scalar>
 void add_product(Mat<Scalar>& total, std::type_identity_t<MatIn<Scalar>> dy, std::type_identity_t<MatIn<Scalar>> x) {
   weight_gemm_add(dy, x.transpose(), total);
 }
+/// As above; the product is taken with all others.
 template <Real Scalar>
 void add_product(ProductSum<Scalar>& total, std::type_identity_t<MatIn<Scalar>> dy,
                  std::type_identity_t<MatIn<Scalar>> x) {

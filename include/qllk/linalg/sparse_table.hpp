@@ -19,8 +19,10 @@ class HashTable : public Table<Scalar> {
   using Table<Scalar>::operator=;
 };
 
+/// Whether a leaf is a HashTable.
 template <class Leaf>
 inline constexpr bool is_hash_table_v = false;
+/// It is one.
 template <class Scalar>
 inline constexpr bool is_hash_table_v<HashTable<Scalar>> = true;
 
@@ -51,16 +53,21 @@ void prefetch_key(const HashTable<Scalar>& table, Index key) {
 template <Real Scalar>
 class SparseGrads {
  public:
+  /// An occurrence of a row.
   struct Entry {
-    std::uint32_t row;
+    std::uint32_t row;            // of the table
     std::uint32_t signed_column;  // column, and the sign in the lowest bit: 1 is minus
 
+    /// Which of the appended columns is its gradient.
     std::uint32_t column() const { return signed_column >> 1; }
+    /// What the column is multiplied by.
     Scalar sign() const { return (signed_column & 1) != 0 ? Scalar(-1) : Scalar(1); }
   };
 
+  /// No gradient, of a table [dim, rows].
   explicit SparseGrads(Index dim = 0, Index rows = 0) : dim_(dim), rows_(rows) {}
 
+  /// No occurrences; the memory stays.
   void setZero() {
     entries_.clear();
     columns_ = 0;
@@ -84,11 +91,15 @@ class SparseGrads {
     while (std::ssize(blocks_) * kBlock < columns_) blocks_.emplace_back(dim_, kBlock);
     return first;
   }
+  /// How many columns were appended.
   Index columns() const { return columns_; }
+  /// An appended column, to be written.
   Values<Scalar> value_of(Index column) { return linalg::column(block(column), column % kBlock); }
+  /// An appended column.
   ConstValues<Scalar> value_of(Index column) const { return linalg::column(block(column), column % kBlock); }
   /// Room for as many entries, so that a later step with more of them does not allocate.
   void reserve(std::size_t entries) { entries_.reserve(entries); }
+  /// Adds an occurrence of a row.
   void add(std::uint32_t row, Index column, bool minus) {
     entries_.push_back({row, static_cast<std::uint32_t>(column << 1) | static_cast<std::uint32_t>(minus)});
   }
@@ -104,10 +115,14 @@ class SparseGrads {
     next_.assign(starts_.begin(), starts_.end());
     for (const Entry& e : entries_) sorted_[next_[e.row >> shift]++] = e;
   }
+  /// The first entry of a bucket, after sort_by_bucket.
   const Entry* bucket_begin(std::size_t b) const { return sorted_.data() + starts_[b]; }
+  /// Behind the last entry of a bucket.
   const Entry* bucket_end(std::size_t b) const { return sorted_.data() + starts_[b + 1]; }
 
+  /// The gradient of an occurrence, but for its sign.
   ConstValues<Scalar> value(const Entry& e) const { return column(block(e.column()), e.column() % kBlock); }
+  /// All occurrences, in the order in which they were added.
   const std::vector<Entry>& entries() const { return entries_; }
 
   /// The whole gradient, for tests and small tables.

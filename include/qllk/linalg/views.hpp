@@ -11,13 +11,16 @@ namespace qllk::linalg {
 /// the compiler has to work through every further type.
 template <Real Scalar>
 using Values = Eigen::Map<Eigen::Array<Scalar, Eigen::Dynamic, 1>>;
+/// The same, read only.
 template <Real Scalar>
 using ConstValues = Eigen::Map<const Eigen::Array<Scalar, Eigen::Dynamic, 1>>;
 
+/// So many values in memory.
 template <Real Scalar>
 Values<Scalar> values(Scalar* data, Index size) {
   return {data, size};
 }
+/// So many values in memory.
 template <Real Scalar>
 ConstValues<Scalar> values(const Scalar* data, Index size) {
   return {data, size};

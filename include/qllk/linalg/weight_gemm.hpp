@@ -25,11 +25,13 @@ inline constexpr Precision kFastestPrecision = kHasBFloat16Products ? Precision:
 /// everything else, double included, stays as it is. Training opens one in each of its tasks.
 class UsePrecision {
  public:
+  /// From here on.
   explicit UsePrecision(Precision precision) : before_(std::exchange(current(), precision)) {}
   ~UsePrecision() { current() = before_; }
   UsePrecision(const UsePrecision&) = delete;
   UsePrecision& operator=(const UsePrecision&) = delete;
 
+  /// That of this thread.
   static Precision now() { return current(); }
 
  private:
@@ -98,9 +100,9 @@ void weight_gemm_add(const A& a, const B& b, C&& c) {
 /// One of the products that gemm_all takes.
 template <class Matrix, Real Scalar>
 struct AffineProduct {
-  const Matrix& weight;
-  const Vec<Scalar>& bias;
-  MatOut<Scalar> y;
+  const Matrix& weight;     // [out, in]
+  const Vec<Scalar>& bias;  // [out]
+  MatOut<Scalar> y;         // [out, n]
 };
 
 /// Of each: y = bias 1ᵀ + weight · x. Another form of matrix may have a gemm_all of its own, which prepares x once

@@ -66,14 +66,17 @@ class AnyMixer {
  public:
   using Scalar = typename Mixer<0>::Scalar;
   static constexpr std::string_view name = "any";
+  /// Of the mixers, in their order.
   static constexpr std::array<std::string_view, kCount> names{Mixers::name...};
 
   /// The configuration of one of the mixers.
   class Config {
    public:
-    std::variant<typename Mixers::Config...> value;
+    std::variant<typename Mixers::Config...> value;  // that of the chosen mixer
 
+    /// What the first mixer's Config is made as.
     Config() = default;
+    /// That of one of the mixers.
     template <class C>
     requires(std::is_same_v<C, typename Mixers::Config> || ...) Config(C config) : value(std::move(config)) {}
 
@@ -92,7 +95,9 @@ class AnyMixer {
       }
       throw InvalidArgument("the mixer is '" + std::string(wanted) + "', expected one of: " + known);
     }
+    /// The name of the chosen mixer.
     std::string_view mixer() const { return names[value.index()]; }
+    /// Sets the width, which a model knows.
     void set_dim(Index dim) {
       std::visit([dim](auto& config) { config.dim = dim; }, value);
     }

@@ -37,6 +37,7 @@ class DeltaChunk : private HeadViews<Scalar, 32> {
   using Inputs = RecurrenceInputs<Scalar>;
   using Gradients = RecurrenceGrads<Scalar>;
 
+  /// Positions of a chunk.
   static constexpr Index kSize = 32;
 
   /// Always sized for a whole chunk.
@@ -50,6 +51,7 @@ class DeltaChunk : private HeadViews<Scalar, 32> {
     Mat<Scalar> scaled, from_state, into_state;
   };
 
+  /// Of heads of that width.
   explicit DeltaChunk(Index head_dim) : Views(head_dim) {}
 
   /// Writes the head's rows of y at the chunk's positions, and advances its S; memory is that of all heads.

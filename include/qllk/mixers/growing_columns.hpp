@@ -21,13 +21,18 @@ class GrowingColumns : public Eigen::Map<Mat<Scalar>> {
   using Base = Eigen::Map<Mat<Scalar>>;
 
  public:
+  /// No rows, no columns.
   GrowingColumns() : Base(nullptr, 0, 0) {}
+  /// A copy in memory of its own.
   GrowingColumns(const GrowingColumns& other) : GrowingColumns() { *this = other; }
+  /// Takes the memory of the other one.
   GrowingColumns(GrowingColumns&& other) noexcept : GrowingColumns() { *this = std::move(other); }
+  /// A copy in memory of its own.
   GrowingColumns& operator=(const GrowingColumns& other) {
     if (this != &other) assign(other);
     return *this;
   }
+  /// Takes the memory of the other one.
   GrowingColumns& operator=(GrowingColumns&& other) noexcept {
     if (this == &other) return *this;
     memory_ = std::move(other.memory_);
@@ -48,6 +53,7 @@ class GrowingColumns : public Eigen::Map<Mat<Scalar>> {
     clear(columns.rows());
     append(columns);
   }
+  /// Adds columns behind the last one.
   void append(MatIn<Scalar> columns) {
     QLLK_ASSERT(columns.rows() == this->rows());
     make_room(columns.cols());

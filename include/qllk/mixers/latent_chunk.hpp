@@ -29,7 +29,7 @@ class LatentChunk : private HeadViews<Scalar, 32> {
   using Inputs = RecurrenceInputs<Scalar>;
   using Gradients = RecurrenceGrads<Scalar>;
 
-  // the C×C and C×head_dim products then cost about the same for heads of 16 and 32
+  /// Positions of a chunk: the C×C and C×head_dim products then cost about the same for heads of 16 and 32.
   static constexpr Index kSize = 32;
 
   /// Always sized for a whole chunk.
@@ -40,6 +40,7 @@ class LatentChunk : private HeadViews<Scalar, 32> {
     Mat<Scalar> q, k, v;  // copies, as gradients may take the place of what they are of
   };
 
+  /// Of heads of that width.
   explicit LatentChunk(Index head_dim) : Views(head_dim) {}
 
   /// Writes the head's rows of y at the chunk's positions, and advances its S; memory is that of all heads.

@@ -62,10 +62,10 @@ class LatentKernel {
 
   struct Config {
     Index dim = 0;
-    Index head_dim = 1;
-    Decay decay = Decay::none;
-    bool normalise = false;
-    bool project = false;
+    Index head_dim = 1;         // features of a head; divides dim
+    Decay decay = Decay::none;  // how a head forgets
+    bool normalise = false;     // norm each head's output
+    bool project = false;       // have W_o
 
     template <class Self, class F>
     static void members(Self& c, F&& f) {

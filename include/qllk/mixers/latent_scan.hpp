@@ -65,6 +65,7 @@ class LatentScan {
                             std::to_string(head_dim) + ", expected head_dim to divide dim");
   }
 
+  /// How many heads there are.
   Index heads() const { return dim_ / head_dim_; }
   void reset(State& state, Index sequences) const { state.memory.setZero(head_dim_ * dim_, sequences); }
 

@@ -17,7 +17,8 @@ using linalg::block, linalg::column, linalg::scratch, linalg::values;
 
 /// Causal linear attention with a normaliser.
 ///
-///   q, k, v = W_{q,k,v} x + b,   φ(x) = elu(x) + 1 = x + 1 where x > 0, else exp x;   of each head:
+///   q, k, v = W_{q,k,v} x + b
+///   φ(x) = elu(x) + 1 = x + 1 where x > 0, else exp x;   of each head:
 ///   S_t = S_{t-1} + φ(k_t) v_tᵀ,   z_t = z_{t-1} + φ(k_t)
 ///   u_t = S_tᵀ φ(q_t) / (φ(q_t) · z_t + ε)                                             ε = 10⁻³
 ///   y_t = W_o u_t + b_o

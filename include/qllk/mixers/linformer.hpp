@@ -27,11 +27,13 @@ using linalg::block, linalg::column, linalg::gemm_add, linalg::scratch, linalg::
 /// segments of `segment` positions; E and F project segments that are complete, and within its own segment a position
 /// sees all up to itself.
 ///
-///   q, k, v = W_{q,k,v} x + b;   of each head:   q' = R q / √head_dim,   k' = R k     R_j: rotary position j of the
-///   segment P = Σ_j k'_j E_jᵀ over the positions of a segment; A = the mean of P over the segments complete so far
-///   [dim, slots] B = likewise of v and F
-///   u = softmax attention to the slots A, B (once a segment is complete) and to k', v of the segment up to itself
-///   y = W_o u + b_o
+///   q, k, v = W_{q,k,v} x + b
+///   q', k'  = R q / √head_dim, R k        of each head; R_j: rotary position j of the segment
+///   P       = Σ_j k'_j E_jᵀ               over the positions of a segment [dim, slots]
+///   A       = mean of P                   over the segments complete so far; B likewise of v and F
+///   u       = softmax attention           to the slots A, B (once a segment is complete) and to k', v of the segment
+///                                         up to itself
+///   y       = W_o u + b_o
 ///
 /// Shapes   x, y, dy, dx: [dim, n]    n = sequences × length, each sequence contiguous    E, F: [slots, segment]
 /// Cost     8·dim² FLOP a position, 4·dim·slots to fill the slots, 4·dim·(slots + segment / 2) to attend
@@ -45,9 +47,9 @@ class Linformer {
 
   struct Config {
     Index dim = 0;
-    Index head_dim = 0;  // 0: the largest divisor of dim up to 64
-    Index segment = 128;
-    Index slots = 32;
+    Index head_dim = 0;   // 0: the largest divisor of dim up to 64
+    Index segment = 128;  // positions of a segment
+    Index slots = 32;     // summaries that a complete segment leaves
 
     template <class Self, class F>
     static void members(Self& c, F&& f) {
@@ -84,9 +86,9 @@ class Linformer {
     }
   };
   struct State {
-    Memory keys, values;
-    Index filled = 0;    // positions of the segment
-    Index segments = 0;  // that are complete
+    Memory keys, values;  // of the open segment and of the summaries
+    Index filled = 0;     // positions of the segment
+    Index segments = 0;   // that are complete
 
     Index sequences(Index slots) const { return keys.slots.cols() / slots; }
     template <class Visit, class... T>

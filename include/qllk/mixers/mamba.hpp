@@ -41,9 +41,9 @@ class Mamba {
 
   struct Config {
     Index dim = 0;
-    Index expand = 2;
-    Index states = 16;
-    Index rank = 0;  // of W_dt; 0: a sixteenth of dim, rounded up
+    Index expand = 2;   // inner width, in multiples of dim
+    Index states = 16;  // of each channel
+    Index rank = 0;     // of W_dt; 0: a sixteenth of dim, rounded up
 
     template <class Self, class F>
     static void members(Self& c, F&& f) {

@@ -47,8 +47,8 @@ class Mamba2 {
 
   struct Config {
     Index dim = 0;
-    Index expand = 2;
-    Index states = 64;
+    Index expand = 2;    // inner width, in multiples of dim
+    Index states = 64;   // of each channel
     Index head_dim = 0;  // 0: the largest divisor of inner up to 64
 
     template <class Self, class F>

@@ -36,6 +36,7 @@ class Melf {
  public:
   using Scalar = S;
   static constexpr std::string_view name = "melf";
+  /// Positions of a fold.
   static constexpr Index kFold = 4;
 
   struct Config {
@@ -66,7 +67,7 @@ class Melf {
 
   struct State {
     Mat<Scalar> columns;  // the last positions, of which folds are made [3·dim, sequences]
-    typename SoftmaxAttention<Scalar>::State attention;
+    typename SoftmaxAttention<Scalar>::State attention;  // of the folds
     Mat<Scalar> slots;  // what the last fold gives to its positions, until all are there [4·dim, sequences]
     Index phase = 0;    // positions seen so far, modulo 4
 

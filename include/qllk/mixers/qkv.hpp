@@ -82,6 +82,7 @@ class Qkv {
                                                 {p.v_proj.weight, p.v_proj.bias, c.v}};
     gemm_all<Matrix, Scalar>(x, products);
   }
+  /// y = W_o u + b_o.
   template <class Matrix>
   void forward_out(const Tensors<Matrix>& p, Cache& c, MatOut<Scalar> y) const {
     out_.forward(p.out_proj, c.u, c.linear, y);

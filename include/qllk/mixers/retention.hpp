@@ -23,8 +23,9 @@ using linalg::column, linalg::scratch, linalg::values;
 /// Multi-scale retention: attention without softmax, whose every head h forgets at a rate γ_h of its own.
 ///
 ///   q, k, v, g = W_{q,k,v,g} x + b;   of each head and each position t:   q' = R_t q / √head_dim,   k' = R_t k
-///   S_t = γ S_{t-1} + (1 - γ) k'_t v_tᵀ,   r_t = S_tᵀ q'_t,   r̂ = r / √(mean(r²) + ε)            ε =
-///   10⁻⁵ y_t = W_o ( r̂_t ⊙ swish(g_t) ) + b_o,   swish(g) = g · sigmoid(g)
+///   S_t = γ S_{t-1} + (1 - γ) k'_t v_tᵀ
+///   r_t = S_tᵀ q'_t,   r̂ = r / √(mean(r²) + ε)              ε = 10⁻⁵
+///   y_t = W_o ( r̂_t ⊙ swish(g_t) ) + b_o                    swish(g) = g · sigmoid(g)
 ///   γ_h = 1 - exp(e_h),   e_h evenly spread from log 1/32 to log 1/512
 ///
 /// R_t are rotary positions. The factor 1 - γ keeps S of the size of one k vᵀ; but for ε the norm takes it away.
@@ -66,7 +67,7 @@ class Retention {
   using Grads = Params;
 
   struct State : LatentState<Scalar> {
-    Index position = 0;
+    Index position = 0;  // seen so far
   };
 
   struct Cache {

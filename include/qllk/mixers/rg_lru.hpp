@@ -28,8 +28,9 @@ using linalg::column, linalg::part, linalg::values;
 ///   h_t    = a_t ⊙ h_{t-1} + √(1 - a_t²) ⊙ i_t ⊙ u_t
 ///   y_t    = W_o (h_t ⊙ silu(g_t)) + b_o                              the paper's gate is a GELU
 ///
-///   backward, with m = √(1 - a²):   dh_t = dh from y + a_{t+1} ⊙ dh_{t+1},   d(log a) = dh ⊙ (a ⊙ h_{t-1} -
-///   a² / m ⊙ i ⊙ u)
+///   backward, with m = √(1 - a²):
+///   dh_t     = dh from y + a_{t+1} ⊙ dh_{t+1}
+///   d(log a) = dh ⊙ (a ⊙ h_{t-1} - a² / m ⊙ i ⊙ u)
 ///
 /// W_r and W_i are whole matrices, where the paper has blocks on the diagonal. m is at least 1e-3, less than which no a
 /// of use gives, so that its slope stays finite.

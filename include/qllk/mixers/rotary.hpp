@@ -23,6 +23,7 @@ using linalg::block, linalg::column, linalg::values;
 template <Real Scalar>
 class Rotary {
  public:
+  /// Of heads of that width.
   explicit Rotary(Index head_dim) : head_dim_(head_dim) {}
 
   /// Angles of positions first … first + length - 1.

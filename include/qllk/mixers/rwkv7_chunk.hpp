@@ -36,12 +36,13 @@ class Rwkv7Chunk : private HeadViews<Scalar, 32> {
   using Views::rows, Views::state;
 
  public:
+  /// Positions of a chunk.
   static constexpr Index kSize = 32;
 
   /// What the recurrence reads, or its gradients, which may be the same matrices.
   template <class Matrix>
   struct Inputs {
-    Matrix &r, &log_w, &k, &v, &kappa, &b;
+    Matrix &r, &log_w, &k, &v, &kappa, &b;  // [dim, n]
   };
 
   /// Always sized for a whole chunk.
@@ -54,6 +55,7 @@ class Rwkv7Chunk : private HeadViews<Scalar, 32> {
     Vec<Scalar> sum;
   };
 
+  /// Of heads of that width.
   explicit Rwkv7Chunk(Index head_dim) : Views(head_dim), head_dim_(head_dim) {}
 
   /// Writes the head's rows of y at the chunk's positions, and advances its S; memory is that of all heads.

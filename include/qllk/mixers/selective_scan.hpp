@@ -45,8 +45,10 @@ class SelectiveScan {
     Vec<Scalar> states, decay;  // h and exp(dt A) of one chunk and kTile channels
   };
 
+  /// Of so many channels, with so many states each.
   SelectiveScan(Index inner, Index states) : inner_(inner), states_(states) {}
 
+  /// Numbers that a sequence keeps.
   Index state_size() const { return inner_ * states_; }
 
   /// Writes y, advances the h of every sequence.

@@ -50,6 +50,7 @@ class ShortConv {
                             std::to_string(width) + ", expected both > 0");
   }
 
+  /// Numbers that a sequence keeps.
   Index tail_size() const { return channels_ * (width_ - 1); }
 
   QLLK_COLD Params zeros() const {

@@ -23,9 +23,10 @@ namespace qllk::mixers {
 
 /// Causal multi-head softmax attention with rotary positions, over all positions before or the last `window` of them.
 ///
-///   q, k, v = W_{q,k,v} x + b,   of each head and each position t:   q' = R_t q / √head_dim,   k' = R_t k
-///   u_t = Σ_j p_tj v_j,   p_tj = exp(q'_t · k'_j) / Σ_i exp(q'_t · k'_i)     i and j over max(0, t + 1 - window)
-///   … t y_t = W_o u_t + b_o
+///   q, k, v = W_{q,k,v} x + b;   of each head and each position t:   q' = R_t q / √head_dim,   k' = R_t k
+///   p_tj = exp(q'_t · k'_j) / Σ_i exp(q'_t · k'_i)          i and j over max(0, t + 1 - window) … t
+///   u_t  = Σ_j p_tj v_j
+///   y_t  = W_o u_t + b_o
 ///
 /// The state is what positions to come can see of k' and v; positions are counted along the stream. A gradient of it
 /// may have fewer columns than that: those that are not there, the first ones, are zero.
@@ -60,7 +61,7 @@ class SoftmaxAttention {
 
   struct State {
     std::vector<GrowingColumns<Scalar>> keys, values;  // of each sequence [dim, positions]
-    Index position = 0;
+    Index position = 0;                                // seen so far
 
     template <class Visit, class... T>
     static void fields(Visit&& visit, T&... t) {

@@ -32,11 +32,14 @@ using linalg::block, linalg::column, linalg::gemm, linalg::gemm_add, linalg::scr
 template <Real Scalar>
 class SoftmaxTiles {
  public:
+  /// Which keys a query sees.
   struct Span {
     Index offset;      // of the first query among the keys
     Index window = 0;  // keys that a query sees, or 0 for all
 
+    /// The first key that query i sees.
     Index begin(Index i) const { return window > 0 ? std::max<Index>(0, offset + i + 1 - window) : 0; }
+    /// The key after the last that query i sees.
     Index end(Index i) const { return offset + i + 1; }
   };
 

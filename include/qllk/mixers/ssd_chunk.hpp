@@ -29,6 +29,7 @@ using linalg::block, linalg::column, linalg::gemm, linalg::gemm_add, linalg::par
 template <Real Scalar>
 class SsdChunk {
  public:
+  /// Positions of a chunk.
   static constexpr Index kSize = 32;
 
   /// log_decay is log a. Gradients may be the matrices that they are the gradients of.
@@ -49,6 +50,7 @@ class SsdChunk {
     Mat<Scalar> from_state, into_state, scaled_dy;
   };
 
+  /// Of so many channels, in heads of that width.
   SsdChunk(Index inner, Index head_dim, Index states) : inner_(inner), head_dim_(head_dim), states_(states) {}
 
   /// Writes y at the chunk's positions, and advances the S of its sequence.

@@ -40,12 +40,13 @@ template <Real S>
 class QLLKClassic {
  public:
   using Scalar = S;
+  /// What training leaves out; this model leaves out nothing.
   using Noise = nn::Noise;
 
   struct Config {
     Index dim = 256;
-    Index layers = 4;
-    Index patch = 8;
+    Index layers = 4;  // blocks of the patch level
+    Index patch = 8;   // P, bytes of a patch
     bool operator==(const Config&) const = default;
   };
 
@@ -53,7 +54,7 @@ class QLLKClassic {
   struct Tensors {
     typename nn::ByteEmbedding<Scalar>::Params byte_embedding;
     typename nn::FeatureShortcut<Scalar>::Params hash_proj;
-    std::vector<typename ClassicLayer<Scalar>::template Tensors<Matrix>> layers;
+    std::vector<typename ClassicLayer<Scalar>::template Tensors<Matrix>> layers;  // one for each
     typename nn::Linear<Scalar>::template Tensors<Matrix> decoder_head;
 
     template <class Visit, class... T>
@@ -73,7 +74,7 @@ class QLLKClassic {
 
   /// What a stream remembers between chunks; also the gradient of that (bytes and phase have none).
   struct State {
-    std::vector<mixers::LatentState<Scalar>> layers;
+    std::vector<mixers::LatentState<Scalar>> layers;  // one for each
     Mat<Scalar> rows;         // [256·P, sequences]: the logits of the P positions that the current patch serves
     std::vector<Byte> bytes;  // the last P-1 of each sequence
     Index phase = 0;          // bytes seen so far, modulo P
@@ -86,6 +87,7 @@ class QLLKClassic {
     }
     Index sequences() const { return rows.cols(); }
   };
+  /// The gradient of a state.
   using StateGrads = State;
 
   struct Cache {

@@ -47,6 +47,7 @@ class ClassicLayer {
     Mat<Scalar> normal;         // LN_a(a)
   };
 
+  /// Of that width.
   explicit ClassicLayer(Index dim) : kernel_({.dim = dim}), norm_({.dim = dim}), mlp_({dim, 2 * dim}) {}
 
   double flop() const { return kernel_.flop() + mlp_.flop(); }

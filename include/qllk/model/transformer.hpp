@@ -61,31 +61,31 @@ template <Real S, class Mixer, nn::StreamContext... More>
 class BasicTransformer {
  public:
   using Scalar = S;
-  using Noise = nn::Noise;
-  using Block = nn::Block<Scalar, Mixer>;
-  using Stack = nn::Stack<Scalar, Block>;
+  using Noise = nn::Noise;                 // what training leaves out
+  using Block = nn::Block<Scalar, Mixer>;  // of either level
+  using Stack = nn::Stack<Scalar, Block>;  // blocks one after the other
+  /// All contexts.
   using Hashing = nn::FeatureHashing<Scalar, nn::NgramContext, nn::WordContext, nn::MatchContext, More...>;
 
   using Config = TransformerConfig<Mixer, More...>;
 
-  /// What is learned, and what goes with it: Matrix is Mat, or another form of one; Rows what FeatureHashing has of
-  /// that.
+  /// What is learned, or goes with it. Matrix is Mat, or another form of one; Rows what FeatureHashing has of it.
   template <class Matrix, class Rows>
   struct Tensors {
-    using Blocks = typename Stack::template Tensors<Matrix>;
-    using Linear = typename nn::Linear<Scalar>::template Tensors<Matrix>;
-    using Norm = typename nn::LayerNorm<Scalar>::Params;
+    using Blocks = typename Stack::template Tensors<Matrix>;               // of a stack
+    using Linear = typename nn::Linear<Scalar>::template Tensors<Matrix>;  // of a linear map
+    using Norm = typename nn::LayerNorm<Scalar>::Params;                   // of a layer norm
 
     typename nn::ByteEmbedding<Scalar>::Params embedding;
-    Rows hashing;
-    Blocks encoder;
-    Linear patching;
-    Blocks blocks;
-    Norm patch_norm;
-    Linear unpatching;
-    Blocks decoder;
-    Norm norm;
-    Linear head;
+    Rows hashing;       // the table
+    Blocks encoder;     // of bytes, before patching
+    Linear patching;    // P columns to one
+    Blocks blocks;      // of patches
+    Norm patch_norm;    // before unpatching
+    Linear unpatching;  // one column to P
+    Blocks decoder;     // of bytes, after unpatching
+    Norm norm;          // before the head
+    Linear head;        // to 256 logits
     typename nn::CopyLogits<Scalar>::Params copy;
     typename nn::Recency<Scalar>::Params recency;
 
@@ -114,9 +114,9 @@ class BasicTransformer {
 
   /// The part of a stream's state that has a gradient, or that gradient.
   struct StateGrads {
-    typename Stack::State encoder, blocks, decoder;
-    Mat<Scalar> columns;  // Patching's
-    Mat<Scalar> slots;    // [dim_local·P, sequences]: the current patch's output for the P positions that it serves
+    typename Stack::State encoder, blocks, decoder;  // of the mixers
+    Mat<Scalar> columns;                             // Patching's
+    Mat<Scalar> slots;  // [dim_local·P, sequences]: the current patch's output for the P positions that it serves
 
     Index sequences() const { return slots.cols(); }
     template <class Visit, class... T>
@@ -130,9 +130,9 @@ class BasicTransformer {
   };
   /// What a stream remembers between chunks.
   struct State : StateGrads {
-    typename Hashing::State hashing;
-    typename nn::Recency<Scalar>::State recency;
-    Index phase = 0;  // bytes seen so far, modulo P
+    typename Hashing::State hashing;              // of the contexts
+    typename nn::Recency<Scalar>::State recency;  // what came lately
+    Index phase = 0;                              // bytes seen so far, modulo P
   };
 
   struct Cache {
@@ -230,15 +230,13 @@ class BasicTransformer {
   void set_noise(Cache& c, const Noise& noise) const { c.noise = noise; }
   /// How many bytes before a training crop decide its features, at most.
   Index history() const { return std::max(hashing_.history(), recency_.history()); }
-  /// Lets the features of a sequence know the bytes that came before, as if it had read them. For a state that has read
-  /// nothing.
+  /// Tells a state that has read nothing what came before: its features know these bytes as if it had read them.
   void prime(State& s, Index sequence, Bytes before) const {
     hashing_.prime(s.hashing, sequence, before);
     recency_.prime(s.recency, sequence, before);
   }
 
-  /// Advances what a state knows of the bytes themselves, features and phase, as forward does bit by bit, and leaves
-  /// its tensors alone.
+  /// Advances the features and the phase of a state as forward does, bit by bit, and leaves its tensors alone.
   void follow(State& s, Bytes bytes) const {
     const Index sequences = s.sequences(), length = sequences > 0 ? std::ssize(bytes) / sequences : 0;
     hashing_.follow(bytes, s.hashing);

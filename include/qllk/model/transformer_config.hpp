@@ -15,22 +15,23 @@ namespace qllk::inline QLLK_ISA {
 /// What decides the parameters and the cost of a QLLKTransformer.
 template <class Mixer, nn::StreamContext... More>
 struct TransformerConfig {
-  Index dim_local = 128;  // width at the byte level
-  Index dim = 256;        // width at the patch level
-  Index patch = 8;
-  Index encoder = 0;  // byte-level blocks before patching
-  Index layers = 2;   // patch-level blocks
-  Index decoder = 2;  // byte-level blocks after unpatching
-  Index orders = 6;   // n-grams up to this many bytes
-  Index words = 2;    // orders of words
-  int bits = 16;      // log2 of the rows for each of these orders
-  nn::MatchContext::Config match{.lengths = {8, 4, 2}};
-  int recency = 16;  // log2 of the bytes whose recency counts; 0: none
+  Index dim_local = 128;                                 // width at the byte level
+  Index dim = 256;                                       // width at the patch level
+  Index patch = 8;                                       // P, bytes of a patch
+  Index encoder = 0;                                     // byte-level blocks before patching
+  Index layers = 2;                                      // patch-level blocks
+  Index decoder = 2;                                     // byte-level blocks after unpatching
+  Index orders = 6;                                      // n-grams up to this many bytes
+  Index words = 2;                                       // orders of words
+  int bits = 16;                                         // log2 of the rows for each of these orders
+  nn::MatchContext::Config match{.lengths = {8, 4, 2}};  // lengths of matches, and their window
+  int recency = 16;                                      // log2 of the bytes whose recency counts; 0: none
   /// Block i of a level has mixer i, counted from the front again where there are more blocks.
   std::vector<typename Mixer::Config> mixer_local{Mixer::recommended()};
+  /// As mixer_local, of the patch level.
   std::vector<typename Mixer::Config> mixer{Mixer::recommended()};
-  Index hidden = 2;  // width of an Mlp's hidden layer, in multiples of its input's
-  std::tuple<typename More::Config...> more{};
+  Index hidden = 2;                             // width of an Mlp's hidden layer, in multiples of its input's
+  std::tuple<typename More::Config...> more{};  // of contexts of your own
 
   /// What files and command lines name (io/json_members.hpp).
   template <class Self, class F>

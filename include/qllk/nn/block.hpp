@@ -24,7 +24,7 @@ template <Real Scalar, SequenceMixer Mixer>
 class Block {
  public:
   struct Config {
-    typename Mixer::Config mixer;
+    typename Mixer::Config mixer;  // its dim is set to that of the block
     Index dim;
     Index hidden;  // of the Mlp
     bool operator==(const Config&) const = default;
@@ -33,7 +33,7 @@ class Block {
   template <class Matrix>
   struct Tensors {
     typename LayerNorm<Scalar>::Params mixer_norm, mlp_norm;
-    TensorsOf<Mixer, Matrix> mixer;
+    TensorsOf<Mixer, Matrix> mixer;  // of the mixer
     typename Mlp<Scalar>::template Tensors<Matrix> mlp;
 
     template <class Visit, class... T>
@@ -57,6 +57,7 @@ class Block {
     typename Dropout<Scalar>::Cache mixer_drop, mlp_drop;
   };
 
+  /// Throws as the mixer does.
   explicit Block(Config config)
       : norm_({.dim = config.dim}), mixer_(with_dim(config.mixer, config.dim)), mlp_({config.dim, config.hidden}) {}
 

@@ -27,8 +27,8 @@ class ByteEmbedding {
  public:
   struct Config {
     Index dim;
-    Index patch = 1;  // P
-    double deviation = 1;
+    Index patch = 1;       // P
+    double deviation = 1;  // of the first weights
     bool operator==(const Config&) const = default;
   };
 

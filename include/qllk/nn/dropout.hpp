@@ -14,7 +14,7 @@ struct Noise {
   double rate = 0;     // Dropout: share of values
   double orders = 0;   // FeatureHashing: share of positions that lose their longer orders
   double matches = 0;  // FeatureHashing: share of positions that lose the rows of matches
-  Random random{0};
+  Random random{0};    // where the draws come from
 };
 
 /// Zeroes a share of the values and scales the rest up, so that the expectation stays.

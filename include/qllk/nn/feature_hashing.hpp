@@ -14,7 +14,6 @@
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/types.hpp"
-#include "qllk/linalg/prefetch.hpp"
 #include "qllk/linalg/sparse_table.hpp"
 #include "qllk/linalg/views.hpp"
 #include "qllk/nn/contexts/context.hpp"
@@ -55,11 +54,11 @@ class FeatureHashing {
     }
   };
   using Params = Tensors<HashTable<Scalar>>;
-  using Grads = Tensors<SparseGrads<Scalar>>;
+  using Grads = Tensors<SparseGrads<Scalar>>;  // rows that occurred
 
   /// What the contexts remember, for each sequence.
   struct State {
-    std::vector<std::tuple<typename Contexts::State...>> streams;
+    std::vector<std::tuple<typename Contexts::State...>> streams;  // one for each sequence
   };
 
   struct Cache {
@@ -89,6 +88,7 @@ class FeatureHashing {
   Index first_order() const {
     return first_order_[I];
   }
+  /// The row of the table with which the I-th context begins.
   template <std::size_t I>
   Index first_row() const {
     return first_row_[I];

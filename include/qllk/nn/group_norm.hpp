@@ -18,8 +18,8 @@ using linalg::part, linalg::values;
 ///
 ///   x̂ = x / √(mean(x²) + ε),   y = w ⊙ x̂                              root mean square
 ///   x̂ = (x - mean(x)) / √(var(x) + ε),   y = w ⊙ x̂ + b                 `centred`
-///   backward   with d = w ⊙ dy:   dx = (d - x̂ · mean(d ⊙ x̂)) / √(…), centred: less mean(d) too;   dw +=
-///              Σ dy ⊙ x̂, db += Σ dy
+///   backward   with d = w ⊙ dy:   dx = (d - x̂ · mean(d ⊙ x̂)) / √(…), centred: less mean(d) too
+///              dw += Σ dy ⊙ x̂,   db += Σ dy
 ///
 /// Shapes   x, y, dy, dx: [dim, n]
 /// Cost     about 6·dim·n FLOP forward, 12·dim·n backward; keeps two scalars a group and position
@@ -29,8 +29,8 @@ class GroupNorm {
  public:
   struct Config {
     Index dim;
-    Index group;  // features
-    bool centred = false;
+    Index group;           // features
+    bool centred = false;  // take off the mean first
     double epsilon = 1e-5;
     bool operator==(const Config&) const = default;
   };

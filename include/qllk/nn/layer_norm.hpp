@@ -18,8 +18,8 @@ using linalg::column, linalg::values;
 /// Normalises every column to mean 0 and variance 1, then scales and shifts each feature.
 ///
 ///   forward    x̂ = (x - mean(x)) / √(var(x) + ε),   y = w ⊙ x̂ + b
-///   backward   with d = w ⊙ dy:   dx = (d - mean(d) - x̂ · mean(d ⊙ x̂)) / √(var(x) + ε),   dw += Σ dy ⊙
-///              x̂,   db += Σ dy
+///   backward   with d = w ⊙ dy:   dx = (d - mean(d) - x̂ · mean(d ⊙ x̂)) / √(var(x) + ε)
+///              dw += Σ dy ⊙ x̂,   db += Σ dy
 ///
 /// Shapes   x, y, dy, dx: [dim, n]. The variance is the population's (divided by dim).
 /// Cost     about 8·dim·n FLOP forward, 15·dim·n backward; keeps two scalars a position

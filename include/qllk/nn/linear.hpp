@@ -28,8 +28,8 @@ template <Real Scalar>
 class Linear {
  public:
   struct Config {
-    Index in;
-    Index out;
+    Index in;   // features of x
+    Index out;  // features of y
     bool operator==(const Config&) const = default;
   };
 

@@ -11,6 +11,7 @@ namespace qllk::nn {
 
 using linalg::column;
 
+/// log₂ e.
 inline constexpr double kBitsPerNat = std::numbers::log2e;
 
 /// Softmax cross-entropy, its gradient written over the logits, so that nothing else of their size exists.

@@ -62,7 +62,7 @@ class Mlp {
  public:
   struct Config {
     Index dim;
-    Index hidden;
+    Index hidden;  // width of the hidden layer
     bool operator==(const Config&) const = default;
   };
 

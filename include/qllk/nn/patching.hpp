@@ -36,6 +36,7 @@ struct PatchPlan {
   Index serving(Index t) const { return (phase + t) / patch - (phase > 0 ? 1 : 0); }
   /// Which of its patch's P positions position t is.
   Index slot(Index t) const { return (phase + t) % patch; }
+  /// The phase of the chunk after this one.
   Index next_phase() const { return (phase + length) % patch; }
   /// Whether the chunk ends with the last position of a patch, so that nothing is carried on. Not an empty one, which
   /// changes nothing.
@@ -99,7 +100,7 @@ template <Real Scalar>
 class Patching {
  public:
   struct Config {
-    Index in, out, patch;
+    Index in, out, patch;  // features of a byte, and of a patch; P
   };
   using Params = typename Linear<Scalar>::Params;
   using Grads = Params;

@@ -37,7 +37,10 @@ using linalg::column, linalg::values;
 template <Real Scalar>
 class Recency {
  public:
-  static constexpr Index kAges = 16, kRanks = 3;
+  /// Classes of distance.
+  static constexpr Index kAges = 16;
+  /// Classes of rank.
+  static constexpr Index kRanks = 3;
 
   struct Params {
     Vec<Scalar> anywhere;    // w [17]
@@ -53,7 +56,7 @@ class Recency {
 
   /// What was read, of each sequence.
   struct State {
-    std::vector<Occurrences::State> streams;
+    std::vector<Occurrences::State> streams;  // one for each sequence
   };
 
   /// An entry is weight · 256 + byte.

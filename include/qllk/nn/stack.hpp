@@ -33,10 +33,12 @@ class Stack {
     Mat<Scalar>& out() { return x.back(); }
   };
 
+  /// Blocks of that width, one for each configuration.
   Stack(const std::vector<typename Block::Config>& blocks, Index dim) : dim_(dim) {
     for (const auto& config : blocks) blocks_.emplace_back(config);
   }
 
+  /// How many blocks there are.
   Index count() const { return std::ssize(blocks_); }
   /// Of one position forward.
   double flop() const {

@@ -37,16 +37,17 @@ void check_adam(const Settings& s) {
 /// them.
 struct Adam {
   static constexpr const char* kName = "adam";
+  /// What a run remembers.
   template <HasFields Params>
   using State = AdamState<Params>;
   template <Real Scalar>
   using Update = AdamUpdate<Scalar>;
 
-  double learning_rate = 1e-3;
-  double beta1 = 0.9;
-  double beta2 = 0.999;
-  double epsilon = 1e-8;
-  static constexpr double weight_decay = 0;
+  double learning_rate = 1e-3;               // the peak; a schedule multiplies it
+  double beta1 = 0.9;                        // share of the first moment that the next one keeps
+  double beta2 = 0.999;                      // share of the second moment that the next one keeps
+  double epsilon = 1e-8;                     // added to the root of the second moment
+  static constexpr double weight_decay = 0;  // it has none
 
   /// Throws std::invalid_argument that names a setting outside its range.
   void check() const {
@@ -63,16 +64,17 @@ struct Adam {
 /// (biases, norms) do not. The defaults are those of train::Trainer. Source: Loshchilov and Hutter 2019, algorithm 2.
 struct AdamW {
   static constexpr const char* kName = "adamw";
+  /// What a run remembers.
   template <HasFields Params>
   using State = AdamState<Params>;
   template <Real Scalar>
   using Update = AdamUpdate<Scalar>;
 
-  double learning_rate = 2e-3;
-  double beta1 = 0.9;
-  double beta2 = 0.99;
-  double epsilon = 1e-8;
-  double weight_decay = 0.01;
+  double learning_rate = 2e-3;  // the peak; a schedule multiplies it
+  double beta1 = 0.9;           // share of the first moment that the next one keeps
+  double beta2 = 0.99;          // share of the second moment that the next one keeps
+  double epsilon = 1e-8;        // added to the root of the second moment
+  double weight_decay = 0.01;   // of matrices; see above
 
   /// Throws std::invalid_argument that names a setting outside its range.
   void check() const {
@@ -89,8 +91,8 @@ struct AdamW {
 /// What a run of Adam or AdamW remembers: two moments for every parameter, and the number of updates made.
 template <HasFields Params>
 struct AdamState {
-  Params first, second;
-  std::int64_t updates = 0;
+  Params first, second;      // moments, in the shapes of the parameters
+  std::int64_t updates = 0;  // made so far
 
   template <class Visit, class... T>
   static void fields(Visit&& visit, T&... t) {
@@ -105,8 +107,9 @@ struct AdamState {
 
 /// One update's constants, the same for every value.
 ///
-///   m = β₁ m + (1-β₁) c g,   v = β₂ v + (1-β₂) (c g)²,   p = (1 - η λ) p - η/(1-β₁ᵗ) · m / (
-///   √(v / (1-β₂ᵗ)) + ε )
+///   m = β₁ m + (1-β₁) c g
+///   v = β₂ v + (1-β₂) (c g)²
+///   p = (1 - η λ) p - η/(1-β₁ᵗ) · m / ( √(v / (1-β₂ᵗ)) + ε )
 ///
 /// with η the learning rate, λ the weight decay, c the factor of gradient clipping, t the number of this update.
 template <Real Scalar>

@@ -22,15 +22,16 @@ class LionUpdate;
 /// model has hashed tables.
 struct Lion {
   static constexpr const char* kName = "lion";
+  /// What a run remembers.
   template <HasFields Params>
   using State = LionState<Params>;
   template <Real Scalar>
   using Update = LionUpdate<Scalar>;
 
-  double learning_rate = 4e-4;
-  double beta1 = 0.9;   // share of the momentum in an update's direction
-  double beta2 = 0.99;  // share of the momentum that the next one keeps
-  double weight_decay = 0.05;
+  double learning_rate = 4e-4;  // how far a value moves at the peak; a schedule multiplies it
+  double beta1 = 0.9;           // share of the momentum in an update's direction
+  double beta2 = 0.99;          // share of the momentum that the next one keeps
+  double weight_decay = 0.05;   // of matrices
 
   /// Throws std::invalid_argument that names a setting outside its range.
   void check() const {
@@ -49,8 +50,8 @@ struct Lion {
 /// What a run of Lion remembers: the momentum of every parameter, and the number of updates made.
 template <HasFields Params>
 struct LionState {
-  Params momentum;
-  std::int64_t updates = 0;
+  Params momentum;           // in the shapes of the parameters
+  std::int64_t updates = 0;  // made so far
 
   template <class Visit, class... T>
   static void fields(Visit&& visit, T&... t) {
@@ -72,6 +73,7 @@ struct LionState {
 template <Real Scalar>
 class LionUpdate {
  public:
+  /// The rule of one update at this learning rate.
   LionUpdate(const Lion& s, std::int64_t /*update*/, double learning_rate, double clip = 1)
       : beta1_(static_cast<Scalar>(s.beta1)),
         beta2_(static_cast<Scalar>(s.beta2)),

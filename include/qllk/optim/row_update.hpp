@@ -18,15 +18,18 @@ using linalg::column, linalg::HashTable, linalg::SparseGrads, linalg::values;
 
 /// Settings for hashed tables.
 struct RowWise {
-  double rate = 10;  // of a row, in multiples of the learning rate of everything else
-  double beta2 = 0.99;
-  double epsilon = 1e-8;
+  double rate = 10;       // of a row, in multiples of the learning rate of everything else
+  double beta2 = 0.99;    // share of the second moment that the next one keeps
+  double epsilon = 1e-8;  // added to the root of the second moment
 };
 
 /// One update of a HashTable: Adam's second moment kept once a row, no first moment, time counted by row.
 ///
-///   for every row with gradient g ≠ none:   c = c + 1,   v = β₂ v + (1-β₂) mean(g²),   T = T - η·rate · g
-///   / ( √(v / (1-β₂ᶜ)) + ε )
+/// For every row that has a gradient g:
+///
+///   c = c + 1
+///   v = β₂ v + (1-β₂) mean(g²)
+///   T = T - η·rate · g / ( √(v / (1-β₂ᶜ)) + ε )
 ///
 /// A row that does not occur is neither read nor written, and nothing is owed to it later: v and c are those of the
 /// last update it took part in. A rare n-gram thus moves as far on its first occurrence as a frequent one on each of
@@ -38,14 +41,17 @@ struct RowWise {
 template <Real Scalar>
 class RowUpdate {
  public:
+  /// Numbers that are kept of a row: v and c.
   static constexpr Index kMoments = 2;
   static constexpr int kShift = 12;  // a bucket, one task, is 2^12 rows
 
+  /// The rule at this learning rate.
   RowUpdate(const RowWise& settings, double learning_rate)
       : rate_(static_cast<Scalar>(settings.rate * learning_rate)),
         beta2_(static_cast<Scalar>(settings.beta2)),
         epsilon_(static_cast<Scalar>(settings.epsilon)) {}
 
+  /// How many buckets so many rows have.
   static Index buckets(Index rows) { return (rows + (Index{1} << kShift) - 1) >> kShift; }
 
   /// Updates one bucket's rows from the gradients of all shards, which sort_by_bucket(kShift) has put in order: shard

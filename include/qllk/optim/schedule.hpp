@@ -20,6 +20,7 @@ struct WarmupCosine {
   std::int64_t warmup = 50;  // updates
   double floor = 0.05;       // of the peak learning rate, at the end
 
+  /// What the learning rate is multiplied by.
   double factor(std::int64_t update, double progress) const {
     const double rise = warmup > 0 ? std::min(1.0, static_cast<double>(update + 1) / static_cast<double>(warmup)) : 1.0;
     const double cosine = 0.5 + 0.5 * std::cos(std::numbers::pi * std::clamp(progress, 0.0, 1.0));

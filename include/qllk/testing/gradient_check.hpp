@@ -19,6 +19,7 @@
 
 namespace qllk::conformance {
 
+/// How to check.
 struct GradientCheckSettings {
   double step = 0x1p-10;   // h; right for values of about 1
   Index entries = 256;     // of a tensor; a larger one is sampled, and checked whole along one direction

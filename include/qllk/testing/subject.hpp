@@ -23,6 +23,7 @@ template <class Leaf>
 const Leaf& dense(const Leaf& leaf) {
   return leaf;
 }
+/// [dim, rows].
 template <Real Scalar>
 Mat<Scalar> dense(const SparseGrads<Scalar>& leaf) {
   return leaf.dense();
@@ -75,8 +76,8 @@ double relative_error(const A& found, const B& expected, double tiny) {
 
 /// The largest of several errors, and what had it.
 struct WorstError {
-  double error = 0;
-  std::string worst;
+  double error = 0;   // the largest
+  std::string worst;  // what had it
 
   /// NaN counts as infinite.
   void see(double candidate, const std::string& name) {

@@ -27,9 +27,10 @@ namespace qllk::train {
 /// Source   Griewank and Walther 2000 (Revolve), section 3; Griewank 1992
 class Borders {
  public:
+  /// A state that is kept.
   struct Kept {
-    Index border;
-    std::size_t slot;
+    Index border;      // before which chunk
+    std::size_t slot;  // where it is
   };
 
   /// slots 0: as many as there are chunks. There is a slot for the state at the sequence's begin always.
@@ -40,6 +41,7 @@ class Borders {
     reset();
   }
 
+  /// How many states are kept at the most.
   std::size_t slots() const { return static_cast<std::size_t>(slots_); }
   /// The most walks through a chunk before it is computed for good.
   Index walks() const { return walks(chunks_, slots_); }

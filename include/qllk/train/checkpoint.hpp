@@ -172,9 +172,13 @@ class Checkpoint {
     const auto name = reader_.metadata().find("build");
     return name == reader_.metadata().end() ? std::string() : name->second;
   }
+  /// False of files of an earlier version.
   bool has_checksum() const { return reader_.has_checksum(); }
+  /// The budget of the run.
   const Budget& budget() const { return budget_; }
+  /// Where the run stood.
   const Progress& progress() const { return progress_; }
+  /// What save_checkpoint was given.
   const io::Json& notes() const { return notes_; }
 
   /// Throws also if another optimiser made the checkpoint.
@@ -186,6 +190,7 @@ class Checkpoint {
     return settings;
   }
 
+  /// The model, without its weights. Throws also if it is another.
   template <class Model>
   Model model() const {
     if (arch() != io::Architecture<Model>::name)

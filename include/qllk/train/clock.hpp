@@ -43,7 +43,9 @@ inline double working_seconds() {
 /// meanwhile, then the process was stopped: it was not merely busy, or waiting for a disk.
 class SuspensionWatch {
  public:
+  /// Starts the thread.
   SuspensionWatch() : thread_([this] { look(); }) {}
+  /// Ends the thread.
   ~SuspensionWatch() {
     {
       const std::lock_guard lock(mutex_);

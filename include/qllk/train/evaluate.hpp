@@ -20,6 +20,7 @@
 
 namespace qllk::train {
 
+/// How to score.
 struct EvaluateSettings {
   Index chunk = 256;  // bytes of a forward pass
   int threads = 1;    // the score is the same for any number
@@ -121,6 +122,7 @@ Score evaluate_adapting(Adapter<Model>& adapter, const data::Corpus& corpus, Pro
   return score;
 }
 
+/// As above, without a callback.
 template <PipelinedModel Model, class Params>
 Score evaluate(const Model& model, const Params& params, const data::Corpus& corpus, EvaluateSettings settings = {}) {
   return evaluate(

@@ -13,11 +13,15 @@ namespace qllk::train {
 /// Shards [first, end) of a batch. As a node of the tree it is the sum of its halves, or one shard: the tree, and with
 /// it every bit of the sum, depends on the number of shards only.
 struct ShardRange {
-  Index first = 0, end = 0;
+  Index first = 0, end = 0;  // the first shard, and the one after the last
 
+  /// The number of shards.
   Index size() const { return end - first; }
+  /// Whether it is a leaf of the tree.
   bool is_shard() const { return size() == 1; }
+  /// The first half, rounded down.
   ShardRange left() const { return {first, first + size() / 2}; }
+  /// The other half.
   ShardRange right() const { return {first + size() / 2, end}; }
   bool operator==(const ShardRange&) const = default;
 };
@@ -59,20 +63,23 @@ class Exchange {
 
   /// How many batches a step takes in all processes together, and which of them this one computes.
   struct Batches {
-    std::uint64_t each_step = 1, mine = 0;
+    std::uint64_t each_step = 1, mine = 0;  // the number, and which one
   };
+  /// One batch for all processes, unless an exchange says otherwise.
   virtual Batches batches() const { return {}; }
 
   /// What is learned, where it stays until the next call: dense tensors, and hashed tables [dim, rows] with moments
   /// […, rows].
   struct Table {
-    std::span<Scalar> values, moments;
-    Index rows;
+    std::span<Scalar> values, moments;  // column-major
+    Index rows;                         // of the table: its columns in memory
   };
+  /// All that is learned.
   struct Learned {
-    std::vector<std::span<Scalar>> dense;
-    std::vector<Table> tables;
+    std::vector<std::span<Scalar>> dense;  // one for each tensor
+    std::vector<Table> tables;             // one for each hashed table
   };
+  /// Called before the first step with what is learned.
   virtual void attach(Learned /*learned*/) {}
   /// After each update of what was attached.
   virtual void after_update() {}

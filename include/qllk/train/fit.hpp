@@ -84,7 +84,7 @@ Footprint footprint(const typename Model::Config& config, const TrainerSettings&
 
 /// What of the sizes is given, and not to be picked.
 struct Given {
-  bool batch = false, tables = false;
+  bool batch = false, tables = false;  // the number of sequences; the rows of hashed tables
 };
 
 /// Picks a table, a batch and a chunk such that training holds `budget` bytes at the most, and returns what it holds.

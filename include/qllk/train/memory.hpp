@@ -14,7 +14,8 @@ namespace qllk::train {
 /// Bytes of memory that a trainer holds; activations are all else that a step needs (0 where the C library
 /// does not tell), without what threads already had.
 struct Memory {
-  std::size_t parameters, gradients, optimizer, activations;
+  std::size_t parameters, gradients, optimizer, activations;  // bytes
+  /// All of it.
   std::size_t total() const { return parameters + gradients + optimizer + activations; }
 };
 

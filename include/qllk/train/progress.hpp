@@ -15,11 +15,12 @@ struct Progress {
   double seconds = 0;        // spent in step()
 };
 
+/// What a step did.
 struct StepReport {
   double bits_per_byte;  // of this batch, before the update
   double gradient_norm;  // of all but hashed tables, before clipping
-  double learning_rate;
-  bool skipped;
+  double learning_rate;  // of the update
+  bool skipped;          // the loss or gradient was not finite: no update
 };
 
 }  // namespace qllk::train

@@ -14,18 +14,20 @@
 
 namespace qllk::train {
 
+/// What to train, and how.
 template <class Model>
 struct Recipe {
-  typename Model::Config config;
-  TrainerSettings settings;
+  typename Model::Config config;  // of the model
+  TrainerSettings settings;       // of the trainer
 };
 
 /// What is decided or known already.
 struct Wanted {
-  std::optional<Index> batch{}, context{};
-  linalg::Precision precision = linalg::kFastestPrecision;
+  std::optional<Index> batch{}, context{};                  // sequences, and bytes of one
+  linalg::Precision precision = linalg::kFastestPrecision;  // of products with weights
   double bytes_per_second = 45'000;  // that training takes; measured_speed (train/speed.hpp) tells this machine's
 
+  /// Settings with what is wanted; the batch is the usual one unless told otherwise.
   TrainerSettings settings(Index usual_batch) const {
     TrainerSettings settings;
     settings.batch = batch.value_or(usual_batch);
@@ -53,6 +55,7 @@ template <class Config>
 Index row_bytes(const Config& c) {
   return (c.orders - 1 + c.words) * c.dim_local * Index{sizeof(float)};
 }
+/// Of the whole table.
 template <class Config>
 Index table_bytes(const Config& c) {
   return row_bytes(c) << c.bits;

@@ -41,6 +41,7 @@ struct StepGradients {
 
 /// The hook of one machine: gradients are as they are.
 struct NoHook {
+  /// Leaves them alone.
   void operator()(const auto& /*gradients*/) const {}
 };
 

@@ -23,6 +23,7 @@ using linalg::SparseGrads;
 template <Real Scalar>
 class RowSums {
  public:
+  /// Of a table [dim, rows].
   RowSums(Index dim, Index rows)
       : sums_(dim, rows), column_(static_cast<std::size_t>(rows)), fresh_(static_cast<std::size_t>(buckets())) {}
 
@@ -41,6 +42,7 @@ class RowSums {
     pool.run(buckets(), [&](Index bucket) { add_bucket(lists, static_cast<std::size_t>(bucket)); });
   }
 
+  /// What was added so far.
   SparseGrads<Scalar>& sums() { return sums_; }
 
   /// Forgets all, also after an addition that failed, and keeps the memory.

@@ -31,18 +31,19 @@ struct BasicTrainerSettings {
   Index piece = 4096;   // most bytes of a shard that are computed at a time; longer ones are cut, as are all if too few
   Index chunk = 0;      // most bytes of a sequence whose activations are held at once; 0: all. See Sweep
   Index borders = 0;    // most states kept between chunks, where there are more; 0: all. See Borders
-  Crops crops = Crops::random;
+  Crops crops = Crops::random;                            // where sequences begin
   linalg::Precision precision = linalg::Precision::full;  // of products with weights; weights and updates are in full
   Optim optimizer{};                                      // of all but hashed tables
   optim::RowWise rows{};                                  // hashed tables, for models that have them
-  optim::WarmupCosine schedule{};
-  optim::WeightAverage average{};
-  double dropout = 0;           // share of values left out, for models that have dropout
+  optim::WarmupCosine schedule{};                         // of the learning rate
+  optim::WeightAverage average{};                         // of the weights, to score and to save
+  double dropout = 0;                                     // share of values left out, for models that have dropout
   double order_dropout = 0;     // share of positions that lose longer n-grams, for models that have hashed tables
   double match_dropout = 0.03;  // share of positions that lose the rows of matches, for models that have them
   double clip = 1;              // largest norm of the gradient of all but hashed tables, whose update has no scale
-  std::uint64_t seed = 1;
+  std::uint64_t seed = 1;       // of weights and batches
 };
+/// Those of the default optimiser.
 using TrainerSettings = BasicTrainerSettings<optim::AdamW>;
 
 /// Returns s. Throws std::invalid_argument when a setting makes no sense.
@@ -82,9 +83,10 @@ QLLK_COLD const BasicTrainerSettings<Optim>& checked(const BasicTrainerSettings<
 
 /// How long to train: until the first of the two is used up.
 struct Budget {
-  std::int64_t steps = std::numeric_limits<std::int64_t>::max();
-  double seconds = std::numeric_limits<double>::infinity();  // of training, without what callbacks take
+  std::int64_t steps = std::numeric_limits<std::int64_t>::max();  // updates that are tried
+  double seconds = std::numeric_limits<double>::infinity();       // of training, without what callbacks take
 
+  /// Share of the budget that is used up after so many steps and seconds.
   double used(std::int64_t done, double elapsed) const {
     return std::max(static_cast<double>(done) / static_cast<double>(steps), elapsed / seconds);
   }

@@ -28,8 +28,8 @@ namespace qllk::train {
 
 /// The sizes that divide a batch, as BasicTrainerSettings has them, and the shards of it to compute.
 struct SweepSettings {
-  Index batch, context, shards, piece, chunk, borders;
-  ShardRange share{0, std::min(shards, batch)};
+  Index batch, context, shards, piece, chunk, borders;  // as in BasicTrainerSettings
+  ShardRange share{0, std::min(shards, batch)};         // of all shards
 };
 
 /// Forward and backward through a batch, exactly, whatever part of it memory has room for.
@@ -55,31 +55,33 @@ class Sweep {
   using Scalar = typename Model::Scalar;
   using Params = typename Model::Params;
   using State = typename Model::State;
+  /// The gradient of a state.
   using StateGrads = typename Model::StateGrads;
 
   /// What a step computes with. Noise is drawn from (seed, step, piece): the same whenever a piece is computed again.
   struct Step {
-    const Model& model;
-    const Params& params;
-    const data::BatchText& text;
-    ThreadPool& pool;
-    nn::Noise noise;
-    std::uint64_t seed, step;
-    linalg::Precision precision = linalg::Precision::full;
+    const Model& model;                                     // the model
+    const Params& params;                                   // its learned tensors
+    const data::BatchText& text;                            // the batch
+    ThreadPool& pool;                                       // computes the pieces
+    nn::Noise noise;                                        // rates of dropout
+    std::uint64_t seed, step;                               // of the run; its number
+    linalg::Precision precision = linalg::Precision::full;  // of products with weights
   };
 
   /// What a part of a group needs for itself.
   struct Piece {
-    std::size_t group = 0;
-    Index number = 0;  // of the group's pieces
-    std::vector<Byte> inputs, targets;
-    typename Model::DeferredGrads grads;
-    typename Model::Cache cache;
-    Mat<Scalar> logits;
-    double nats = 0;
+    std::size_t group = 0;                // of sequences
+    Index number = 0;                     // of the group's pieces
+    std::vector<Byte> inputs, targets;    // bytes, and the ones that follow
+    typename Model::DeferredGrads grads;  // of this piece
+    typename Model::Cache cache;          // of this piece
+    Mat<Scalar> logits;                   // and then their gradient
+    double nats = 0;                      // the sum of its losses
   };
 
   Sweep() = default;
+  /// Allocates what all steps need.
   QLLK_COLD Sweep(const Model& model, const Params& params, const SweepSettings& settings)
       : settings_(settings),
         chunk_(settings.chunk > 0 ? std::min(settings.chunk, settings.context) : settings.context) {
@@ -99,6 +101,7 @@ class Sweep {
     }
   }
 
+  /// How many chunks a sequence has.
   Index chunks() const { return chunks_; }
   /// Their gradients are those of the last chunk that was computed.
   std::vector<Piece>& pieces() { return pieces_; }
@@ -136,6 +139,7 @@ class Sweep {
   void for_each_state(F&& f) {
     for (std::size_t g = 0; g < groups_.size(); ++g) f(g, static_cast<StateGrads&>(groups_[g].state));
   }
+  /// How many groups of sequences have a state.
   std::size_t groups() const { return groups_.size(); }
   /// The loss of each group, in nats, of the last differentiate.
   std::span<const double> nats() const { return nats_; }

@@ -53,6 +53,7 @@ class Trainer {
   using Scalar = typename Model::Scalar;
   using Params = typename Model::Params;
   using Grads = typename Model::Grads;
+  /// Of this optimiser.
   using Settings = BasicTrainerSettings<Optim>;
   using State = typename Optim::template State<Params>;
   static_assert(OptimizerState<State, Params> &&
@@ -213,8 +214,11 @@ class Trainer {
     return std::forward<Use>(use)(std::as_const(params_));
   }
 
+  /// The model.
   const Model& model() const { return model_; }
+  /// The settings of the run.
   const Settings& settings() const { return settings_; }
+  /// The weights that are trained on. Throws std::logic_error inside of with_average.
   const Params& params() const {
     not_exchanged();
     return params_;
@@ -224,10 +228,15 @@ class Trainer {
     not_exchanged();
     return average_;
   }
+  /// The state of the optimiser.
   const State& optimizer() const { return optimizer_; }
+  /// The states of the streams.
   const Carried& carried() const { return carried_; }
+  /// Where the run stands.
   const Progress& progress() const { return progress_; }
+  /// What the trainer holds.
   const Memory& memory() const { return memory_; }
+  /// How many threads compute.
   int threads() const { return pool_->size(); }
 
  private:

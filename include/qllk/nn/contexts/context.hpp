@@ -17,18 +17,24 @@ class RowWriter {
  public:
   /// An entry is row · 2 + sign, and this bit where the row is to be left out.
   static constexpr std::uint32_t kLeftOut = 0x80000000;
+  /// The entry of a position that has no row.
   static constexpr std::uint32_t kNone = 0xFFFFFFFF;
+  /// Whether the row is to be left out.
   static constexpr bool left_out(std::uint32_t entry) { return (entry & kLeftOut) != 0; }
+  /// Whether the row counts with a minus.
   static constexpr bool minus(std::uint32_t entry) { return (entry & 1) != 0; }
+  /// The row of the table.
   static constexpr Index row_of(std::uint32_t entry) { return static_cast<Index>((entry & ~kLeftOut) >> 1); }
 
   /// `entries` [positions, stride] begins with this context's first order; its rows begin at `first_row` of the table.
   RowWriter(std::uint32_t* entries, std::size_t stride, std::uint64_t first_row)
       : entries_(entries), stride_(stride), first_row_(first_row) {}
 
+  /// Gives a position a row of this context, and its sign.
   void row(Index position, Index order, std::uint64_t row, bool minus = false) const {
     at(position, order) = static_cast<std::uint32_t>((first_row_ + row) << 1 | static_cast<std::uint64_t>(minus));
   }
+  /// Gives a position no row.
   void none(Index position, Index order) const { at(position, order) = kNone; }
 
  private:

@@ -20,8 +20,7 @@ namespace qllk::nn {
 /// of the last 2^window_bits bytes of the stream.
 ///
 ///   order 0       a pointer into the window that moves along while it predicts rightly; when it fails, it is set to
-///   the most
-///                 recent occurrence of the last lengths[0] bytes, or else of the last lengths[1], …
+///                 the most recent occurrence of the last lengths[0] bytes, or else of the last lengths[1], …
 ///   order i > 0   the most recent occurrence of the last lengths[i] bytes
 ///
 ///   row = i · 4096 + bucket(agreement) · 256 + predicted byte           no row where nothing agrees
@@ -33,12 +32,14 @@ namespace qllk::nn {
 /// Source   Mahoney 2005, section 3.3 (match model); Ziv and Lempel 1977
 class MatchContext {
  public:
+  /// Classes of how long an occurrence agrees.
   static constexpr Index kBuckets = 16;
+  /// Rows of the table that an order has.
   static constexpr Index kRowsPerOrder = kBuckets * kByteValues;
 
   struct Config {
     std::vector<int> lengths{};  // falling; how many there are is the number of orders
-    int window_bits = 16;
+    int window_bits = 16;        // log2 of the bytes of the window
     bool operator==(const Config&) const = default;
   };
   struct State {

@@ -34,7 +34,7 @@ class NgramContext {
  public:
   struct Config {
     Index orders = 6;  // N; 1 means no n-grams beyond the byte itself
-    int bits = 16;
+    int bits = 16;     // log2 of the rows of an order
     bool operator==(const Config&) const = default;
   };
   struct State {

@@ -26,6 +26,7 @@ namespace qllk::nn {
 /// Source   chains of places with the same hash: Deutsch 1996 (RFC 1951), section 4
 class Occurrences {
  public:
+  /// The same byte, the same two bytes, the same beginning of a word.
   static constexpr std::size_t kContexts = 3;
 
   /// Between two bytes.
@@ -35,13 +36,13 @@ class Occurrences {
     std::uint32_t word;                           // hash of the word context; 0: none
   };
   struct State {
-    std::vector<Place> window;
+    std::vector<Place> window;                                 // by place, modulo its size
     std::array<std::vector<std::uint16_t>, kContexts> newest;  // for each slot the place after its last occurrence
     std::array<std::uint64_t, kByteValues> last{};             // for each byte the place before its last occurrence
     std::uint64_t start = 1, now = 1;                          // places, counted through all streams
     std::uint64_t word = 0, word_before = 0;                   // hashes; 0: none
     std::uint32_t letters = 0, gap = 0;                        // of this word; bytes since the last one
-    std::uint16_t pair = 0;
+    std::uint16_t pair = 0;                                    // the last two bytes
   };
 
   /// Throws std::invalid_argument unless bits is 0, which remembers nothing, or 8 to 16.
@@ -50,7 +51,9 @@ class Occurrences {
       throw InvalidArgument("recency is " + std::to_string(bits) + ", expected 0, or 8 to 16");
   }
 
+  /// As it was made with.
   int bits() const { return bits_; }
+  /// Bytes of the window.
   Index window() const { return Index{1} << bits_; }
 
   void reset(State& s) const {
@@ -64,6 +67,7 @@ class Occurrences {
     s.pair = 0;
   }
 
+  /// Adds bytes to the stream.
   void read(Bytes bytes, State& state) const {
     if (bits_ == 0) return;
     Place* const window = state.window.data();

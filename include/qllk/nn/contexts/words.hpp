@@ -27,13 +27,13 @@ class WordContext {
  public:
   struct Config {
     Index orders = 0;  // 0: none; 1: the word so far; 2: also with the word before; at most 4
-    int bits = 16;
+    int bits = 16;     // log2 of the rows of an order
     bool operator==(const Config&) const = default;
   };
   struct State {
     std::uint64_t prefix = 0;               // hash of the word so far; 0: none
     std::array<std::uint64_t, 3> before{};  // hashes of the words before, the last one first
-    Byte last = 0;
+    Byte last = 0;                          // the last byte
   };
   static constexpr LeftOut kLeftOut = LeftOut::longer;
 
