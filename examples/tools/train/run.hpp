@@ -284,12 +284,16 @@ class Run {
   void save_files() {
     std::string failure;
     try {
-      trainer_->with_average([&](const auto& params) { io::save_model(folder_.model(), trainer_->model(), params); });
+      with_room([&] {
+        trainer_->with_average([&](const auto& params) { io::save_model(folder_.model(), trainer_->model(), params); });
+      });
     } catch (const std::exception& error) {
       failure = error.what();
     }
     try {
-      save_checkpoint();
+      folder_.keep_previous();
+      with_room([&] { save_checkpoint(); });
+      folder_.saved();
     } catch (const std::exception& error) {
       if (!failure.empty()) throw std::runtime_error(failure);
       std::error_code ignored;
@@ -299,6 +303,17 @@ class Run {
                                     : "', but there is no checkpoint to continue from"));
     }
     if (!failure.empty()) throw std::runtime_error(failure + "; the checkpoint is saved");
+  }
+
+  /// Where there is none, that of the previous checkpoint is used.
+  template <class Save>
+  void with_room(Save&& save) const {
+    try {
+      save();
+    } catch (const std::exception&) {
+      if (!folder_.drop_previous()) throw;
+      save();
+    }
   }
 
   void save_checkpoint() const {

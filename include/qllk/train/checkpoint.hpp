@@ -173,6 +173,8 @@ class Checkpoint {
     return name == reader_.metadata().end() ? std::string() : name->second;
   }
   bool has_checksum() const { return reader_.has_checksum(); }
+  /// Throws if the file has a checksum and any byte of it is not what was written; `restore` does so too.
+  void verify() const { reader_.verify(); }
   const Budget& budget() const { return budget_; }
   const Progress& progress() const { return progress_; }
   const io::Json& notes() const { return notes_; }
