@@ -324,7 +324,7 @@ kills_while_saving() {
   chmod 640 run/model.safetensors run/training.safetensors
   [ "$(id -u)" -ne 0 ] || chown 1234:5678 run/model.safetensors run/training.safetensors
   local owner number begin most=0 step=0 hits=0 last=0
-  owner=$(stat -c '%a %u %g' run/*.safetensors)
+  owner=$(stat -c '%a %u %g' run/{model,training}.safetensors)
   for ((number = 0; number <= ${QLLK_KILLS:-20}; ++number)); do
     rm -f err
     start "$bin/qllk-train" --resume --out run --steps 1000000000
@@ -340,7 +340,7 @@ kills_while_saving() {
     kill -KILL $process
     wait $process 2> /dev/null
     ls -A run | grep -q '\.tmp$' && hits=$((hits + 1))
-    [ "$(stat -c '%a %u %g' run/*.safetensors)" = "$owner" ] || die "kill $number: other permissions"
+    [ "$(stat -c '%a %u %g' run/{model,training}.safetensors)" = "$owner" ] || die "kill $number: other permissions"
     expect 0 tool eval --model run/model.safetensors --data text --threads 1
     step=$(grep -aoE 'skipped\\":[0-9]+,\\"steps\\":[0-9]+' run/training.safetensors | head -n 1 | sed 's/.*://')
     [ "${step:-0}" -ge $last ] || die "kill $number: step $step after step $last"
@@ -348,7 +348,7 @@ kills_while_saving() {
   done
   expect 0 tool train --resume --out run --steps 1
   only_files run "$run_files"
-  [ "$(stat -c '%a %u %g' run/*.safetensors)" = "$owner" ] || die "other permissions at the end"
+  [ "$(stat -c '%a %u %g' run/{model,training}.safetensors)" = "$owner" ] || die "other permissions at the end"
   echo "$((number - 1)) kills within $most ms of a save's begin, $hits of them with a file half written; up to step $last"
 }
 
