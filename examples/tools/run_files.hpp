@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -25,6 +26,7 @@
 #include "qllk/data/split.hpp"
 #include "qllk/files/atomic_file.hpp"
 #include "qllk/files/input_file.hpp"
+#include "qllk/files/scratch_file.hpp"
 #include "qllk/io/json_members.hpp"
 
 namespace tool {
@@ -144,6 +146,16 @@ class RunFolder {
     folder.lock();
     folder.check_writable();
     folder.absolute_ = std::filesystem::absolute(folder.path);
+    return folder;
+  }
+
+  /// A new folder for what can be saved nowhere else.
+  static RunFolder rescue() {
+    RunFolder folder;
+    std::string name = qllk::files::scratch_folder() + "/qllk-rescue-XXXXXX";
+    if (::mkdtemp(name.data()) == nullptr) qllk::files::throw_errno("cannot make the folder", name, errno);
+    folder.path = folder.absolute_ = name;
+    folder.lock();
     return folder;
   }
 

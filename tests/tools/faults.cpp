@@ -126,6 +126,11 @@ int close(int file) {
 int rename(const char* from, const char* to) noexcept {
   return inject(matches(to), [&](bool) { return real<int(const char*, const char*)>("rename")(from, to); });
 }
+int linkat(int from_folder, const char* from, int to_folder, const char* to, int flags) noexcept {
+  return inject(matches(to), [&](bool) {
+    return real<int(int, const char*, int, const char*, int)>("linkat")(from_folder, from, to_folder, to, flags);
+  });
+}
 int unlink(const char* path) noexcept {
   return inject(matches(path), [&](bool) { return real<int(const char*)>("unlink")(path); });
 }

@@ -8,7 +8,9 @@ shift 2
 emulator=("$@")
 
 folder=$(mktemp -d)
-trap 'chmod -R u+w "$folder"; rm -rf "$folder"' EXIT
+export TMPDIR=$folder.tmp
+mkdir "$TMPDIR"
+trap 'chmod -R u+w "$folder"; rm -rf "$folder" "$TMPDIR"' EXIT
 cd "$folder" || exit 1
 
 die() {
@@ -79,6 +81,9 @@ bad_command_lines() {
   refuse 1 "'gpt'" train --arch gpt
   refuse 1 "'softmax'" train --mixer softmax
   refuse 1 "--out" train --resume
+  refuse 1 "--data is empty" train --data ""
+  refuse 1 "--val is empty" train --data text --val ""
+  refuse 1 "--out is empty" train --data text --out ""
   refuse 2 "--model" eval --data x
   refuse 2 "--data" eval --model x
   refuse 2 "--model" generate --prompt x
@@ -182,7 +187,10 @@ bad_checkpoints() {
   head -c 200000 /dev/urandom > run/training.safetensors
   refuse 1 "run/training.safetensors" train --resume --out run
   { head -c -4 whole/training.safetensors; printf '\0\0\x80\x7f'; } > run/training.safetensors
-  refuse 1 "not finite" train --resume --out run
+  refuse 1 "is damaged" train --resume --out run
+  without_checksum run/training.safetensors
+  expect 1 tool train --resume --out run
+  tail -n 1 err | grep -q "not finite" || die "no word of the number"
   cmp run/model.safetensors whole/model.safetensors || die "the model was touched"
   only_files run "$run_files"
 }
@@ -674,6 +682,37 @@ vanished_folder() {
   only_files inner/run "$run_files"
   cp text inner
   expect 0 tool train --resume --out inner/run --steps 1
+}
+
+# What cannot be saved where it was to be is saved elsewhere.
+rescue() {
+  make_text
+  local way
+  for way in file link; do
+    rm -rf run place "$TMPDIR"/*
+    mkdir place
+    [ $way = file ] || ln -s place run
+    at_work '^val below' train --data text --arch classic --batch 1 --context 16 --steps 1000000000 --out run
+    if [ $way = file ]; then
+      rm -r run
+      : > run
+    else
+      rm -r place
+    fi
+    kill -TERM $process
+    ends 1 "what was trained is saved in '$TMPDIR/qllk-rescue-"
+    only_files "$TMPDIR"/qllk-rescue-* "model.safetensors training.safetensors"
+    expect 0 tool eval --model "$TMPDIR"/qllk-rescue-*/model.safetensors --data text
+    expect 0 tool train --resume --out "$TMPDIR"/qllk-rescue-* --steps 1
+  done
+  rm -rf run
+  TMPDIR=/nowhere at_work '^val below' train --data text --arch classic --batch 1 --context 16 --steps 1000000000 --out run
+  rm -r run
+  : > run
+  kill -TERM $process
+  ends 1 "qllk-train: cannot make the folder"
+  grep -q "rescue" err && die "saved nowhere"
+  return 0
 }
 
 interrupt() { interrupted INT 130; }

@@ -100,11 +100,11 @@ class Run {
     } catch (const Diverged&) {
       throw;                           // what there is to save is no better than what is saved
     } catch (const std::exception&) {  // as when the text is gone: what was learned from it is not lost
-      if (steps() > before && try_to_save())
+      if (steps() > before && (try_to_save() || rescue()))
         display_.line("saved " + folder_.path.string() + ": what was trained up to step " + grouped(steps()));
       throw;
     }
-    save();
+    save_at_last(before);
     if (Interrupt::requested()) {
       display_.line("interrupted after step " + grouped(steps()) + "; continue with: qllk-train --resume --out " +
                     folder_.path.string());
@@ -274,6 +274,34 @@ class Run {
     last_save_ = Clock::now();
     journal_->save(folder_);
     write_report();
+  }
+
+  /// Hours of training are not lost for want of a place: a disk may have become read-only, or its mount be gone.
+  void save_at_last(std::uint64_t before) {
+    try {
+      save();
+    } catch (const std::exception& error) {
+      if (steps() == before || !rescue()) throw;
+      throw std::runtime_error(std::string(error.what()) + "; what was trained is saved in '" + folder_.path.string() +
+                               "': continue with --resume --out " + folder_.path.string());
+    }
+  }
+
+  /// Saves elsewhere, and goes on there. Returns whether it is saved.
+  bool rescue() {
+    std::optional<tool::RunFolder> other;
+    try {
+      other = tool::RunFolder::rescue();
+      std::swap(folder_, *other);
+      save_files();
+      return true;
+    } catch (const std::exception&) {
+      if (!other) return false;
+      std::error_code ignored;
+      std::filesystem::remove_all(folder_.path, ignored);
+      std::swap(folder_, *other);
+      return false;
+    }
   }
 
   void write_report() {
