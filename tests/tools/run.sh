@@ -444,7 +444,8 @@ soak() {
       esac
     done
     cmp straight/model.safetensors disturbed/model.safetensors || die "run $runs (seed ${QLLK_SEED:-1}) has other weights"
-    only_files disturbed "$run_files"
+    ls -A disturbed | grep -q '\.tmp$' && die "run $runs (seed ${QLLK_SEED:-1}) leaves a temporary file"
+    echo "run $runs: $starts starts, $events events so far"
     [ $SECONDS -lt $end ] || break
   done
   echo "$runs runs, $starts starts, $events events: the weights are those of runs that nobody disturbed"
