@@ -1162,6 +1162,9 @@ metrics() {
   rm $file
   expect 0 tool train --resume --out run --steps 8
   head -n 1 $file | grep -q '^{"format":"qllk-metrics","step":7,' || die "it does not begin where the checkpoint stands"
+  rm $file run/report.html
+  expect 0 tool train --resume --out run --steps 1 # nothing is left to train
+  [ -s $file ] && [ -s run/report.html ] || die "the score is not told"
 
   mkdir -p other/metrics.jsonl mine
   expect 0 train --data text --steps 2 --out other
