@@ -238,6 +238,16 @@ little_room() {
   grep -q "^warning: little room: .* has 3[01].* MB left, but to save takes" err || die "no warning before the work"
   grep -q "No space left on device; the model is saved" err || die "no clear line"
   [ "$(cat left)" = $'metrics.jsonl\nmodel.safetensors' ] || die "left: $(cat left)"
+
+  # Two checkpoints and a model fit in 100 MB, but not a second model: the previous checkpoint makes room.
+  unshare -rm bash -c '
+    mount -t tmpfs -o size=100m none small
+    "$@" --data text --arch classic --batch 1 --context 16 --steps 2 --out small/run > out 2> err &&
+      "$@" --resume --out small/run --steps 3 > out 2> err && ls small/run > left &&
+      "$@" --resume --out small/run --steps 4 > out 2> err
+    echo $? > status' - ${emulator[@]+"${emulator[@]}"} "$bin/qllk-train"
+  grep -q training.previous.safetensors left || die "there is no previous checkpoint"
+  [ "$(cat status)" -eq 0 ] || die "status $(cat status)"
 }
 
 # Errors of system calls, where strace may inject them: a file system that cannot sync, and one that fails.
