@@ -50,8 +50,8 @@ void expect_golden(std::uint64_t hash) {
   EXPECT_EQ(found, hash);
 }
 
-TEST(GoldenWeights, OfTheClassicModel) { expect_golden<Classic>(0); }
-TEST(GoldenWeights, OfTheDefaultModel) { expect_golden<Transformer>(0); }
+TEST(GoldenWeights, OfTheClassicModel) { expect_golden<Classic>(0x54058319186233f6); }
+TEST(GoldenWeights, OfTheDefaultModel) { expect_golden<Transformer>(0x6f9581c52fad8370); }
 
 /// As version 0.1.0 scored it, which knew no words, matches, recency or checksums.
 TEST(OlderFiles, AModelOfVersion010ScoresAsItDid) {
