@@ -1436,6 +1436,29 @@ lines() {
   grep -q "^qllk-eval: cannot write to standard output" err || die "no clear line"
 }
 
+# Bits by position in documents: both columns are of the same bytes, and whatever the document, all text before it is.
+positions() {
+  make_model
+  local model=run/model.safetensors
+  cat text text > it
+  expect 0 tool eval --model $model --data it --positions 512
+  cp out rows
+  [ "$(wc -l < rows)" -eq 18 ] || die "not nine rows of each kind"
+  awk -F '\t' 'NF != 3 || ($1 != "fresh" && $1 != "carried") || $2 != 2 ^ ((NR - 1) % 9) || $3 <= 0 { exit 1 }' rows ||
+    die "not three columns, or not in order"
+
+  # Documents of the whole text but one byte of it: the second one's carried bits are those of its lines.
+  local half=$(($(wc -c < it) / 2))
+  expect 0 tool eval --model $model --data it --positions $half
+  awk -F '\t' "\$1 == \"carried\" { n = \$2 == 1 ? 2 : \$2; if (2 * \$2 > $half) n = $half - \$2; s += n * \$3 }
+    END { printf \"%.0f\", s }" out > sum
+  tool eval --model $model --data it --lines 2> err | tail -n 60 > lines
+  [ $(($(cat sum) - $(sum 1 lines | cut -d . -f 1))) -le 2 ] || die "carried bits are $(cat sum), not $(sum 1 lines)"
+  refuse 1 "--positions cuts the text into documents of 1000000 bytes" eval --model $model --data it --positions 1000000
+  refuse 1 "--positions takes one text" eval --model $model --data it --data text --positions 512
+  refuse 2 "--positions" eval --model $model --data it --positions 1
+}
+
 # Several texts: each by itself, and all together.
 several_texts() {
   make_model
