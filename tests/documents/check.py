@@ -67,7 +67,7 @@ class Check:
                 for words in statements(text):
                     self.command(path, line, words)
             for line, text in document.code_spans():
-                if re.match(r"(\./|build/|bench/|mpirun |sudo )?[\w./-]*(qllk-|cmake |ctest |\.sh|\.py)", text) and \
+                if re.match(r"(python3 |mpirun .*|sudo )?[\w./-]*(qllk-|cmake |ctest |\.sh|\.py)", text) and \
                         "…" not in text.split(" ")[0]:
                     for words in statements(text):
                         self.command(path, line, words)
@@ -136,8 +136,9 @@ class Check:
                 for name in re.findall(r"`([\w-]+)`", m[2]):
                     self.named(path, line, m[1], name)
             for line, text in document.code_spans():
-                for name in re.findall(r"\bQLLK_\w+", text):
-                    if name not in self.commands.cmake and name not in self.identifiers and name not in self.scripts:
+                for name in re.findall(r"(?:\b|-D)(QLLK_\w+)", text):
+                    read = re.search(rf"\b{name}\b", self.commands.cmake + self.scripts)
+                    if name not in self.identifiers and not read:
                         self.fail(path, line, f"nothing reads '{name}'")
                 if re.fullmatch(SOURCE_NAMES, text) and not old:
                     self.file(path, line, text)
@@ -220,7 +221,8 @@ class Check:
             done = subprocess.run([*compiler, "-fsyntax-only", "-w", f"-I{Path(__file__).parent}", file.name],
                                   stderr=subprocess.PIPE)
         if done.returncode:
-            self.fail(path or Path(__file__).with_name("fragments.hpp"), line, "does not compile: " + done.stderr.decode()[:2000])
+            place = path or Path(__file__).with_name("fragments.hpp")
+            self.fail(place, line, "does not compile: " + done.stderr.decode()[:2000])
 
     def messages(self):
         guide = self.documents[self.root / "examples/tools/README.md"]
