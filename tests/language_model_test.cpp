@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "support/models.hpp"
 #include "support/temporary_folder.hpp"
 
 namespace qllk {

@@ -30,8 +30,8 @@ struct Example {
   std::vector<Role> roles;
 };
 
-/// Draws one sequence of `length` positions.
-using Generator = Example (*)(Index length, Random& random);
+/// Draws one sequence of `length` positions. `items` is how much it has to remember; tasks without items ignore it.
+using Generator = Example (*)(Index length, Index items, Random& random);
 
 namespace detail {
 
@@ -75,31 +75,35 @@ inline Example running_sum(Index length, std::uint64_t modulus, Random& random) 
 
 inline constexpr Index kKeys = 48, kValues = 32;
 
-/// Multi-query associative recall: pairs of a key and a value, then the keys in another order. Answer: the value of
-/// each. length / 4 pairs, all keys distinct. Source: Arora et al. 2023, section 3, without gaps between queries.
-inline Example associative_recall(Index length, Random& random) {
-  const Index pairs = std::min(length / 4, kKeys);
-  const std::vector<Index> keys = detail::distinct(kKeys, pairs, random),
-                           order = detail::distinct(pairs, pairs, random);
+inline Index most_pairs(Index length) { return std::min(length / 4, kKeys); }
+
+/// Multi-query associative recall: pairs of a key and a value, then the keys in another order, and again while there is
+/// room. Answer: the value of each. `items` pairs, all keys distinct. Source: Arora et al. 2023, section 3, without
+/// gaps between queries.
+inline Example associative_recall(Index length, Index items, Random& random) {
+  const std::vector<Index> keys = detail::distinct(kKeys, items, random);
   std::vector<Byte> text, values;
   for (const Index key : keys) {
     values.push_back(detail::draw(-128, kValues, random));
     text.insert(text.end(), {detail::symbol('@', key), values.back()});
   }
-  for (const Index pair : order)
-    text.insert(text.end(),
-                {detail::symbol('@', keys[static_cast<std::size_t>(pair)]), values[static_cast<std::size_t>(pair)]});
+  while (std::ssize(text) + 2 * items <= length)
+    for (const Index pair : detail::distinct(items, items, random))
+      text.insert(text.end(),
+                  {detail::symbol('@', keys[static_cast<std::size_t>(pair)]), values[static_cast<std::size_t>(pair)]});
+  const auto queries = static_cast<std::size_t>(std::ssize(text));
   text.resize(static_cast<std::size_t>(length) + 1, Byte{' '});
   Example out = detail::next_byte(text);
-  for (Index query = 0; query < pairs; ++query)
-    out.roles[static_cast<std::size_t>(2 * (pairs + query))] = Example::kScored;
+  for (std::size_t t = 2 * static_cast<std::size_t>(items); t < queries; t += 2) out.roles[t] = Example::kScored;
   return out;
 }
 
-/// Selective copying: length / 8 letters at random places among noise, then '|' and the letters in their order.
-/// Source: Gu and Dao 2023, section 4.1.1, by next-byte prediction.
-inline Example selective_copying(Index length, Random& random) {
-  const Index count = length / 8, field = length - count;
+inline Index most_letters(Index length) { return length / 8; }
+
+/// Selective copying: `items` letters at random places among noise, then '|' and the letters in their order. Source: Gu
+/// and Dao 2023, section 4.1.1, by next-byte prediction.
+inline Example selective_copying(Index length, Index items, Random& random) {
+  const Index count = items, field = length - count;
   std::vector<Byte> text(static_cast<std::size_t>(field), Byte{'.'}), letters;
   std::vector<Index> places = detail::distinct(field, count, random);
   std::sort(places.begin(), places.end());
@@ -116,7 +120,7 @@ inline Example selective_copying(Index length, Random& random) {
 
 /// Induction: random letters, '#' and a letter somewhere among them, '#' again as the last input. Answer: the letter
 /// that followed the first '#'. Source: Gu and Dao 2023, section 4.1.2.
-inline Example induction(Index length, Random& random) {
+inline Example induction(Index length, Index, Random& random) {
   std::vector<Byte> text;
   for (Index t = 0; t < length; ++t) text.push_back(detail::draw('a', 16, random));
   const auto mark = static_cast<std::size_t>(random.below(static_cast<std::uint64_t>(length - 2)));
@@ -128,22 +132,25 @@ inline Example induction(Index length, Random& random) {
 }
 
 /// Parity: whether the ones so far are odd. Scored in the second half.
-inline Example parity(Index length, Random& random) { return detail::running_sum(length, 2, random); }
+inline Example parity(Index length, Index, Random& random) { return detail::running_sum(length, 2, random); }
 
 /// Modular addition: the sum of the digits so far modulo 5. Scored in the second half.
-inline Example modular_addition(Index length, Random& random) { return detail::running_sum(length, 5, random); }
+inline Example modular_addition(Index length, Index, Random& random) { return detail::running_sum(length, 5, random); }
+
+inline Index one_item(Index) { return 1; }
 
 struct Task {
   std::string_view name;
   Generator generate;
-  double chance;  // accuracy of guessing
+  Index (*most)(Index length);  // items of a sequence
+  double chance;                // accuracy of guessing
 };
 inline constexpr std::array kTasks{
-    Task{"recall", associative_recall, 1.0 / kValues},
-    Task{"selective_copying", selective_copying, 1.0 / 16},
-    Task{"induction", induction, 1.0 / 16},
-    Task{"parity", parity, 1.0 / 2},
-    Task{"modular_addition", modular_addition, 1.0 / 5},
+    Task{"recall", associative_recall, most_pairs, 1.0 / kValues},
+    Task{"selective_copying", selective_copying, most_letters, 1.0 / 16},
+    Task{"induction", induction, one_item, 1.0 / 16},
+    Task{"parity", parity, one_item, 1.0 / 2},
+    Task{"modular_addition", modular_addition, one_item, 1.0 / 5},
 };
 
 /// Throws std::invalid_argument if there is none of that name.
@@ -156,13 +163,22 @@ inline const Task& task_named(std::string_view name) {
 
 inline constexpr Index kShortestExample = 16;
 
+/// How many items the sequences of a batch have.
+enum class Items {
+  most,  // to score
+  any,   // 1 to the most, drawn evenly: to train, as small cases are what larger ones are learned from
+};
+
 /// `count` sequences of a task, one after the other.
-inline Example examples(const Task& task, Index count, Index length, Random& random) {
+inline Example examples(const Task& task, Index count, Index length, Items items, Random& random) {
   if (length < kShortestExample)
     throw std::invalid_argument("the length of a task is " + std::to_string(length) + ", expected at least 16");
   Example all;
   for (Index i = 0; i < count; ++i) {
-    const Example one = task.generate(length, random);
+    Index number = task.most(length);
+    if (items == Items::any && number > 1)
+      number = 1 + static_cast<Index>(random.below(static_cast<std::uint64_t>(number)));
+    const Example one = task.generate(length, number, random);
     all.inputs.insert(all.inputs.end(), one.inputs.begin(), one.inputs.end());
     all.targets.insert(all.targets.end(), one.targets.begin(), one.targets.end());
     all.roles.insert(all.roles.end(), one.roles.begin(), one.roles.end());

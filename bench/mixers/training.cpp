@@ -54,7 +54,7 @@ class TaskTrainer {
 
   void step(Index number) {
     qllk::Random random = qllk::Random::of(run_.seed, 1, number);
-    const Example batch = examples(task_, run_.batch, run_.length, random);
+    const Example batch = examples(task_, run_.batch, run_.length, Items::any, random);
     forward(batch, run_.batch);
     mask(batch);
     model_.reset(dstate_, run_.batch);
@@ -73,7 +73,7 @@ class TaskTrainer {
   double accuracy() {
     constexpr Index kSequences = 512;
     qllk::Random random = qllk::Random::of(run_.seed, 2);
-    const Example test = examples(task_, kSequences, run_.length, random);
+    const Example test = examples(task_, kSequences, run_.length, Items::most, random);
     forward(test, kSequences);
     Index scored = 0, right = 0;
     for (std::size_t t = 0; t < test.roles.size(); ++t) {

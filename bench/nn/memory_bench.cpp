@@ -76,13 +76,14 @@ void Scan(benchmark::State& state, bool decays, bool backward) {
   const M q = M::Random(dim, kPositions), k = M::Random(dim, kPositions), v = M::Random(dim, kPositions);
   const M a = M::Constant(heads, decays ? kPositions : 0, 0.9F), dy = M::Random(dim, kPositions);
   M y(dim, kPositions), dq = y, dk = y, dv = y, da = a;
-  scan.forward(q, k, v, a, memory, cache, y);
+  const mixers::RecurrenceInputs<float> in{.q = q, .k = k, .v = v, .decay = a};
+  scan.forward(in, memory, cache, y);
   for (auto _ : state) {
     scan.reset(memory, 2);
     if (backward)
-      scan.backward(q, k, v, a, cache, dy, memory, dq, dk, dv, da);
+      scan.backward(in, cache, dy, memory, {.q = dq, .k = dk, .v = dv, .decay = da});
     else
-      scan.forward(q, k, v, a, memory, cache, y);
+      scan.forward(in, memory, cache, y);
     benchmark::ClobberMemory();
   }
   report(state, dim, backward ? (decays ? 10 : 8) : (decays ? 6 : 5));
@@ -126,7 +127,7 @@ void FeatureHashing(benchmark::State& state) {
   std::size_t chunk = 0;
   const auto forward = [&] {
     const auto bytes = Bytes(text).subspan(chunk * kPositions, kPositions);
-    hashing.forward(p, bytes, 1, memory, none, cache, y);
+    hashing.forward(p, bytes, memory, none, cache, y);
     chunk = (chunk + 1) % kChunks;
   };
   std::unordered_set<std::uint32_t> touched;

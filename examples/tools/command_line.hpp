@@ -18,6 +18,7 @@
 #include "number.hpp"
 #include "qllk/data/compressed.hpp"
 #include "tool.hpp"
+#include "variant.hpp"
 
 namespace tool {
 
@@ -69,6 +70,7 @@ inline std::string version() {
 /// another process `tells` of it.
 template <class Body>
 int run(CLI::App& app, int argc, char** argv, Body&& body, bool tells = true) {
+  become_best_variant(argv);
   open_standard_streams();
   allow_open_files();
   qllk::data::read_compressed_files();

@@ -100,15 +100,8 @@ void continue_text(const qllk::LanguageModel& model, const Arguments& arguments)
   });
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+void add_options(CLI::App& app, Arguments& arguments) {
   using namespace qllk;
-  CLI::App app(
-      "Continues a prompt with a model. Standard output gets the continuation, byte by byte as it is made, without the "
-      "prompt and with nothing added.",
-      "qllk-generate");
-  Arguments arguments;
   GenerationOptions& options = arguments.options;
   app.add_option("--model", arguments.model, "Model file that qllk-train made")->required()->type_name("FILE");
   app.add_option("--prompt", arguments.prompt,
@@ -145,6 +138,17 @@ int main(int argc, char** argv) {
       "--interactive", arguments.interactive,
       "Read lines from standard input: each is added to the text, and the model continues it by up to --bytes. "
       "What it wrote stays in the text. An empty line lets it go on");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app(
+      "Continues a prompt with a model. Standard output gets the continuation, byte by byte as it is made, without the "
+      "prompt and with nothing added.",
+      "qllk-generate");
+  Arguments arguments;
+  add_options(app, arguments);
   return tool::run(app, argc, argv, [&] {
     static_cast<void>(tool::StopStrings(arguments.stop));
     if (arguments.interactive && arguments.prompt == "-")

@@ -1,4 +1,8 @@
 // qllk-report: training runs side by side.
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstddef>
 #include <exception>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -14,6 +18,7 @@
 #include "qllk/io/safetensors_reader.hpp"
 #include "report/page.hpp"
 #include "report/picture.hpp"
+#include "report/tensorboard.hpp"
 #include "report/write.hpp"
 
 namespace {
@@ -51,6 +56,26 @@ report::Run read_run(const std::string& path) {
   return run;
 }
 
+/// The run's own folder where that name is its alone, else its number.
+std::string event_name(const std::vector<std::string>& paths, std::size_t number) {
+  const auto name = [](const std::filesystem::path& path) {
+    const auto folder = std::filesystem::absolute(path).lexically_normal();
+    const auto last = folder.has_filename() ? folder : folder.parent_path();
+    return (std::filesystem::is_directory(path) ? last : last.parent_path()).filename().string();
+  };
+  const std::string own = name(paths[number]);
+  const auto same = std::ranges::count_if(paths, [&](const std::string& path) { return name(path) == own; });
+  return same == 1 && !own.empty() ? own : std::to_string(number + 1);
+}
+
+/// When a run began, in seconds since 1970, by when its last row was written.
+double start_of(const std::filesystem::path& path, const std::vector<tool::MetricsRow>& rows) {
+  struct stat status;
+  const auto metrics = std::filesystem::is_directory(path) ? path / "metrics.jsonl" : path;
+  if (::stat(metrics.c_str(), &status) != 0) return 0;
+  return static_cast<double>(status.st_mtime) - rows.back().seconds;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -62,13 +87,24 @@ int main(int argc, char** argv) {
   app.add_option("--out", out, "The file to write; - is standard output")
       ->type_name("FILE")
       ->default_str("qllk-report.html");
-  std::string svg;
-  app.add_option("--svg", svg, "Write the curves of bits per byte to this SVG file, in place of a page")
-      ->type_name("FILE")
+  std::string svg, events;
+  auto* const picture =
+      app.add_option("--svg", svg, "Write the curves of bits per byte to this SVG file, in place of a page")
+          ->type_name("FILE")
+          ->excludes("--out");
+  app.add_option("--tensorboard", events,
+                 "Write the numbers of each run to an event file in this folder, for TensorBoard, in place of a page")
+      ->type_name("FOLDER")
+      ->excludes(picture)
       ->excludes("--out");
   return tool::run(app, argc, argv, [&] {
     std::vector<report::Run> runs;
     for (const std::string& path : paths) runs.push_back(read_run(path));
+    if (!events.empty()) {
+      for (std::size_t i = 0; i < runs.size(); ++i)
+        report::write_events(events, event_name(paths, i), runs[i].rows, start_of(paths[i], runs[i].rows));
+      return 0;
+    }
     if (!svg.empty()) {
       report::write(svg, report::kPicture, report::picture(runs));
       return 0;

@@ -10,7 +10,9 @@
 
 namespace {
 
-void add_options(CLI::App& app, train_tool::Options& options) {
+using tool::add_number, tool::Range;
+
+void add_texts(CLI::App& app, train_tool::Options& options) {
   app.add_option("--data", options.data,
                  "Text to train on: a file, a folder (all files in it but hidden folders and qllk's own files), a "
                  "pattern in quotes, or - for standard input. Files in .gz, .xz and .zst are decompressed. May be "
@@ -20,13 +22,15 @@ void add_options(CLI::App& app, train_tool::Options& options) {
       ->type_name("PATH");
   auto* const path = app.add_option("--val", options.val, "Held-out text to score; all of --data is training text then")
                          ->type_name("PATH");
-  using tool::add_number, tool::Range;
   add_number(
       app, "--val-fraction", options.val_fraction, Range<double>{0, 1, true, true},
       "Share of --data that is held out for scoring: the end of a file; of several files whole ones, spread over "
       "all. Default: 0.1")
       ->type_name("F")
       ->excludes(path);
+}
+
+void add_model(CLI::App& app, train_tool::Options& options) {
   app.add_option("--arch", options.arch, "Model: default or classic. Default: default")->type_name("NAME");
   app.add_option(
          "--mixer", options.mixer,
@@ -56,6 +60,9 @@ void add_options(CLI::App& app, train_tool::Options& options) {
       ->type_name("KEY=VALUE");
   app.add_flag("--print-config", options.print_config,
                "Print the configuration and settings of the run as JSON, and stop");
+}
+
+void add_training(CLI::App& app, train_tool::Options& options) {
   add_number(app, "--steps", options.steps, Range<std::int64_t>{1, 1'000'000'000'000},
              "Train for N updates (with --resume: N in all)");
   add_number(app, "--seconds", options.seconds, Range<double>{0, 1e9, true},
@@ -83,6 +90,9 @@ void add_options(CLI::App& app, train_tool::Options& options) {
          "What factors of products with weights are rounded to in training: float (not at all), bfloat16, or auto, "
          "the faster one on the processor that this program is compiled for. Default: auto")
       ->check(CLI::IsMember({"float", "bfloat16", "auto"}));
+}
+
+void add_cluster(CLI::App& app, train_tool::Options& options) {
   app.add_option("--exchange", options.exchange,
                  "Under mpirun: values on the network are full, or half: in 16 bits with error feedback. Default: full")
       ->type_name("FORM");
@@ -95,6 +105,9 @@ void add_options(CLI::App& app, train_tool::Options& options) {
   add_number(app, "--outer-momentum", options.outer_momentum, Range<double>{0, 1, false, true},
              "With --local-steps: Nesterov momentum from mean to mean. Default: 0")
       ->type_name("X");
+}
+
+void add_run(CLI::App& app, train_tool::Options& options) {
   app.add_option(
          "--out", options.out,
          "Folder for model.safetensors, training.safetensors, metrics.jsonl and report.html. Default: qllk-out/1, "
@@ -115,6 +128,10 @@ int main(int argc, char** argv) {
       "goes on.",
       "qllk-train");
   train_tool::Options options;
-  add_options(app, options);
+  add_texts(app, options);
+  add_model(app, options);
+  add_training(app, options);
+  add_cluster(app, options);
+  add_run(app, options);
   return train_tool::run_program(app, argc, argv, options);
 }

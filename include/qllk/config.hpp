@@ -46,6 +46,8 @@
 #define QLLK_ISA avx
 #elif defined(__SSE4_2__)
 #define QLLK_ISA sse4
+#elif defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+#define QLLK_ISA neon_bf16
 #elif defined(__ARM_FEATURE_DOTPROD)
 #define QLLK_ISA neon_dotprod
 #elif defined(__ARM_NEON)

@@ -16,6 +16,7 @@
 #include "qllk/model/classic.hpp"
 #include "qllk/train/evaluate.hpp"
 #include "qllk/train/trainer.hpp"
+#include "support/models.hpp"
 #include "support/temporary_folder.hpp"
 
 namespace {

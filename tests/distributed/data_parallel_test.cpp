@@ -13,6 +13,7 @@
 
 #include "distributed/training_cases.hpp"
 #include "qllk/train/checkpoint.hpp"
+#include "support/models.hpp"
 #include "support/temporary_folder.hpp"
 #include "support/thread_team.hpp"
 

@@ -9,6 +9,7 @@
 
 #include "distributed/training_cases.hpp"
 #include "qllk/train/evaluate.hpp"
+#include "support/models.hpp"
 #include "support/thread_team.hpp"
 
 namespace qllk::distributed {

@@ -7,6 +7,7 @@
 
 #include "distributed/training_cases.hpp"
 #include "qllk/distributed/data_parallel.hpp"
+#include "support/models.hpp"
 #include "support/thread_team.hpp"
 
 namespace qllk::distributed {

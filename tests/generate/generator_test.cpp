@@ -9,6 +9,7 @@
 #include "qllk/model/classic.hpp"
 #include "qllk/model/transformer.hpp"
 #include "support/allocations.hpp"
+#include "support/models.hpp"
 
 namespace qllk::generate {
 namespace {

@@ -9,6 +9,7 @@
 #include <string>
 #include <variant>
 
+#include "support/models.hpp"
 #include "support/temporary_folder.hpp"
 
 namespace qllk::io {

@@ -93,7 +93,16 @@ void expect_same(const Mat<float>& c, const Mat<float>& expected) {
     for (Index i = 0; i < c.rows(); ++i) ASSERT_EQ(c(i, j), expected(i, j)) << "row " << i << ", column " << j;
 }
 
-/// On every processor the same bits, those of the definition: of any shape, also of factors that are transposes.
+/// The same bits, or where Arm's instruction rounds otherwise within a rounding for each pair of values below 1.
+void expect_defined(const Mat<float>& c, const Mat<float>& expected, Index depth) {
+  if (kExactBFloat16Products) return expect_same(c, expected);
+  for (Index j = 0; j < c.cols(); ++j)
+    for (Index i = 0; i < c.rows(); ++i)
+      ASSERT_NEAR(c(i, j), expected(i, j), 1e-6 * static_cast<double>(depth)) << "row " << i << ", column " << j;
+}
+
+/// On every processor but Arm's the same bits, those of the definition: of any shape, also of factors that are
+/// transposes.
 TEST(BFloat16, ProductsAreDefinedToTheBit) {
   const FlushDenormals flush;
   const UsePrecision use(Precision::bfloat16);
@@ -126,18 +135,18 @@ TEST(BFloat16, ProductsAreDefinedToTheBit) {
       }
     Mat<float> c(rows, cols);
     weight_gemm(a, b, c);
-    expect_same(c, plain);
+    expect_defined(c, plain, depth);
     weight_gemm(at.transpose(), b, c);
-    expect_same(c, plain);
+    expect_defined(c, plain, depth);
     weight_gemm(a, bt.transpose(), c);
-    expect_same(c, plain);
+    expect_defined(c, plain, depth);
     weight_gemm(at.transpose(), bt.transpose(), c);
-    expect_same(c, plain);
+    expect_defined(c, plain, depth);
     weight_gemm(a, b, c, Vec<float>(bias.col(0)));
-    expect_same(c, biased);
+    expect_defined(c, biased, depth);
     c = start;
     weight_gemm_add(a, bt.transpose(), c);
-    expect_same(c, added);
+    expect_defined(c, added, depth);
   }
 }
 

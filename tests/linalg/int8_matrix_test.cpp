@@ -14,6 +14,7 @@
 #include "qllk/model/classic.hpp"
 #include "qllk/model/transformer.hpp"
 #include "qllk/testing/subject.hpp"
+#include "support/models.hpp"
 
 namespace qllk {
 namespace {

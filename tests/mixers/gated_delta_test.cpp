@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
+#include <cstddef>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,21 +17,37 @@ namespace {
 
 static_assert(SequenceMixer<GatedDelta<float>> && SequenceMixer<GatedDelta<double>>);
 
+/// silu(conv(z)) at position t, of what position `t` and the width - 1 before it project to.
+Vec<double> convolved(const ShortConv<double>::Params& p, const std::vector<Vec<double>>& z, Index dim, Index which) {
+  Vec<double> sum = p.bias.segment(which * dim, dim);
+  const Index width = p.weight.cols(), last = static_cast<Index>(z.size()) - 1;
+  for (Index back = 0; back < width && back <= last; ++back)
+    sum +=
+        p.weight.col(width - 1 - back).segment(which * dim, dim).cwiseProduct(z[static_cast<std::size_t>(last - back)]);
+  return sum.unaryExpr(&test::silu);
+}
+
 /// The docstring's equations, one position at a time.
 TEST(GatedDelta, ForwardIsTheEquation) {
-  for (const auto& [dim, head_dim] : {std::pair<Index, Index>{5, 1}, {6, 2}, {8, 4}, {33, 11}, {64, 0}}) {
-    SCOPED_TRACE(std::to_string(dim) + ", " + std::to_string(head_dim));
+  for (const auto& [dim, head_dim, conv] :
+       {std::array<Index, 3>{5, 1, 0}, {6, 2, 1}, {8, 4, 0}, {8, 4, 4}, {33, 11, 3}, {64, 0, 4}}) {
+    SCOPED_TRACE(std::to_string(dim) + ", " + std::to_string(head_dim) + ", " + std::to_string(conv));
     Random random = Random::of(dim, head_dim);
-    const GatedDelta<double> mixer({.dim = dim, .head_dim = head_dim});
+    const GatedDelta<double> mixer({.dim = dim, .head_dim = head_dim, .conv = conv});
     const auto p = test::generic(mixer, random);
     const Index d = head_dim > 0 ? head_dim : 32, heads = dim / d;
     const auto x = conformance::random_matrix<double>(dim, 75, random);
 
     std::vector<Mat<double>> S(static_cast<std::size_t>(heads), Mat<double>::Zero(d, d));
     Mat<double> expected(dim, x.cols());
+    std::vector<Vec<double>> qs, ks, vs;
     for (Index t = 0; t < x.cols(); ++t) {
-      const Vec<double> q = test::affine(p.q_proj, x.col(t)), k = test::affine(p.k_proj, x.col(t)),
-                        v = test::affine(p.v_proj, x.col(t)), gate = test::affine(p.gate, x.col(t)),
+      qs.push_back(test::affine(p.q_proj, x.col(t)));
+      ks.push_back(test::affine(p.k_proj, x.col(t)));
+      vs.push_back(test::affine(p.v_proj, x.col(t)));
+      const Vec<double> q = conv > 0 ? convolved(p.conv, qs, dim, 0) : qs.back(),
+                        k = conv > 0 ? convolved(p.conv, ks, dim, 1) : ks.back(),
+                        v = conv > 0 ? convolved(p.conv, vs, dim, 2) : vs.back(), gate = test::affine(p.gate, x.col(t)),
                         a = test::affine(p.decay, x.col(t)), b = test::affine(p.beta, x.col(t));
       Vec<double> u(dim);
       for (Index h = 0; h < heads; ++h) {
@@ -51,9 +69,9 @@ TEST(GatedDelta, ForwardIsTheEquation) {
 }
 
 TEST(GatedDelta, BackwardMatchesCentralDifference) {
-  for (const auto& [dim, head_dim] : {std::pair<Index, Index>{3, 1}, {6, 2}, {8, 8}})
+  for (const auto& [dim, head_dim, conv] : {std::array<Index, 3>{3, 1, 0}, {6, 2, 0}, {6, 2, 4}, {8, 8, 2}})
     for (const auto& [sequences, length] : {std::pair<Index, Index>{1, 1}, {3, 5}, {1, 43}})
-      test::expect_gradients<GatedDelta<double>>({.dim = dim, .head_dim = head_dim}, sequences, length);
+      test::expect_gradients<GatedDelta<double>>({.dim = dim, .head_dim = head_dim, .conv = conv}, sequences, length);
 }
 
 /// α and β of exactly 0 and 1.
@@ -76,10 +94,11 @@ TEST(GatedDelta, SaturatedGatesHaveFiniteGradients) {
     }
 }
 
-TEST(GatedDelta, RefusesHeadsThatDoNotFit) {
+TEST(GatedDelta, RefusesSizesThatDoNotFit) {
   EXPECT_NE(test::refusal<GatedDelta<float>>({.dim = 6, .head_dim = 4}).find("head_dim 4"), std::string::npos);
   EXPECT_NE(test::refusal<GatedDelta<float>>({.dim = 6, .head_dim = -1}).find("head_dim -1"), std::string::npos);
   EXPECT_NE(test::refusal<GatedDelta<float>>({.dim = 0}).find("dim is 0"), std::string::npos);
+  EXPECT_NE(test::refusal<GatedDelta<float>>({.dim = 6, .conv = -1}).find("conv is -1"), std::string::npos);
   EXPECT_EQ(test::refusal<GatedDelta<float>>({.dim = 6, .head_dim = 3}), "");
 }
 

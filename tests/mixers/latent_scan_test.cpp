@@ -85,10 +85,12 @@ void expect_reference(const Case<Scalar>& c, double tolerance) {
   const Scalar nan = conformance::detail::kNaN<Scalar>;
   Mat<Scalar> y = Mat<Scalar>::Constant(c.dim, c.q.cols(), nan), dq = y, dk = y, dv = y;
   Mat<Scalar> ddecay = Mat<Scalar>::Constant(c.decay.rows(), c.decay.cols(), nan);
-  scan.forward(c.q, c.k, c.v, c.decay, state, cache, y);
-  scan.backward(c.q, c.k, c.v, c.decay, cache, c.dy, dstate, dq, dk, dv, ddecay);
+  scan.forward({.q = c.q, .k = c.k, .v = c.v, .decay = c.decay}, state, cache, y);
+  scan.backward({.q = c.q, .k = c.k, .v = c.v, .decay = c.decay}, cache, c.dy, dstate,
+                {.q = dq, .k = dk, .v = dv, .decay = ddecay});
   Mat<Scalar> q = c.q, k = c.k, v = c.v, decay = c.decay;
-  scan.backward(q, k, v, decay, cache, c.dy, dstate_in_place, q, k, v, decay);
+  scan.backward({.q = q, .k = k, .v = v, .decay = decay}, cache, c.dy, dstate_in_place,
+                {.q = q, .k = k, .v = v, .decay = decay});
   EXPECT_TRUE(q == dq && k == dk && v == dv && dstate_in_place.memory == dstate.memory && decay == ddecay)
       << "in place, " << c.str();
   const auto expect = [&](const char* name, const Mat<Scalar>& found, const Mat<double>& wanted) {
@@ -149,9 +151,9 @@ TYPED_TEST(Scan, NoSequencesIsNoWork) {
   LatentState<TypeParam> state;
   scan.reset(state, 0);
   typename LatentScan<TypeParam>::Cache cache;
-  const Mat<TypeParam> none(4, 0), no_decay;
+  const Mat<TypeParam> none(4, 0);
   Mat<TypeParam> y(4, 0);
-  scan.forward(none, none, none, no_decay, state, cache, y);
+  scan.forward({.q = none, .k = none, .v = none}, state, cache, y);
   EXPECT_EQ(state.sequences(), 0);
 }
 

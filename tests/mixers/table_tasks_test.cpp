@@ -21,7 +21,8 @@ void for_many(const char* task, Check&& check) {
     for (int seed = 0; seed < 20; ++seed) {
       SCOPED_TRACE(::testing::Message() << task << ", length " << length << ", seed " << seed);
       Random random = Random::of(length, seed);
-      const Example example = task_named(task).generate(length, random);
+      const Task& of = task_named(task);
+      const Example example = of.generate(length, seed % 2 == 0 ? of.most(length) : 1 + seed % of.most(length), random);
       ASSERT_EQ(std::ssize(example.inputs), length);
       ASSERT_EQ(std::ssize(example.targets), length);
       ASSERT_EQ(std::ssize(example.roles), length);
@@ -39,18 +40,22 @@ TEST(TableTasks, RecallAnswersWithWhatFollowedTheKeyBefore) {
   for_many("recall", [](const Example& example) {
     expect_next_byte(example);
     std::map<Byte, Byte> follower;
-    Index queries = 0;
+    Index queries = 0, keys = 0;
+    std::map<Byte, Index> asked;
     for (std::size_t t = 0; t < example.inputs.size(); ++t) {
       if (example.roles[t] != Example::kScored) {
         EXPECT_TRUE(follower.count(example.inputs[t]) == 0 || example.inputs[t] == ' ' || example.inputs[t] >= 128);
       } else {
         ASSERT_EQ(follower.count(example.inputs[t]), 1u);
         EXPECT_EQ(example.targets[t], follower[example.inputs[t]]);
-        ++queries;
+        ++queries, ++asked[example.inputs[t]];
       }
       follower.emplace(example.inputs[t], example.targets[t]);
     }
-    EXPECT_EQ(queries, std::min(std::ssize(example.inputs) / 4, kKeys));
+    for (const auto& [byte, next] : follower) keys += byte >= '@' && byte < 128 ? 1 : 0;
+    EXPECT_EQ(queries % keys, 0);
+    EXPECT_EQ(std::ssize(asked), keys);
+    for (const auto& [key, times] : asked) EXPECT_EQ(times, queries / keys) << key;
   });
 }
 
@@ -64,7 +69,7 @@ TEST(TableTasks, CopyingAnswersWithTheLettersInOrder) {
     for (std::size_t t = 0; t < example.roles.size(); ++t)
       if (example.roles[t] == Example::kScored) answers.push_back(example.targets[t]);
     EXPECT_EQ(answers, letters);
-    EXPECT_EQ(std::ssize(letters), std::ssize(example.inputs) / 8);
+    EXPECT_GE(std::ssize(letters), 1);
   });
 }
 
@@ -97,7 +102,7 @@ TEST(TableTasks, AnswersAreSpreadEvenly) {
   for (const Task& task : kTasks) {
     SCOPED_TRACE(task.name);
     Random random(1);
-    const Example all = examples(task, 4000, 32, random);
+    const Example all = examples(task, 4000, 32, Items::most, random);
     std::map<Byte, int> counts;
     int scored = 0, most = 0;
     for (std::size_t t = 0; t < all.roles.size(); ++t)
@@ -110,7 +115,7 @@ TEST(TableTasks, AnswersAreSpreadEvenly) {
 TEST(TableTasks, AreTheSameForTheSameSeed) {
   for (const Task& task : kTasks) {
     Random a(3), b(3), c(4);
-    const auto of = [&](Random& random) { return examples(task, 4, 64, random).inputs; };
+    const auto of = [&](Random& random) { return examples(task, 4, 64, Items::any, random).inputs; };
     const auto first = of(a);
     EXPECT_EQ(first, of(b)) << task.name;
     EXPECT_NE(first, of(c)) << task.name;
@@ -120,7 +125,7 @@ TEST(TableTasks, AreTheSameForTheSameSeed) {
 TEST(TableTasks, BadInputIsAnError) {
   Random random(1);
   EXPECT_THROW(task_named("addition"), std::invalid_argument);
-  EXPECT_THROW(examples(kTasks[0], 1, 15, random), std::invalid_argument);
+  EXPECT_THROW(examples(kTasks[0], 1, 15, Items::most, random), std::invalid_argument);
 }
 
 }  // namespace

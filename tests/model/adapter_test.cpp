@@ -17,6 +17,7 @@
 #include "qllk/model/transformer.hpp"
 #include "qllk/train/evaluate.hpp"
 #include "qllk/train/trainer.hpp"
+#include "support/models.hpp"
 
 namespace qllk {
 namespace {

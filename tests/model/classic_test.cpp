@@ -14,6 +14,7 @@
 #include "qllk/testing/conformance.hpp"
 #include "qllk/testing/gradient_check.hpp"
 #include "support/allocations.hpp"
+#include "support/models.hpp"
 
 namespace qllk {
 namespace {

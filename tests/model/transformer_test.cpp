@@ -13,6 +13,7 @@
 #include "qllk/testing/conformance.hpp"
 #include "qllk/testing/gradient_check.hpp"
 #include "support/allocations.hpp"
+#include "support/models.hpp"
 
 namespace qllk {
 namespace {
@@ -80,10 +81,10 @@ TEST(QLLKTransformer, WholeModelGradientMatchesCentralDifference) {
 
 /// Leaves out the same in every forward pass.
 struct WithDropout : QLLKTransformer<double> {
-  using QLLKTransformer::QLLKTransformer;
+  using BasicTransformer::BasicTransformer;
   void forward(const Params& p, Bytes bytes, State& state, Cache& c, Mat<double>& logits) const {
     c.noise = {0.3, 0.5, 0.3, Random(9)};
-    QLLKTransformer::forward(p, bytes, state, c, logits);
+    BasicTransformer::forward(p, bytes, state, c, logits);
   }
 };
 

@@ -27,7 +27,7 @@ struct Pass {
   Pass(const Hashing& hashing, const Hashing::Params& p, const std::vector<Byte>& bytes, Noise noise = {}) {
     hashing.reset(state, 1);
     y.setZero(hashing.dim(), std::ssize(bytes));
-    hashing.forward(p, bytes, 1, state, noise, cache, y);
+    hashing.forward(p, bytes, state, noise, cache, y);
   }
 };
 
@@ -161,7 +161,7 @@ TEST(FeatureHashing, TakesContextsOfOnesOwn) {
   hashing.reset(state, 2);
   Noise noise{0, 1, 1, Random(1)};  // words and matches may be left out, the column is not
   Mat<double> y = Mat<double>::Zero(2, 12);
-  hashing.forward(p, bytes, 2, state, noise, cache, y);
+  hashing.forward(p, bytes, state, noise, cache, y);
   Mat<double> expected = Mat<double>::Zero(2, 12);
   expected.col(1).setConstant(5);
   expected.col(4).setConstant(5);

@@ -104,12 +104,12 @@ TEST(LayerNorm, AddsAnotherGradientOfItsInput) {
   Mat<double> y(7, 5), dx(7, 5), sum(7, 5), over_x = x, over_other = other;
   norm.forward(p, x, cache, y);
   norm.backward(p, x, cache, dy, g, dx);
-  norm.backward_add(p, x, cache, dy, other, g_sum, sum);
+  norm.backward_add(p, x, cache, {dy, other}, g_sum, sum);
   EXPECT_LT(conformance::relative_error(sum, (dx + other).eval(), 1e-3), 1e-15);
   EXPECT_EQ(g.weight, g_sum.weight);
   EXPECT_EQ(g.bias, g_sum.bias);
-  norm.backward_add(p, over_x, cache, dy, other, g_sum, over_x);
-  norm.backward_add(p, x, cache, dy, over_other, g_sum, over_other);
+  norm.backward_add(p, over_x, cache, {dy, other}, g_sum, over_x);
+  norm.backward_add(p, x, cache, {dy, over_other}, g_sum, over_other);
   EXPECT_EQ(sum, over_x);
   EXPECT_EQ(sum, over_other);
 }

@@ -52,10 +52,7 @@ struct PatchingStream {
       visit("columns", t.columns...);
     }
   };
-  struct Cache {
-    Patching<double>::Cache inner;
-    PatchPlan plan;
-  };
+  using Cache = Patching<double>::Cache;
 
   Patching<double> patching;
   Index in, out, patch;
@@ -64,15 +61,15 @@ struct PatchingStream {
       : patching({in_, out_, patch_}), in(in_), out(out_), patch(patch_) {}
   Grads zero_grads() const { return patching.zeros(); }
   void forward(const Params& p, const Input& x, State& state, Cache& cache, Mat<double>& y) const {
-    cache.plan = {patch, x.cols() / state.columns.cols(), state.phase};
-    y.setConstant(out, cache.plan.patches() * state.columns.cols(), conformance::detail::kNaN<double>);
-    patching.forward(p, x, cache.plan, state.columns, cache.inner, y);
-    state.phase = cache.plan.next_phase();
+    const PatchPlan plan{patch, x.cols() / state.columns.cols(), state.phase};
+    y.setConstant(out, plan.patches() * state.columns.cols(), conformance::detail::kNaN<double>);
+    patching.forward(p, x, plan, state.columns, cache, y);
+    state.phase = plan.next_phase();
   }
   void backward(const Params& p, const Input& x, Cache& cache, const Mat<double>& dy, State& dstate, Grads& g,
                 Mat<double>& dx) const {
     dx.setZero(x.rows(), x.cols());  // Patching adds to dx
-    patching.backward(p, cache.plan, cache.inner, dy, dstate.columns, g, dx);
+    patching.backward(p, cache, dy, dstate.columns, g, dx);
   }
 };
 

@@ -96,7 +96,7 @@ bad_command_lines() {
   refuse 2 "--data" eval --model x
   refuse 2 "--model" generate --prompt x
   only_files . "err out"
-  for name in train eval generate compress decompress classify info report quick-test; do
+  for name in train eval generate compress decompress classify convert info report quick-test; do
     expect 0 tool $name --help
     [ -s out ] || die "$name has no help"
   done
@@ -1084,6 +1084,77 @@ info() {
   refuse 1 "'cut' is cut short" info cut
   refuse 1 "'text'" info text
   refuse 1 "'missing'" info missing
+}
+
+# Event files hold the numbers of the metrics, as a reader of their format finds them.
+tensorboard() {
+  command -v python3 > /dev/null || { echo "skipped: python3 is not installed"; return 0; }
+  make_text
+  expect 0 train --data text --steps 20 --out run
+  expect 0 tool report run --tensorboard events
+  only_files events run
+  only_files events/run events.out.tfevents.qllk
+  python3 "$(dirname "$0")/events.py" events/run/events.out.tfevents.qllk > scalars || die "not an event file"
+  grep -q "^20 full_val_bits_per_byte" scalars || die "no score at the end"
+  python3 - << 'PYTHON' || die "other numbers than the metrics"
+import json
+rows = [json.loads(line) for line in open("run/metrics.jsonl")]
+read = [line.split() for line in open("scalars")]
+names = ("bits_per_byte", "learning_rate", "gradient_norm", "bytes_per_second", "rss_bytes")
+expected = [(row["step"], key, row[key]) for row in rows for key in row if key.endswith(names)]
+assert len(expected) == len(read) > 5, (len(expected), len(read))
+for (step, key, value), (s, k, v) in zip(expected, read):
+    assert (str(step), key) == (s, k) and abs(float(v) - value) <= 1e-6 * abs(value), (step, key, value, v)
+PYTHON
+  cp -r run other
+  mkdir deeper && cp -r run deeper/run
+  expect 0 tool report run other/metrics.jsonl deeper/run/ --tensorboard all
+  [ "$(ls all | tr '\n' ' ')" = "1 3 other " ] || die "names of runs: $(ls all)"
+  touch file
+  refuse 1 "file" report run --tensorboard file
+}
+
+# Half the bytes; every tool reads them; what cannot be converted stays as it is.
+convert() {
+  make_model
+  local model=run/model.safetensors type score other
+  local size
+  size=$(wc -c < $model)
+  expect 0 tool eval --model $model --data text
+  score=$(sed 's/.*"bits_per_byte":\([0-9.]*\).*/\1/' out)
+  for type in float16 bfloat16; do
+    expect 0 tool convert --to $type $model $type
+    [ "$(wc -c < $type)" -lt $((size * 51 / 100)) ] || die "$type is larger than half: $(wc -c < $type) of $size"
+    expect 0 tool info $type
+    grep -q "^checksum  *ok$" out && grep -q "^parameters  *2,765,824$" out || die "another model: $type"
+    expect 0 tool eval --model $type --data text
+    other=$(sed 's/.*"bits_per_byte":\([0-9.]*\).*/\1/' out)
+    awk "BEGIN { exit !($other - $score < 0.01 && $score - $other < 0.01) }" || die "$score became $other: $type"
+    expect 0 tool convert --to float32 $type wide
+    expect 0 tool convert --to $type wide again
+    cmp -s again $type || die "$type is not what its float32 was made from"
+    expect 0 tool generate --model $type --bytes 5
+  done
+  cmp -s float16 bfloat16 && die "both types are one"
+  expect 0 tool convert --to float32 $model same
+  cmp -s same $model || die "float32 is not what it was"
+  cp $model itself
+  expect 0 tool convert itself itself
+  cmp -s itself float16 || die "a file cannot be converted in place"
+
+  refuse 1 "training checkpoint" convert run/training.safetensors to
+  refuse 1 "'text'" convert text to
+  refuse 1 "'missing'" convert missing to
+  refuse 1 "'gone/to'" convert $model gone/to
+  refuse 2 "int4" convert --to int4 $model to
+  printf 'P\0\0\0\0\0\0\0%-80s' '{"large":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}' > large
+  printf '\x00\x00\x80\x4f' >> large # 2^32
+  refuse 1 "tensor 'large' that is not finite as F16" convert large to
+  expect 0 tool convert --to bfloat16 large to
+  cp $model bad
+  printf '\x21' | dd of=bad bs=1 seek=200000 conv=notrunc status=none
+  refuse 1 "checksum is wrong" convert bad other
+  [ ! -e other ] || die "a damaged file was converted"
 }
 
 # sum COLUMN FILE

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "support/models.hpp"
 #include "support/temporary_folder.hpp"
 
 namespace qllk::train {

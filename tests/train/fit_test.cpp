@@ -10,6 +10,7 @@
 
 #include "qllk/data/corpus.hpp"
 #include "qllk/model/transformer.hpp"
+#include "support/models.hpp"
 
 namespace qllk::train {
 namespace {

@@ -14,6 +14,7 @@
 #include "qllk/train/checkpoint.hpp"
 #include "qllk/train/evaluate.hpp"
 #include "qllk/train/trainer.hpp"
+#include "support/models.hpp"
 #include "support/optimizers.hpp"
 #include "support/temporary_folder.hpp"
 

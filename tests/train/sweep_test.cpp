@@ -24,6 +24,7 @@
 #include "qllk/train/checkpoint.hpp"
 #include "qllk/train/trainer.hpp"
 #include "support/allocations.hpp"
+#include "support/models.hpp"
 #include "support/temporary_folder.hpp"
 
 namespace qllk::train {

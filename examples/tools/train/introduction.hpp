@@ -67,16 +67,10 @@ inline std::string held_out_name(const tool::Texts& texts, const tool::TextSourc
   return " (" + grouped(texts.validation.files().size()) + " whole files, spread over it)";
 }
 
-/// Tells what the run is made of, before it starts.
-template <class Model>
-void introduce(tool::Display& display, const train::Trainer<Model>& trainer, const tool::Texts& texts,
-               const tool::TextSources& sources, const train::Budget& budget, const tool::RunFolder& folder,
-               const HeldOutFacts& facts) {
+/// Tells what is trained on and scored, and what there is to know of it without a model.
+inline void introduce_texts(tool::Display& display, const tool::Texts& texts, const tool::TextSources& sources,
+                            const HeldOutFacts& facts) {
   for (const auto& warning : tool::build_warnings()) display.line("warning: " + warning);
-  const auto& settings = trainer.settings();
-  const train::Memory& memory = trainer.memory();
-  const auto text = static_cast<std::size_t>(texts.training.size() + texts.validation.size());
-  const auto mega = [](std::size_t bytes) { return tool::readable_bytes(static_cast<double>(bytes)); };
   display.line("text        " + sources.description());
   display.line("            " + grouped(texts.training.size()) + " bytes to train on, " +
                grouped(texts.validation.size()) + " bytes held out" + held_out_name(texts, sources));
@@ -86,6 +80,13 @@ void introduce(tool::Display& display, const train::Trainer<Model>& trainer, con
                  "better than on new text");
   display.line("baselines   8.0 bits per byte (uniform), " + number(facts.order0) +
                " (order-0 entropy of the held-out text)");
+}
+
+/// Tells the model, its memory beside `text` bytes of text, and the machine.
+template <class Model>
+void introduce_model(tool::Display& display, const train::Trainer<Model>& trainer, std::size_t text) {
+  const train::Memory& memory = trainer.memory();
+  const auto mega = [](std::size_t bytes) { return tool::readable_bytes(static_cast<double>(bytes)); };
   display.line("model       " + std::string(io::Architecture<Model>::name) + ", " +
                grouped(static_cast<std::uint64_t>(parameter_count(trainer.params()))) + " parameters, " +
                io::to_json(trainer.model().config()).dump());
@@ -94,6 +95,13 @@ void introduce(tool::Display& display, const train::Trainer<Model>& trainer, con
                mega(text) + ": " + mega(memory.total() + text));
   display.line("machine     " + std::to_string(trainer.threads()) + " threads, compiled for " +
                tool::instruction_set());
+}
+
+/// Tells how long and with which settings the run trains, and where it saves.
+template <class Model>
+void introduce_training(tool::Display& display, const train::Trainer<Model>& trainer, const train::Budget& budget,
+                        const tool::RunFolder& folder) {
+  const auto& settings = trainer.settings();
   std::string until;
   if (budget.steps != std::numeric_limits<std::int64_t>::max())
     until = grouped(static_cast<std::uint64_t>(budget.steps)) + " steps";

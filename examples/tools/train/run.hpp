@@ -79,7 +79,10 @@ class Run {
   int operator()(tool::RunFolder folder) {
     folder_ = std::move(folder);
     facts_ = HeldOutFacts::of(texts_.texts());
-    introduce(display_, *trainer_, texts_.texts(), texts_.sources(), budget_, folder_, facts_);
+    const tool::Texts& texts = texts_.texts();
+    introduce_texts(display_, texts, texts_.sources(), facts_);
+    introduce_model(display_, *trainer_, static_cast<std::size_t>(texts.training.size() + texts.validation.size()));
+    introduce_training(display_, *trainer_, budget_, folder_);
     if (Interrupt::requested()) throw tool::Interrupted();  // nothing is trained that could be saved
     held_out_.emplace(*trainer_, texts_.texts().validation, display_);
     journal_.emplace(folder_, trainer_->progress(), display_);

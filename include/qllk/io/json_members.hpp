@@ -81,69 +81,101 @@ Json to_json(const T& value) {
   }
 }
 
+template <class T>
+void from_json(const Json& json, T& value, const std::string& name);
+
+namespace detail {
+
+inline RuntimeError unexpected(const Json& json, const std::string& name, const std::string& expected) {
+  return RuntimeError("'" + name + "' is " + json.dump().substr(0, 60) + ", expected " + expected);
+}
+
+template <class Enum>
+void enum_from_json(const Json& json, Enum& value, const std::string& name) {
+  constexpr auto& names = EnumNames<Enum>::names;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (json == names[i]) {
+      value = static_cast<Enum>(i);
+      return;
+    }
+  }
+  throw unexpected(json, name, "one of " + Json(names).dump());
+}
+
+template <class Number>
+void number_from_json(const Json& json, Number& value, const std::string& name) {
+  if constexpr (std::same_as<Number, bool>) {
+    if (!json.is_boolean()) throw unexpected(json, name, "true or false");
+  } else if constexpr (std::is_integral_v<Number>) {
+    if (!json.is_number_integer()) throw unexpected(json, name, "a whole number");
+    const bool fits = json.is_number_unsigned() ? std::in_range<Number>(json.template get<std::uint64_t>())
+                                                : std::in_range<Number>(json.template get<std::int64_t>());
+    if (!fits) throw unexpected(json, name, "a smaller number");
+  } else if (!json.is_number()) {
+    throw unexpected(json, name, "a number");
+  }
+  value = json.template get<Number>();
+}
+
+template <class T>
+void list_from_json(const Json& json, std::vector<T>& value, const std::string& name) {
+  if (!json.is_array() && !json.is_object()) throw unexpected(json, name, "a list");
+  const Json list = json.is_object() ? Json::array({json}) : json;
+  value.assign(list.size(), {});
+  for (std::size_t i = 0; i < value.size(); ++i) from_json(list[i], value[i], name + "[" + std::to_string(i) + "]");
+}
+
+template <Choice T>
+void choice_from_json(const Json& json, T& value, const std::string& name) {
+  if (!json.is_object()) throw unexpected(json, name, "an object");
+  Json members = json;
+  if (const auto found = members.find("name"); found != members.end()) {
+    if (!found->is_string()) throw unexpected(json, name, "a string as its 'name'");
+    value = T::named(found->template get<std::string>());
+    members.erase(found);
+  }
+  std::visit([&](auto& chosen) { from_json(members, chosen, name); }, value.value);
+}
+
+template <class Struct>
+void members_from_json(const Json& json, Struct& value, const std::string& name) {
+  if (!json.is_object()) throw unexpected(json, name, "an object");
+  std::size_t count = 0;
+  Members<Struct>::visit(value, [&](const char* key, auto& member, const auto&... of_old_files) {
+    const auto found = json.find(key);
+    if (found != json.end()) {
+      from_json(*found, member, name + "." + key);
+      ++count;
+    } else if constexpr (sizeof...(of_old_files) == 0) {
+      throw RuntimeError("'" + name + "' lacks '" + key + "'");
+    } else {
+      ((member = of_old_files), ...);
+    }
+  });
+  if (count == json.size()) return;
+  for (const auto& item : json.items()) {
+    bool known = false;
+    Members<Struct>::visit(value, [&](const char* member, const auto&...) { known = known || item.key() == member; });
+    if (!known) throw RuntimeError("'" + name + "' has an unknown member '" + item.key() + "'");
+  }
+}
+
+}  // namespace detail
+
 /// Reads what to_json wrote; doubles come back bit by bit. `name` is what errors call the value.
 /// Throws std::runtime_error if a member is missing, unknown, of another kind or out of its type's range.
 template <class T>
 void from_json(const Json& json, T& value, const std::string& name) {
-  const auto expected = [&](const std::string& what) {
-    return RuntimeError("'" + name + "' is " + json.dump().substr(0, 60) + ", expected " + what);
-  };
-  if constexpr (std::is_enum_v<T>) {
-    constexpr auto& names = EnumNames<T>::names;
-    for (std::size_t i = 0; i < names.size(); ++i) {
-      if (json == names[i]) {
-        value = static_cast<T>(i);
-        return;
-      }
-    }
-    throw expected("one of " + Json(names).dump());
-  } else if constexpr (std::same_as<T, bool>) {
-    if (!json.is_boolean()) throw expected("true or false");
-    value = json.template get<bool>();
-  } else if constexpr (std::is_integral_v<T>) {
-    if (!json.is_number_integer()) throw expected("a whole number");
-    const bool fits = json.is_number_unsigned() ? std::in_range<T>(json.template get<std::uint64_t>())
-                                                : std::in_range<T>(json.template get<std::int64_t>());
-    if (!fits) throw expected("a smaller number");
-    value = json.template get<T>();
-  } else if constexpr (std::is_floating_point_v<T>) {
-    if (!json.is_number()) throw expected("a number");
-    value = json.template get<T>();
-  } else if constexpr (detail::is_vector_v<T>) {
-    if (!json.is_array() && !json.is_object()) throw expected("a list");
-    const Json list = json.is_object() ? Json::array({json}) : json;
-    value.assign(list.size(), {});
-    for (std::size_t i = 0; i < value.size(); ++i) from_json(list[i], value[i], name + "[" + std::to_string(i) + "]");
-  } else if constexpr (detail::Choice<T>) {
-    if (!json.is_object()) throw expected("an object");
-    Json members = json;
-    if (const auto found = members.find("name"); found != members.end()) {
-      if (!found->is_string()) throw expected("a string as its 'name'");
-      value = T::named(found->template get<std::string>());
-      members.erase(found);
-    }
-    std::visit([&](auto& chosen) { from_json(members, chosen, name); }, value.value);
-  } else {
-    if (!json.is_object()) throw expected("an object");
-    std::size_t count = 0;
-    Members<T>::visit(value, [&](const char* key, auto& member, const auto&... of_old_files) {
-      const auto found = json.find(key);
-      if (found != json.end()) {
-        from_json(*found, member, name + "." + key);
-        ++count;
-      } else if constexpr (sizeof...(of_old_files) == 0) {
-        throw RuntimeError("'" + name + "' lacks '" + key + "'");
-      } else {
-        ((member = of_old_files), ...);
-      }
-    });
-    if (count == json.size()) return;
-    for (const auto& item : json.items()) {
-      bool known = false;
-      Members<T>::visit(value, [&](const char* member, const auto&...) { known = known || item.key() == member; });
-      if (!known) throw RuntimeError("'" + name + "' has an unknown member '" + item.key() + "'");
-    }
-  }
+  if constexpr (std::is_enum_v<T>)
+    detail::enum_from_json(json, value, name);
+  else if constexpr (std::is_arithmetic_v<T>)
+    detail::number_from_json(json, value, name);
+  else if constexpr (detail::is_vector_v<T>)
+    detail::list_from_json(json, value, name);
+  else if constexpr (detail::Choice<T>)
+    detail::choice_from_json(json, value, name);
+  else
+    detail::members_from_json(json, value, name);
 }
 
 /// The value of a JSON text; errors as from_json.

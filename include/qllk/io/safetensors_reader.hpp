@@ -96,6 +96,13 @@ class SafetensorsReader {
     data_.check_unchanged();
   }
 
+  /// Fills `out` with the bytes of a tensor as they lie in the file, from byte `begin` of it on. They must be its own.
+  void read_bytes(const Entry& of, std::uint64_t begin, std::span<Byte> out) const {
+    QLLK_ASSERT(begin <= of.size && out.size() <= of.size - begin);
+    data_.read(of.begin + begin, out);
+    data_.check_unchanged();
+  }
+
   /// Whether the file has a checksum: those of SafetensorsWriter have one since version 0.2.
   bool has_checksum() const { return checksum_at_ != std::string::npos; }
 

@@ -77,6 +77,17 @@ class SafetensorsWriter {
                   }});
   }
 
+  /// Takes the next bytes of a tensor.
+  using Take = std::function<void(Bytes)>;
+
+  /// Adds a tensor that `make` hands on row-major, all of its bytes in order, while `write` writes the file.
+  void add_made(const std::string& name, Dtype dtype, const Shape& shape, std::function<void(const Take&)> make) {
+    std::uint64_t size = dtype_size(dtype);
+    for (const std::uint64_t extent : shape) size *= extent;
+    insert(name, {dtype, shape, size,
+                  [make = std::move(make)](Sink& file) { make([&](Bytes bytes) { file.write(bytes); }); }});
+  }
+
   /// Writes the file whole or not at all: see AtomicFile for the errors. The same content gives the same bytes: tensors
   /// of wide elements come first, so that each is aligned, and then in the order of their names. The metadata get a
   /// "checksum" of the whole file: SafetensorsReader::verify compares it.

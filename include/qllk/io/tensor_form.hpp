@@ -72,6 +72,8 @@ consteval Dtype dtype_of() {
   if (std::is_integral_v<T> && sizeof(T) == 4) return std::is_signed_v<T> ? Dtype::I32 : Dtype::U32;
   if (std::is_integral_v<T> && sizeof(T) == 8) return std::is_signed_v<T> ? Dtype::I64 : Dtype::U64;
   if (std::is_same_v<T, Byte>) return Dtype::U8;
+  if (std::is_same_v<T, Eigen::half>) return Dtype::F16;
+  if (std::is_same_v<T, Eigen::bfloat16>) return Dtype::BF16;
   throw "no dtype for this type";
 }
 

@@ -8,6 +8,8 @@
 
 #if defined(__AVX512BF16__)
 #include <immintrin.h>
+#elif defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+#include <arm_neon.h>
 #endif
 
 #include "qllk/core/types.hpp"
@@ -16,10 +18,18 @@ namespace qllk::linalg {
 
 /// Whether this program was compiled for processors that multiply pairs of bfloat16 values, at twice their rate for
 /// float.
-#if defined(__AVX512BF16__)
+#if defined(__AVX512BF16__) || defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
 inline constexpr bool kHasBFloat16Products = true;
 #else
 inline constexpr bool kHasBFloat16Products = false;
+#endif
+
+/// Whether products are those of x86's instruction to the bit, as everywhere but on Arm's: that adds both products of a
+/// pair before it rounds.
+#if defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+inline constexpr bool kExactBFloat16Products = false;
+#else
+inline constexpr bool kExactBFloat16Products = true;
 #endif
 
 /// The upper half of a float, rounded to nearest, ties to even. Denormals become zero and NaN stays NaN, as in x86's
@@ -45,7 +55,11 @@ inline PairBits pair_of(float even, float odd) {
   return std::bit_cast<PairBits>(std::uint32_t{bfloat16_bits(even)} | std::uint32_t{bfloat16_bits(odd)} << 16);
 }
 
+#if defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+inline constexpr Index kPairLanes = 4;
+#else
 inline constexpr Index kPairLanes = 16;
+#endif
 
 #if defined(__AVX512BF16__)
 
@@ -61,6 +75,20 @@ inline void multiply_add(PairSums& sums, const PairRow& a, PairBits b) {
 }
 inline void add_sums(const PairSums& sums, const float* start, float* c) {
   _mm512_storeu_ps(c, _mm512_add_ps(_mm512_loadu_ps(start), sums));
+}
+
+#elif defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+
+using PairSums = float32x4_t;
+using PairRow = bfloat16x8_t;
+
+inline PairSums no_sums() { return vdupq_n_f32(0); }
+inline PairRow load_pairs(const PairBits* a) { return vreinterpretq_bf16_f32(vld1q_f32(a)); }
+inline void multiply_add(PairSums& sums, const PairRow& a, PairBits b) {
+  sums = vbfdotq_f32(sums, a, vreinterpretq_bf16_f32(vdupq_n_f32(b)));
+}
+inline void add_sums(const PairSums& sums, const float* start, float* c) {
+  vst1q_f32(c, vaddq_f32(vld1q_f32(start), sums));
 }
 
 #else

@@ -15,9 +15,9 @@ namespace detail {
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wignored-attributes"
 
-/// Turns a packet's worth of columns of `size` values into rows: to(i, k) = from(k, i).
+/// Transposes a packet's worth of columns of `size` values: to(i, k) = from(k, i).
 template <Real Scalar>
-void gemm_turn(const Scalar* from, Index stride, Index size, Scalar* to, Index to_stride) {
+void gemm_transpose(const Scalar* from, Index stride, Index size, Scalar* to, Index to_stride) {
   using Packet = typename GemmTile<Scalar>::Packet;
   constexpr Index kPacket = GemmTile<Scalar>::kPacket;
   Index k = 0;
@@ -41,7 +41,7 @@ void gemm_pack(const Scalar* a, Index stride, Index rows, Index depth, Scalar* o
   for (; row + kStrip <= rows; row += kStrip, out += kStrip * depth)
     for (Index r = 0; r < kStrip; r += kPacket) {
       if constexpr (transposed)
-        gemm_turn(a + (row + r) * stride, stride, depth, out + r, kStrip);
+        gemm_transpose(a + (row + r) * stride, stride, depth, out + r, kStrip);
       else
         for (Index k = 0; k < depth; ++k)
           Eigen::internal::pstoreu(out + k * kStrip + r, Eigen::internal::ploadu<Packet>(a + row + r + k * stride));
@@ -58,18 +58,33 @@ void gemm_pack(const Scalar* a, Index stride, Index rows, Index depth, Scalar* o
 }
 #pragma GCC diagnostic pop
 
-/// What C starts from.
-template <Real Scalar>
-struct GemmStart {
-  const Scalar* values;
+/// A matrix in memory: column j begins at data + j · stride. With a stride of 0 all columns are one.
+template <class Scalar>
+struct GemmMatrix {
+  Scalar* data;
   Index stride;
 };
+
+/// What C starts from.
+template <Real Scalar>
+using GemmStart = GemmMatrix<const Scalar>;
 
 /// The factors of the gradient's product that follows on this one, or null.
 template <Real Scalar>
 struct GemmLater {
   const Scalar* a = nullptr;
   const Scalar* b = nullptr;
+};
+
+/// C = start + alpha · A B, of [rows, depth] by [depth, cols], where A or B may lie in memory as its transpose.
+template <Real Scalar>
+struct GemmProduct {
+  Index rows, cols, depth;
+  GemmMatrix<const Scalar> a, b;
+  GemmMatrix<Scalar> c;
+  GemmStart<Scalar> start;
+  Scalar alpha = 1;
+  GemmLater<Scalar> later = {};
 };
 
 /// Zeros for a C of that many rows, valid until this thread asks for more.
@@ -81,74 +96,92 @@ GemmStart<Scalar> gemm_zeros(Index rows) {
 }
 
 template <Real Scalar, bool a_transposed, bool b_transposed>
-void gemm(Index rows, Index cols, Index depth, const Scalar* a, Index a_stride, const Scalar* b, Index b_stride,
-          Scalar* c, Index c_stride, Scalar alpha, GemmStart<Scalar> start, GemmLater<Scalar> later = {});
+void gemm(const GemmProduct<Scalar>& product);
 
 /// C = start + alpha · Aᵀ B as (startᵀ + alpha · Bᵀ A)ᵀ, of whole packets: when B has few columns, packing
-/// them and turning C is less work than packing A. The sums are the same, bit for bit.
+/// them and transposing C is less work than packing A. The sums are the same, bit for bit.
 template <Real Scalar>
-void gemm_turned(Index rows, Index cols, Index depth, const Scalar* a, Index a_stride, const Scalar* b, Index b_stride,
-                 Scalar* c, Index c_stride, Scalar alpha, GemmStart<Scalar> start) {
+void gemm_transposed(const GemmProduct<Scalar>& product) {
   using Tile = GemmTile<Scalar>;
   constexpr Index kPacket = Tile::kPacket, kColumns = 4 * Tile::kFew;
-  thread_local Vec<Scalar> turned(Tile::kFew * kColumns);
+  thread_local Vec<Scalar> memory(Tile::kFew * kColumns);
+  const auto& [rows, cols, depth, a, b, c, start, alpha, later] = product;
   for (Index row = 0; row < rows; row += kColumns) {
     const Index size = std::min(kColumns, rows - row);
     for (Index j = 0; j < cols; j += kPacket)
-      gemm_turn(start.values + row + j * start.stride, start.stride, size, turned.data() + j, cols);
-    gemm<Scalar, true, false>(cols, size, depth, b, b_stride, a + row * a_stride, a_stride, turned.data(), cols, alpha,
-                              {turned.data(), cols});
-    for (Index i = 0; i < size; i += kPacket) gemm_turn(turned.data() + i * cols, cols, cols, c + row + i, c_stride);
+      gemm_transpose(start.data + row + j * start.stride, start.stride, size, memory.data() + j, cols);
+    gemm<Scalar, true, false>({.rows = cols,
+                               .cols = size,
+                               .depth = depth,
+                               .a = b,
+                               .b = {a.data + row * a.stride, a.stride},
+                               .c = {memory.data(), cols},
+                               .start = {memory.data(), cols},
+                               .alpha = alpha});
+    for (Index i = 0; i < size; i += kPacket)
+      gemm_transpose(memory.data() + i * cols, cols, cols, c.data + row + i, c.stride);
   }
 }
 
-/// Every call ends here. Pieces of A go to a buffer of this thread, as large as a second-level cache holds, or are read
-/// where they are when copying them would not pay; B is read in place, by tiles of columns that stay in the first-level
-/// cache while all rows of the piece pass.
+/// A, B and C from row `row` of A and position `k` of the depth on, and what C starts from there.
 template <Real Scalar, bool a_transposed, bool b_transposed>
-QLLK_NOINLINE void gemm(Index rows, Index cols, Index depth, const Scalar* a, Index a_stride, const Scalar* b,
-                        Index b_stride, Scalar* c, Index c_stride, Scalar alpha, GemmStart<Scalar> start,
-                        GemmLater<Scalar> later) {
+GemmPart<Scalar> gemm_part(const GemmProduct<Scalar>& product, Index row, Index k, GemmStart<Scalar> start) {
+  const auto& [rows, cols, depth, a, b, c, first, alpha, later] = product;
+  return {.depth = std::min(GemmTile<Scalar>::kDepth, depth - k),
+          .packed = false,
+          .a = a.data + (a_transposed ? row * a.stride + k : row + k * a.stride),
+          .a_stride = a.stride,
+          .b = b.data + (b_transposed ? k * b.stride : k),
+          .b_stride = b.stride,
+          .c = c.data + row,
+          .c_stride = c.stride,
+          .alpha = alpha,
+          .start = start.data + row,
+          .start_stride = start.stride};
+}
+
+/// Every call ends here. Panels of A go to a buffer of this thread, as large as a second-level cache holds, or are read
+/// where they are when copying them would not pay; B is read in place, by tiles of columns that stay in the first-level
+/// cache while all rows of the panel pass.
+template <Real Scalar, bool a_transposed, bool b_transposed>
+QLLK_NOINLINE void gemm(const GemmProduct<Scalar>& product) {
   using Tile = GemmTile<Scalar>;
+  const auto& [rows, cols, depth, a, b, c, first, alpha, later] = product;
   if (rows == 0 || cols == 0) return;
   if (depth == 0) {  // A and B may be null
     for (Index j = 0; j < cols; ++j)
-      for (Index i = 0; i < rows; ++i) c[j * c_stride + i] = start.values[j * start.stride + i];
+      for (Index i = 0; i < rows; ++i) c.data[j * c.stride + i] = first.data[j * first.stride + i];
     return;
   }
   if constexpr (a_transposed && !b_transposed)
     if (cols <= Tile::kFew && rows > Tile::kFew && cols % Tile::kPacket == 0 && rows % Tile::kPacket == 0)
-      return gemm_turned(rows, cols, depth, a, a_stride, b, b_stride, c, c_stride, alpha, start);
+      return gemm_transposed(product);
   thread_local Vec<Scalar> packed(Tile::kPanelRows * Tile::kDepth);
   // A strip of several cache lines is fetched well at any stride; a narrower one only when it is used once.
   constexpr bool wide_strip = Tile::kRows * Tile::kPacket * sizeof(Scalar) > 128;
   const bool direct = !a_transposed && rows % Tile::kPacket == 0 && (wide_strip || cols <= Tile::kCols);
   const bool vector = !a_transposed && !b_transposed && cols == 1 && rows % Tile::kPacket == 0;
+  GemmStart<Scalar> start = first;
   for (Index k = 0; k < depth; k += Tile::kDepth) {
-    const Index part_depth = std::min(Tile::kDepth, depth - k);
-    const Scalar* const b_part = b_transposed ? b + k * b_stride : b + k;
     if constexpr (!a_transposed && !b_transposed)
-      if (vector)
-        gemm_vector<Scalar>(rows, {part_depth, false, a + k * a_stride, a_stride, b_part, b_stride, c, c_stride, alpha,
-                                   start.values, start.stride, 0, false, nullptr, nullptr});
+      if (vector) gemm_vector<Scalar>(rows, gemm_part<Scalar, false, false>(product, 0, k, start));
     for (Index row = 0; row < rows && !vector; row += Tile::kPanelRows) {
-      const Index part_rows = std::min(Tile::kPanelRows, rows - row);
-      const Scalar* const a_part = a_transposed ? a + row * a_stride + k : a + row + k * a_stride;
-      GemmPart<Scalar> part{part_depth,   !direct, a_part,   a_stride, b_part,
-                            b_stride,     c + row, c_stride, alpha,    start.values + row,
-                            start.stride, 0,       direct,   nullptr,  nullptr};
-      if (!a_transposed && b_transposed && row + part_rows == rows) {
-        const bool last = k + part_depth == depth;
-        part.a_later = last ? later.a : a_part - row + part_depth * a_stride;
-        part.b_later = last ? later.b : b_part + part_depth * b_stride;
+      const Index panel_rows = std::min(Tile::kPanelRows, rows - row);
+      auto part = gemm_part<Scalar, a_transposed, b_transposed>(product, row, k, start);
+      part.packed = !direct;
+      part.far = direct;
+      if (!a_transposed && b_transposed && row + panel_rows == rows) {
+        const bool last = k + part.depth == depth;
+        part.a_later = last ? later.a : part.a - row + part.depth * a.stride;
+        part.b_later = last ? later.b : part.b + part.depth * b.stride;
       }
       if (part.packed) {
-        gemm_pack<Scalar, a_transposed>(a_part, a_stride, part_rows, part_depth, packed.data());
+        gemm_pack<Scalar, a_transposed>(part.a, a.stride, panel_rows, part.depth, packed.data());
         part.a = packed.data();
       }
-      gemm_columns<Scalar, Tile::kRows, b_transposed>(part_rows, cols, part);
+      gemm_columns<Scalar, Tile::kRows, b_transposed>(panel_rows, cols, part);
     }
-    start = {c, c_stride};
+    start = {c.data, c.stride};
   }
 }
 
@@ -160,9 +193,14 @@ inline constexpr bool is_transpose_v<Eigen::Transpose<T>> = true;
 template <class A, class B, class C>
 void gemm_from(const A& a, const B& b, C& c, typename A::Scalar alpha, GemmStart<typename A::Scalar> start) {
   QLLK_ASSERT(a.cols() == b.rows() && a.rows() == c.rows() && b.cols() == c.cols());
-  gemm<typename A::Scalar, is_transpose_v<A>, is_transpose_v<B>>(a.rows(), b.cols(), a.cols(), a.data(),
-                                                                 a.outerStride(), b.data(), b.outerStride(), c.data(),
-                                                                 c.outerStride(), alpha, start);
+  gemm<typename A::Scalar, is_transpose_v<A>, is_transpose_v<B>>({.rows = a.rows(),
+                                                                  .cols = b.cols(),
+                                                                  .depth = a.cols(),
+                                                                  .a = {a.data(), a.outerStride()},
+                                                                  .b = {b.data(), b.outerStride()},
+                                                                  .c = {c.data(), c.outerStride()},
+                                                                  .start = start,
+                                                                  .alpha = alpha});
 }
 
 }  // namespace detail

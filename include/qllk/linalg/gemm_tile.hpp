@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/prefetch.hpp"
 
 namespace qllk::linalg::detail {
 
@@ -39,12 +40,12 @@ struct GemmPart {
   Scalar alpha;
   const Scalar* start;  // what a product is added to: columns of C itself, or one column for all
   Index start_stride;   // 0 for one column
-  Index next;           // how many columns on B and C are needed next
-  bool far;             // whether this A was not read before
+  Index next = 0;       // how many columns on B and C are needed next
+  bool far = false;     // whether this A was not read before
   // A gradient's factors come from beyond the caches of this core. What is read after this part, from these addresses
   // on, is asked for while this one is computed, as if it had no gaps and no end; null for nothing.
-  const Scalar* a_later;
-  const Scalar* b_later;
+  const Scalar* a_later = nullptr;
+  const Scalar* b_later = nullptr;
 };
 
 /// C[R packets, Cols] = start + alpha · A B, all sums in registers. Each is taken in the order of k, whatever the
@@ -69,27 +70,24 @@ QLLK_NOINLINE void gemm_tile(const GemmPart<Scalar>& part, const Scalar* a, cons
   // The next columns of B and C are too short for the processor to see a pattern in time. B's are asked for little by
   // little: all at once would be more than can be under way. With Bᵀ they lie beside those read now.
   constexpr Index kLine = GemmTile<Scalar>::kLine, kLaterValues = GemmTile<Scalar>::kLater * kLine;
-  for (Index j = part.next; j < part.next + Cols; ++j)
-    for (Index i = 0; i < R * kPacket; i += kLine) __builtin_prefetch(c + j * c_stride + i);
+  for (Index j = part.next; j < part.next + Cols; ++j) prefetch(c + j * c_stride, R * kPacket);
   const Index ahead = kLine * a_stride;
 #pragma GCC unroll 1
   for (Index k = 0; k < part.depth; k += kLine) {
     if constexpr (!b_transposed)
 #pragma GCC unroll 8
-      for (int j = 0; j < Cols; ++j) __builtin_prefetch(b + (part.next + j) * b_stride);
+      for (int j = 0; j < Cols; ++j) prefetch(b + (part.next + j) * b_stride);
     if constexpr (b_transposed)
       if (later >= 0)
 #pragma GCC unroll 4
         for (Index i = 0; i < kLaterValues; i += kLine) {
-          __builtin_prefetch(part.a_later + later + k / kLine * kLaterValues + i);
-          __builtin_prefetch(part.b_later + later + k / kLine * kLaterValues + i);
+          prefetch(part.a_later + later + k / kLine * kLaterValues + i);
+          prefetch(part.b_later + later + k / kLine * kLaterValues + i);
         }
     const Index size = std::min(kLine, part.depth - k);
 #pragma GCC unroll 1
     for (Index i = 0; i < size; ++i) {
-      if constexpr (far)
-#pragma GCC unroll 8
-        for (int r = 0; r < R * kPacket; r += static_cast<int>(kLine)) __builtin_prefetch(a + ahead + r);
+      if constexpr (far) prefetch(a + ahead, R * kPacket);
       Packet column[R];
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) column[r] = ploadu<Packet>(a + r * kPacket);
@@ -184,7 +182,7 @@ inline void gemm_add_columns(Index rows, const Scalar* a, Index a_stride, const 
   for (Index i = 0; i < rows; i += GemmTile<Scalar>::kPacket) {
     if constexpr (ahead)
 #pragma GCC unroll 4
-      for (int j = 0; j < Cols; ++j) __builtin_prefetch(a + (2 * Cols + j) * a_stride + i);
+      for (int j = 0; j < Cols; ++j) prefetch(a + (2 * Cols + j) * a_stride + i);
     Packet total = ploadu<Packet>(sum + i);
 #pragma GCC unroll 4
     for (int j = 0; j < Cols; ++j) total = pmadd(ploadu<Packet>(a + j * a_stride + i), value[j], total);

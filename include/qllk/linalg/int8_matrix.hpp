@@ -22,6 +22,8 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/int8_table.hpp"
+#include "qllk/linalg/prefetch.hpp"
 #include "qllk/linalg/views.hpp"
 #include "qllk/linalg/weight_gemm.hpp"
 
@@ -196,14 +198,14 @@ class Int8Matrix {
     constexpr Index kPiece = kRows * 4, kBlocks = sizeof...(I);
     const Index row = block * kRows, count = std::min(kRows * kBlocks, rows_ - row);
     for (Index r = row; r < row + count; r += 16) {  // a line of each
-      __builtin_prefetch(bias.data() + r);
-      __builtin_prefetch(scales_.data() + r);
-      __builtin_prefetch(sums_.data() + r);
+      prefetch(bias.data() + r);
+      prefetch(scales_.data() + r);
+      prefetch(sums_.data() + r);
     }
     const std::int8_t* weights = values_.data() + block * std::ssize(x) * kPiece;
     Dot::Sums sums[] = {(static_cast<void>(I), Dot::zero())...};
     for (const std::int32_t four : x) {
-      __builtin_prefetch(weights + kAhead);
+      prefetch(weights + kAhead);
       ((sums[I] = Dot::add(sums[I], weights + static_cast<Index>(I) * kPiece, four)), ...);
       weights += kBlocks * kPiece;
     }
@@ -237,16 +239,17 @@ inline void gemm(const Int8Matrix& weights, MatIn<float> x, MatOut<float> y, con
   gemm_all(x, {&one, 1});
 }
 
-/// A model's parameters with every weight matrix rounded to 8 bits; tables, biases and norms stay as they are, and are
-/// moved. For inference with the same model: forward takes either.
+/// A model's parameters with every weight matrix and hash table rounded to 8 bits; other tables, biases and norms stay
+/// as they are. For inference with the same model: forward takes either.
 template <class Model>
-typename Model::Int8Params to_int8(typename Model::Params params) {
+typename Model::Int8Params to_int8(const typename Model::Params& params) {
   typename Model::Int8Params out;
-  qllk::detail::build(params, out, [](auto& from, auto& to) {
-    if constexpr (std::is_same_v<std::remove_cvref_t<decltype(to)>, Int8Matrix>)
-      to = Int8Matrix(from);
+  qllk::detail::build(params, out, [](const auto& from, auto& to) {
+    using To = std::remove_cvref_t<decltype(to)>;
+    if constexpr (std::is_same_v<To, Int8Matrix> || std::is_same_v<To, Int8Table>)
+      to = To(from);
     else
-      to = std::move(from);
+      to = from;
   });
   return out;
 }

@@ -19,6 +19,8 @@ struct FloatFactor {
   const float* at(Index row, Index col) const {
     return values + (transposed ? col + row * stride : row + col * stride);
   }
+  /// The same from (row, col) on.
+  FloatFactor from(Index row, Index col) const { return {at(row, col), stride, transposed}; }
 };
 
 /// How many vectors of rows the next strip has, where `left` rows are to come: 4, 2 or 1. Only one may be partly
@@ -36,18 +38,17 @@ float* pair_memory(Index size) {
   return memory.data();
 }
 
-/// Up to 16 rows of A, each with its values side by side, as column i of out: pair p of row i goes to out[p · stride +
-/// i].
-inline void pack_rows(const FloatFactor& a, Index row, Index col, Index size, Index depth, PairBits* out,
-                      Index stride) {
+/// The first `size` rows of A, 16 at most, each with its values side by side, as columns of out: pair p of row i goes to
+/// out[p · stride + i].
+inline void pack_rows(const FloatFactor& a, Index size, Index depth, PairBits* out, Index stride) {
   constexpr Index kPacket = GemmTile<float>::kPacket;
   static_assert(kPairLanes % kPacket == 0);
   struct Lines;
   const Index pairs = (depth + 1) / 2;
   float* const lines = pair_memory<Lines>(kPairLanes * pairs);
-  for (Index i = 0; i < size; ++i) pair_up(a.at(row + i, col), depth, lines + i * pairs);
+  for (Index i = 0; i < size; ++i) pair_up(a.at(i, 0), depth, lines + i * pairs);
   std::fill(lines + size * pairs, lines + kPairLanes * pairs, 0.f);
-  for (Index i = 0; i < kPairLanes; i += kPacket) gemm_turn(lines + i * pairs, pairs, pairs, out + i, stride);
+  for (Index i = 0; i < kPairLanes; i += kPacket) gemm_transpose(lines + i * pairs, pairs, pairs, out + i, stride);
 }
 
 /// Rows × depth of A from (row, col) on, as strips of 4, 2 or 1 vectors of rows, pair by pair along the depth. The
@@ -58,7 +59,7 @@ inline PairBits* pack_left(const FloatFactor& a, Index row, Index col, Index row
     const Index width = kPairLanes * strip_vectors(rows);
     if (a.transposed) {
       for (Index i = 0; i < width; i += kPairLanes)
-        pack_rows(a, row + i, col, std::clamp<Index>(rows - i, 0, kPairLanes), depth, out + i, width);
+        pack_rows(a.from(row + i, col), std::clamp<Index>(rows - i, 0, kPairLanes), depth, out + i, width);
     } else {
       const Index size = std::min(width, rows);
       for (Index p = 0; p < pairs; ++p) {

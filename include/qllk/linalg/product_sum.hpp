@@ -58,8 +58,14 @@ class ProductSum {
       if (i + 1 < terms_.size()) later = {terms_[i + 1].dy, terms_[i + 1].x + begin};
       const detail::GemmStart<Scalar> start =
           fresh ? detail::gemm_zeros<Scalar>(rows_) : detail::GemmStart<Scalar>{out, rows_};
-      detail::gemm<Scalar, false, true>(rows_, columns, term.positions, term.dy, term.dy_stride, term.x + begin,
-                                        term.x_stride, out, rows_, Scalar(1), start, later);
+      detail::gemm<Scalar, false, true>({.rows = rows_,
+                                         .cols = columns,
+                                         .depth = term.positions,
+                                         .a = {term.dy, term.dy_stride},
+                                         .b = {term.x + begin, term.x_stride},
+                                         .c = {out, rows_},
+                                         .start = start,
+                                         .later = later});
       fresh = false;
     }
   }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/prefetch.hpp"
 #include "qllk/linalg/views.hpp"
 
 namespace qllk::linalg {
@@ -24,6 +25,27 @@ inline constexpr bool is_hash_table_v = false;
 /// It is one.
 template <class Scalar>
 inline constexpr bool is_hash_table_v<HashTable<Scalar>> = true;
+
+/// y ± T[key], where y has the table's dim.
+template <Real Scalar>
+void add_key(const HashTable<Scalar>& table, Index key, bool minus, Values<Scalar> y) {
+  if (minus)
+    y -= column(table, key);
+  else
+    y += column(table, key);
+}
+
+/// Whether training has written this key: those it has not are zero.
+template <Real Scalar>
+bool is_trained(const HashTable<Scalar>& table, Index key) {
+  return table(0, key) != Scalar(0);
+}
+
+/// Asks for a column that is added soon.
+template <Real Scalar>
+void prefetch_key(const HashTable<Scalar>& table, Index key) {
+  prefetch(table.data() + key * table.rows(), table.rows());
+}
 
 /// The gradient of a HashTable: a list of (row, ±column), meaning that the row's gradient has ±values.col(column) in
 /// it. Memory and cost follow the positions seen, not the size of the table. Cleared, it keeps its memory, which grows

@@ -62,7 +62,7 @@ template <class A, class B, class C>
 void rounded_gemm(const A& a, const B& b, C& c, GemmStart<typename A::Scalar> start) {
   QLLK_ASSERT(a.cols() == b.rows() && a.rows() == c.rows() && b.cols() == c.cols());
   if constexpr (std::is_same_v<typename A::Scalar, float>) {
-    PairProduct product{a.rows(), float_factor(a), {c.data(), c.outerStride(), start.values, start.stride}};
+    PairProduct product{a.rows(), float_factor(a), {c.data(), c.outerStride(), start.data, start.stride}};
     gemm_bfloat16(b.cols(), a.cols(), float_factor(b), {&product, 1});
   }
 }

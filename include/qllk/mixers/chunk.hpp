@@ -7,6 +7,7 @@
 #include "qllk/core/types.hpp"
 #include "qllk/linalg/gemm.hpp"
 #include "qllk/linalg/views.hpp"
+#include "qllk/mixers/recurrence.hpp"
 
 namespace qllk::mixers {
 
@@ -16,20 +17,54 @@ namespace detail {
 inline constexpr Index kSolveBlock = 8;  // columns one by one; all before them by a matrix product
 }
 
-/// The decays inside a chunk of `size` positions from `begin` on, of one head, from log α [heads, n]:
+/// The matrices of one head of width d = head_dim, in chunks of up to kMost positions. Those of a scratch are sized for a
+/// whole chunk, so that they allocate once.
+template <Real Scalar, Index kMost>
+class HeadViews {
+ public:
+  explicit HeadViews(Index head_dim) : head_dim_(head_dim) {}
+
+  /// The head's rows of a matrix [dim, n] at the chunk's positions: [d, C].
+  template <class Matrix>
+  auto rows(Matrix&& m, HeadChunk chunk) const {
+    return block(m, chunk.head * head_dim_, chunk.begin, head_dim_, chunk.size);
+  }
+  /// The head's S [d, d] among those of all heads.
+  Eigen::Map<Mat<Scalar>> state(Scalar* all, HeadChunk chunk) const {
+    return {all + chunk.head * head_dim_ * head_dim_, head_dim_, head_dim_};
+  }
+  Eigen::Map<const Mat<Scalar>> state(const Scalar* all, HeadChunk chunk) const {
+    return {all + chunk.head * head_dim_ * head_dim_, head_dim_, head_dim_};
+  }
+  /// [C, C] of a scratch.
+  static auto square(Mat<Scalar>& matrix, Index size) {
+    matrix.resize(kMost, kMost);
+    return block(matrix, 0, 0, size, size);
+  }
+  /// [d, C] of a scratch.
+  auto wide(Mat<Scalar>& matrix, Index size) const {
+    matrix.resize(head_dim_, kMost);
+    return block(matrix, 0, 0, head_dim_, size);
+  }
+
+ private:
+  Index head_dim_;
+};
+
+/// The decays inside a chunk, from log α [heads, n]:
 ///
 ///   share_i   = α_1 … α_i                               how much is left of the state before the chunk
 ///   weight_ji = α_{j+1} … α_i, and 0 for j > i          how much is left at i of what j wrote
 template <Real Scalar>
-void chunk_decays(std::type_identity_t<MatIn<Scalar>> log_decay, Index head, Index begin, Index size,
-                  Mat<Scalar>& weight, Vec<Scalar>& share) {
+void chunk_decays(std::type_identity_t<MatIn<Scalar>> log_decay, HeadChunk chunk, Mat<Scalar>& weight,
+                  Vec<Scalar>& share) {
   Scalar left = 1;
-  for (Index i = 0; i < size; ++i) {
-    const Scalar a = std::exp(log_decay(head, begin + i));
+  for (Index i = 0; i < chunk.size; ++i) {
+    const Scalar a = std::exp(log_decay(chunk.head, chunk.begin + i));
     share[i] = left *= a;
     if (i > 0) part(weight, 0, i, i) = part(weight, 0, i - 1, i) * a;
     weight(i, i) = 1;
-    for (Index j = i + 1; j < size; ++j) weight(j, i) = 0;
+    for (Index j = i + 1; j < chunk.size; ++j) weight(j, i) = 0;
   }
 }
 

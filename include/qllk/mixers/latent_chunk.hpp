@@ -1,9 +1,11 @@
-// Some positions of one head of LatentScan, by matrix products.
+// One chunk of one head of LatentScan, by matrix products.
 #pragma once
 
 #include "qllk/core/types.hpp"
 #include "qllk/linalg/gemm.hpp"
 #include "qllk/linalg/views.hpp"
+#include "qllk/mixers/chunk.hpp"
+#include "qllk/mixers/recurrence.hpp"
 
 namespace qllk::mixers {
 
@@ -15,33 +17,39 @@ using linalg::block, linalg::column, linalg::gemm, linalg::gemm_add, linalg::val
 ///   Y  = V (Kᵀ Q ∘ M) + Sᵀ Q diag(s)
 ///   S' = s_C S + K diag(M_1C … M_CC) Vᵀ
 ///
-/// Shapes   Q, K, V, Y: [d, C] of q, k, v, y; C <= kSize    S: [d, d]
+/// Shapes   Q, K, V, Y: [d, C] of q, k, v, y; C <= kSize    S: [d, d]    decay: a, or empty
 /// Cost     2·d·C·(d + C) multiply-adds forward, about 2.5 times that backward
 /// Source   Dao and Gu 2024, section 6; Yang et al. 2024, section 3
 template <Real Scalar>
-class LatentChunk {
+class LatentChunk : private HeadViews<Scalar, 32> {
+  using Views = HeadViews<Scalar, 32>;
+  using Views::rows, Views::square, Views::state, Views::wide;
+
  public:
+  using Inputs = RecurrenceInputs<Scalar>;
+  using Gradients = RecurrenceGrads<Scalar>;
+
   /// Positions of a chunk: the C×C and C×head_dim products then cost about the same for heads of 16 and 32.
   static constexpr Index kSize = 32;
 
   /// Always sized for a whole chunk.
   struct Scratch {
-    Vec<Scalar> share, dlog_w;
-    Mat<Scalar> weight, score, masked, dmasked, scaled, from_state, into_state, q, k, v;
+    Vec<Scalar> share, dlog_w;                   // s; the gradient of log w
+    Mat<Scalar> weight, score, masked, dmasked;  // M, KᵀQ, KᵀQ ∘ M and the gradient of KᵀQ
+    Mat<Scalar> scaled, from_state, into_state;
+    Mat<Scalar> q, k, v;  // copies, as gradients may take the place of what they are of
   };
 
   /// Of heads of that width.
-  explicit LatentChunk(Index head_dim) : head_dim_(head_dim) {}
+  explicit LatentChunk(Index head_dim) : Views(head_dim) {}
 
-  /// Writes the head's rows of y at positions begin … begin + size - 1, and advances its S; memory is that of all
-  /// heads.
-  void forward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Index head, Index begin,
-               Index size, Scalar* memory, Scratch& scratch, MatOut<Scalar> y) const {
-    const Index d = head_dim_, at = head * d;
-    const auto Q = block(q, at, begin, d, size), K = block(k, at, begin, d, size), V = block(v, at, begin, d, size);
-    auto Y = block(y, at, begin, d, size);
-    Eigen::Map<Mat<Scalar>> S(memory + at * d, d, d);
-    masks(decay, head, begin, size, scratch);
+  /// Writes the head's rows of y at the chunk's positions, and advances its S; memory is that of all heads.
+  void forward(const Inputs& in, HeadChunk chunk, Scalar* memory, Scratch& scratch, MatOut<Scalar> y) const {
+    const Index size = chunk.size;
+    const auto Q = rows(in.q, chunk), K = rows(in.k, chunk), V = rows(in.v, chunk);
+    auto Y = rows(y, chunk);
+    auto S = state(memory, chunk);
+    find_weights(in.decay, chunk, scratch);
     const auto M = block(scratch.weight, 0, 0, size, size);
     auto score = square(scratch.score, size);
     auto scaled = wide(scratch.scaled, size);
@@ -57,24 +65,39 @@ class LatentChunk {
     gemm_add(scaled, V.transpose(), S);
   }
 
-  /// Overwrites those of dq, dk, dv and, where there is decay, ddecay, which may be q, k, v and decay; turns dS after
-  /// the chunk into dS before it. `before` holds S before the chunk, of all heads.
-  void backward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Index head, Index begin,
-                Index size, const Scalar* before, Scalar* dmemory, Scratch& scratch, MatIn<Scalar> dy,
-                MatOut<Scalar> dq, MatOut<Scalar> dk, MatOut<Scalar> dv, MatOut<Scalar> ddecay) const {
-    const Index d = head_dim_, at = head * d;
-    auto Q = wide(scratch.q, size), K = wide(scratch.k, size), V = wide(scratch.v, size);
-    Q = block(q, at, begin, d, size);
-    K = block(k, at, begin, d, size);
-    V = block(v, at, begin, d, size);
-    const auto dY = block(dy, at, begin, d, size);
-    auto dQ = block(dq, at, begin, d, size), dK = block(dk, at, begin, d, size), dV = block(dv, at, begin, d, size);
-    const Eigen::Map<const Mat<Scalar>> S(before + at * d, d, d);
-    Eigen::Map<Mat<Scalar>> dS(dmemory + at * d, d, d);
-    masks(decay, head, begin, size, scratch);
-    const auto M = block(scratch.weight, 0, 0, size, size);
+  /// Overwrites the head's rows of d at the chunk's positions: dq, dk, dv and, where there is decay, the gradient of
+  /// logit(a). Turns dS after the chunk into dS before it.
+  void backward(const Inputs& in, HeadChunk chunk, ChunkStates<Scalar> states, MatIn<Scalar> dy, Scratch& scratch,
+                Gradients& d) const {
+    const Index size = chunk.size;
+    const auto S = state(states.before, chunk);
+    auto dS = state(states.gradient, chunk);
+    const auto dY = rows(dy, chunk);
+    wide(scratch.q, size) = rows(in.q, chunk);
+    wide(scratch.k, size) = rows(in.k, chunk);
+    wide(scratch.v, size) = rows(in.v, chunk);
+    find_weights(in.decay, chunk, scratch);
+    inside_backward(dY, chunk, scratch, d);
+    across_backward(S, dS, dY, chunk, scratch, d);
+    if (in.decay.size() != 0) decay_backward(S, dS, in.decay, chunk, scratch, d.decay);
 
-    // inside the chunk: Y = V (KᵀQ ∘ M)
+    // dS = s_C dS' + Q diag(s) dYᵀ
+    const auto Q = wide(scratch.q, size);
+    auto scaled = wide(scratch.scaled, size);
+    for (Index i = 0; i < size; ++i) column(scaled, i) = column(Q, i) * scratch.share[i];
+    values(dS) *= scratch.share[size - 1];
+    gemm_add(scaled, dY.transpose(), dS);
+  }
+
+ private:
+  /// From Y = V P with P = KᵀQ ∘ M, and dP = VᵀdY:
+  ///
+  ///   dV = dY Pᵀ,   dQ = K (dP ∘ M),   dK = Q (dP ∘ M)ᵀ
+  template <class Block>
+  void inside_backward(const Block& dY, HeadChunk chunk, Scratch& scratch, Gradients& d) const {
+    const Index size = chunk.size;
+    const auto Q = wide(scratch.q, size), K = wide(scratch.k, size), V = wide(scratch.v, size);
+    const auto M = block(scratch.weight, 0, 0, size, size);
     auto score = square(scratch.score, size), masked = square(scratch.masked, size),
          dmasked = square(scratch.dmasked, size);
     gemm(K.transpose(), Q, score);
@@ -83,11 +106,23 @@ class LatentChunk {
       column(masked, i) = column(score, i) * column(M, i);
       column(dmasked, i) *= column(M, i);
     }
-    gemm(dY, masked.transpose(), dV);
-    gemm(K, dmasked, dQ);
-    gemm(Q, dmasked.transpose(), dK);
+    gemm(dY, masked.transpose(), rows(d.v, chunk));
+    gemm(K, dmasked, rows(d.q, chunk));
+    gemm(Q, dmasked.transpose(), rows(d.k, chunk));
+  }
 
-    // from the state before: Y += Sᵀ Q share;   into the state after: S' = share_C S + K w Vᵀ
+  /// From Y += SᵀQ diag(s) and S' = s_C S + K diag(m) Vᵀ, with m_i = M_iC:
+  ///
+  ///   dQ += S dY diag(s),   dK += dS' V diag(m),   dV += dS'ᵀ K diag(m)
+  ///
+  /// Leaves S dY diag(s) in from_state, and dS' V diag(m) in into_state.
+  template <class Before, class After, class Block>
+  void across_backward(const Before& S, const After& dS, const Block& dY, HeadChunk chunk, Scratch& scratch,
+                       Gradients& d) const {
+    const Index size = chunk.size;
+    const auto K = wide(scratch.k, size), V = wide(scratch.v, size);
+    const auto M = block(scratch.weight, 0, 0, size, size);
+    auto dQ = rows(d.q, chunk), dK = rows(d.k, chunk), dV = rows(d.v, chunk);
     auto from_state = wide(scratch.from_state, size), into_state = wide(scratch.into_state, size),
          scaled = wide(scratch.scaled, size);
     gemm(S, dY, from_state);
@@ -99,57 +134,53 @@ class LatentChunk {
       column(dK, i) += column(into_state, i) *= last;
       column(dV, i) += column(scaled, i) * last;
     }
-
-    const Scalar share = scratch.share[size - 1];
-    if (decay.size() != 0) {
-      Vec<Scalar>& dlog_w = scratch.dlog_w;
-      dlog_w.setZero(kSize);
-      Scalar later = share * (values(S) * values(dS)).sum();
-      for (Index i = 0; i < size; ++i) {
-        column(score, i) *= column(dmasked, i);  // d(log M_ji)
-        values(dlog_w.data(), size) += column(score, i);
-        const Scalar into = (column(into_state, i) * column(K, i)).sum();
-        dlog_w[i] += into;
-        later += into;
-      }
-      for (Index s = size; s-- > 0;) {  // later = d(log a_s)
-        later += column(score, s).sum() + (column(from_state, s) * column(Q, s)).sum() - dlog_w[s];
-        const Scalar a = decay(head, begin + s);
-        ddecay(head, begin + s) = later * (Scalar(1) - a) - dlog_w[s] * a;
-      }
-    }
-
-    for (Index i = 0; i < size; ++i) column(scaled, i) = column(Q, i) * scratch.share[i];
-    values(dS) *= share;
-    gemm_add(scaled, dY.transpose(), dS);
   }
 
- private:
-  /// Fills scratch.share with the products a_1 … a_i, and scratch.weight with the upper-triangular
-  /// M_ji = a_{j+1} … a_i w_j, the share of k_j v_jᵀ in S_i.
-  void masks(MatIn<Scalar> decay, Index head, Index begin, Index size, Scratch& scratch) const {
+  /// Through the logarithms. a_s is a factor of M_ji where j < s <= i, and of s_i where s <= i:
+  ///
+  ///   d(log M_ji) = M_ji (KᵀQ ∘ VᵀdY)_ji, and <k_j, (dS' V diag(m))_j> more where i = C
+  ///   d(log s_i)  = <q_i, (S dY diag(s))_i>, and s_C <S, dS'> more where i = C
+  ///   d(log w_j)  = Σ_i d(log M_ji)
+  ///   d(log a_s)  = Σ_{i >= s} d(log s_i) + Σ_{j < s <= i} d(log M_ji)
+  ///   d(logit a)  = (1 - a) d(log a) - a d(log w),   w = 1 - a
+  template <class Before, class After>
+  void decay_backward(const Before& S, const After& dS, MatIn<Scalar> decay, HeadChunk chunk, Scratch& scratch,
+                      MatOut<Scalar> ddecay) const {
+    const Index size = chunk.size;
+    const auto Q = wide(scratch.q, size), K = wide(scratch.k, size);
+    const auto from_state = wide(scratch.from_state, size), into_state = wide(scratch.into_state, size);
+    const auto dmasked = square(scratch.dmasked, size);
+    auto dlog_m = square(scratch.score, size);
+    Vec<Scalar>& dlog_w = scratch.dlog_w;
+    dlog_w.setZero(kSize);
+    Scalar dlog_a = scratch.share[size - 1] * (values(S) * values(dS)).sum();
+    for (Index i = 0; i < size; ++i) {
+      column(dlog_m, i) *= column(dmasked, i);
+      values(dlog_w.data(), size) += column(dlog_m, i);
+      const Scalar into = (column(into_state, i) * column(K, i)).sum();
+      dlog_w[i] += into;
+      dlog_a += into;
+    }
+    for (Index s = size; s-- > 0;) {
+      dlog_a += column(dlog_m, s).sum() + (column(from_state, s) * column(Q, s)).sum() - dlog_w[s];
+      const Scalar a = decay(chunk.head, chunk.begin + s);
+      ddecay(chunk.head, chunk.begin + s) = dlog_a * (Scalar(1) - a) - dlog_w[s] * a;
+    }
+  }
+
+  /// Fills scratch.share with s, and scratch.weight with the upper-triangular M.
+  void find_weights(MatIn<Scalar> decay, HeadChunk chunk, Scratch& scratch) const {
     scratch.weight.resize(kSize, kSize);
     scratch.share.resize(kSize);
     Scalar share = 1;
-    for (Index i = 0; i < size; ++i) {
-      const Scalar a = decay.size() == 0 ? Scalar(1) : decay(head, begin + i);
+    for (Index i = 0; i < chunk.size; ++i) {
+      const Scalar a = decay.size() == 0 ? Scalar(1) : decay(chunk.head, chunk.begin + i);
       scratch.share[i] = share *= a;
       for (Index j = 0; j < i; ++j) scratch.weight(j, i) = scratch.weight(j, i - 1) * a;
       scratch.weight(i, i) = decay.size() == 0 ? Scalar(1) : Scalar(1) - a;
-      for (Index j = i + 1; j < size; ++j) scratch.weight(j, i) = 0;
+      for (Index j = i + 1; j < chunk.size; ++j) scratch.weight(j, i) = 0;
     }
   }
-
-  static auto square(Mat<Scalar>& matrix, Index size) {
-    matrix.resize(kSize, kSize);
-    return block(matrix, 0, 0, size, size);
-  }
-  auto wide(Mat<Scalar>& matrix, Index size) const {
-    matrix.resize(head_dim_, kSize);
-    return block(matrix, 0, 0, head_dim_, size);
-  }
-
-  Index head_dim_;
 };
 
 }  // namespace qllk::mixers

@@ -39,6 +39,16 @@ constexpr auto enum_names(Decay) { return std::array{"none", "learned", "data_de
 ///
 /// With head_dim 1, no decay, no norm and no W_o this is the original QLLK's `q * cumsum(k * v) * sigmoid(g)`.
 ///
+/// backward, with n = norm(u) and o = n ⊙ sigmoid(g), in this order:
+///
+///   do = W_oᵀ dy
+///   dn = do ⊙ sigmoid(g),   dg = do ⊙ n ⊙ sigmoid(g) ⊙ (1 - sigmoid(g))                gate_backward
+///   du from dn                                                                          LayerNorm
+///   dq, dk, dv and d(logit a), from du and dS                                           LatentScan
+///   dx = W_qᵀ dq + W_kᵀ dk + W_vᵀ dv + W_gᵀ dg + W_aᵀ d(logit a)
+///
+/// The gradient of each map adds up beside it: dW = Σ d(its output) (its input)ᵀ, db = Σ d(its output).
+///
 /// Shapes   x, y, dy, dx: [dim, n]    n = state.sequences() × length, each sequence contiguous
 /// Cost     8·dim²·n FLOP for q, k, v and g, 2·dim²·n for W_o, and that of LatentScan; backward twice that.
 ///          Linear in the length; the state is head_dim·dim scalars a sequence whatever the length.
@@ -88,12 +98,14 @@ class LatentKernel {
   using Grads = Params;
   using State = LatentState<Scalar>;
 
+  /// Backward overwrites all but gated by gradients.
   struct Cache {
-    Mat<Scalar> q, k, v, gate;  // gate after the sigmoid; after backward the products' gradients
-    Mat<Scalar> decay;          // [heads, n] after the sigmoid, or empty; after backward the gradient of what that saw
-    Mat<Scalar> u;              // what the memory answered; after backward its gradient
-    Mat<Scalar> normal;         // norm(u), where there is a norm; likewise
-    Mat<Scalar> gated;          // what W_o sees
+    Mat<Scalar> q, k, v;
+    Mat<Scalar> gate;    // sigmoid(g); after backward dg
+    Mat<Scalar> decay;   // a [heads, n], or empty; after backward d(logit a)
+    Mat<Scalar> u;       // what is read from the memory
+    Mat<Scalar> normal;  // norm(u), where there is a norm
+    Mat<Scalar> gated;   // o, which W_o sees
     typename LatentScan<Scalar>::Cache scan;
     typename nn::LayerNorm<Scalar>::Cache norm;
     typename nn::Linear<Scalar>::Cache linear;
@@ -163,7 +175,7 @@ class LatentKernel {
     if (config_.decay == Decay::learned)
       for (Index t = 0; t < n; ++t) column(cache.decay, t) = values(p.decay_bias);
     if (config_.decay != Decay::none) values(cache.decay) = values(cache.decay).logistic();
-    scan_.forward(cache.q, cache.k, cache.v, cache.decay, state, cache.scan, cache.u);
+    scan_.forward({.q = cache.q, .k = cache.k, .v = cache.v, .decay = cache.decay}, state, cache.scan, cache.u);
     if (config_.normalise) {
       cache.normal.resize(config_.dim, n);
       norm_.forward(p.norm, cache.u, cache.norm, cache.normal);
@@ -172,7 +184,7 @@ class LatentKernel {
     for (Index t = 0; t < n; ++t) {
       auto gate = column(cache.gate, t), gated = config_.project ? column(cache.gated, t) : column(y, t);
       gate = gate.logistic();
-      gated = column(answer(cache), t) * gate;
+      gated = column(readout(cache), t) * gate;
     }
     if (config_.project) linear_.forward(p.out_proj, cache.gated, cache.linear, y);
   }
@@ -194,8 +206,8 @@ class LatentKernel {
     }
     linear_.backward(p.gate, x, cache.linear, cache.gate, g.gate, dx);
     if (config_.normalise) norm_.backward(p.norm, cache.u, cache.norm, cache.normal, g.norm, cache.u);
-    scan_.backward(cache.q, cache.k, cache.v, cache.decay, cache.scan, cache.u, dstate, cache.q, cache.k, cache.v,
-                   cache.decay);
+    scan_.backward({.q = cache.q, .k = cache.k, .v = cache.v, .decay = cache.decay}, cache.scan, cache.u, dstate,
+                   {.q = cache.q, .k = cache.k, .v = cache.v, .decay = cache.decay});
     linear_.backward_add(p.q_proj, x, cache.q, g.q_proj, dx);
     linear_.backward_add(p.k_proj, x, cache.k, g.k_proj, dx);
     linear_.backward_add(p.v_proj, x, cache.v, g.v_proj, dx);
@@ -208,9 +220,10 @@ class LatentKernel {
   }
 
  private:
-  Mat<Scalar>& answer(Cache& cache) const { return config_.normalise ? cache.normal : cache.u; }
+  /// n: what the gate multiplies.
+  Mat<Scalar>& readout(Cache& cache) const { return config_.normalise ? cache.normal : cache.u; }
 
-  /// Turns the gate into the gradient of what its sigmoid saw, and the answer into its own.
+  /// Overwrites sigmoid(g) in cache.gate by dg, and the readout n by dn.
   void gate_backward(MatIn<Scalar> dgated, Cache& cache) const {
     constexpr Index kTile = 128;
     alignas(64) Scalar buffer[kTile];
@@ -218,11 +231,11 @@ class LatentKernel {
       for (Index at = 0; at < config_.dim; at += kTile) {
         const Index size = std::min(kTile, config_.dim - at);
         const auto part = [&](auto&& m) { return values(m.data() + t * m.outerStride() + at, size); };
-        auto gate = part(cache.gate), u = part(answer(cache));
-        auto du = values(buffer, size);
-        du = part(dgated) * gate;
-        gate = du * u * (Scalar(1) - gate);
-        u = du;
+        auto gate = part(cache.gate), n = part(readout(cache));
+        auto dn = values(buffer, size);
+        dn = part(dgated) * gate;
+        gate = dn * n * (Scalar(1) - gate);
+        n = dn;
       }
   }
 

@@ -7,8 +7,10 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/prefetch.hpp"
 #include "qllk/linalg/views.hpp"
 #include "qllk/mixers/latent_chunk.hpp"
+#include "qllk/mixers/recurrence.hpp"
 
 namespace qllk::mixers {
 
@@ -38,8 +40,8 @@ struct LatentState {
 ///   dk_t = w_t dS_t v_t,   dv_t = w_t dS_tᵀ k_t   (w_t the weight of k_t v_tᵀ),
 ///   da_t = <dS_t, S_{t-1} - k_t v_tᵀ>,   returned as the gradient a (1 - a) da of the logit of a, which stays finite
 ///
-/// head_dim 1 is a scan over [dim] vectors. Larger heads go in chunks of C positions (LatentChunk), and between chunks
-/// one S is kept, so that the cost is matrix products. Both are exact; they differ by rounding only.
+/// head_dim 1 is a scan over [dim] vectors. Larger heads go in chunks of C positions (LatentChunk). Between chunks one S
+/// is stored, so that the cost is matrix products. Both are exact; they differ by rounding only.
 ///
 /// Shapes   q, k, v, y: [dim, n]    decay: [heads, n] or empty    n = sequences × length
 /// Cost     a position: head_dim 1: 3·dim multiply-adds; else dim·(2·head_dim + 2·C) forward, about 2.5 times that
@@ -48,10 +50,11 @@ template <Real Scalar>
 class LatentScan {
  public:
   using State = LatentState<Scalar>;
+  using Inputs = RecurrenceInputs<Scalar>;
+  using Gradients = RecurrenceGrads<Scalar>;
 
   struct Cache {
-    Mat<Scalar>
-        kept;  // head_dim 1: S_t before every position; else S before every chunk [head_dim·dim, chunks × sequences]
+    Mat<Scalar> states;  // S before every position (head_dim 1) or chunk [head_dim·dim, chunks × sequences]
     typename LatentChunk<Scalar>::Scratch chunk;
   };
 
@@ -67,103 +70,100 @@ class LatentScan {
   void reset(State& state, Index sequences) const { state.memory.setZero(head_dim_ * dim_, sequences); }
 
   /// Writes y, advances the state.
-  void forward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, State& state, Cache& cache,
-               MatOut<Scalar> y) const {
+  void forward(const Inputs& in, State& state, Cache& cache, MatOut<Scalar> y) const {
     QLLK_ASSERT(state.memory.rows() == head_dim_ * dim_);
-    const Index sequences = state.sequences(), length = sequences > 0 ? q.cols() / sequences : 0;
-    QLLK_ASSERT(q.cols() == sequences * length);
-    QLLK_ASSERT(decay.size() == 0 || (decay.rows() == heads() && decay.cols() == q.cols()));
+    QLLK_ASSERT(in.q.cols() == state.sequences() * length(in, state));
+    QLLK_ASSERT(in.decay.size() == 0 || (in.decay.rows() == heads() && in.decay.cols() == in.q.cols()));
     if (head_dim_ == 1) {
-      cache.kept.resize(dim_, q.cols());
-      for (Index s = 0; s < sequences; ++s)
-        scan_forward(q, k, v, decay, s * length, length, column(state.memory, s), cache.kept, y);
+      cache.states.resize(dim_, in.q.cols());
+      for (Index s = 0; s < state.sequences(); ++s) scan_forward(in, s, state, cache.states, y);
     } else {
-      const Index chunks = (length + kChunk - 1) / kChunk;
-      cache.kept.resize(head_dim_ * dim_, chunks * sequences);
-      for (Index s = 0; s < sequences; ++s)
-        for (Index c = 0; c < chunks; ++c) {
-          column(cache.kept, s * chunks + c) = column(state.memory, s);
-          const Index begin = c * kChunk, size = std::min(kChunk, length - begin);
-          for (Index h = 0; h < heads(); ++h)
-            chunk_.forward(q, k, v, decay, h, s * length + begin, size, state.memory.col(s).data(), cache.chunk, y);
-        }
+      const Chunks chunks{state.sequences(), length(in, state), kChunk};
+      cache.states.resize(head_dim_ * dim_, chunks.count());
+      chunks.forward([&](const Chunk& c) {
+        column(cache.states, c.index) = column(state.memory, c.sequence);
+        for (Index h = 0; h < heads(); ++h)
+          chunk_.forward(in, {h, c.begin, c.size}, state.memory.col(c.sequence).data(), cache.chunk, y);
+      });
     }
   }
 
-  /// Overwrites dq, dk, dv and, where there is decay, ddecay (the gradient of logit(a)), which may be q, k, v and decay
-  /// (each its own); replaces dstate, the gradient of the final state, by that of the initial state.
-  void backward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Cache& cache, MatIn<Scalar> dy,
-                State& dstate, MatOut<Scalar> dq, MatOut<Scalar> dk, MatOut<Scalar> dv, MatOut<Scalar> ddecay) const {
-    const Index sequences = dstate.sequences(), length = sequences > 0 ? q.cols() / sequences : 0;
-    QLLK_ASSERT(dy.cols() == q.cols() && ddecay.size() == decay.size());
-    QLLK_ASSERT(dq.cols() == q.cols() && dk.cols() == q.cols() && dv.cols() == q.cols());
-    QLLK_ASSERT(head_dim_ > 1 || cache.kept.cols() == q.cols());
+  /// Overwrites d: dq, dk, dv and, where there is decay, the gradient of logit(a). Replaces dstate, the gradient of the
+  /// final state, by that of the initial state.
+  void backward(const Inputs& in, Cache& cache, MatIn<Scalar> dy, State& dstate, Gradients d) const {
+    QLLK_ASSERT(dy.cols() == in.q.cols() && d.decay.size() == in.decay.size());
+    QLLK_ASSERT(d.q.cols() == in.q.cols() && d.k.cols() == in.q.cols() && d.v.cols() == in.q.cols());
+    QLLK_ASSERT(head_dim_ > 1 || cache.states.cols() == in.q.cols());
     if (head_dim_ == 1) {
-      for (Index s = 0; s < sequences; ++s)
-        scan_backward(q, k, v, decay, s * length, length, cache.kept, dy, column(dstate.memory, s), dq, dk, dv, ddecay);
+      for (Index s = 0; s < dstate.sequences(); ++s) scan_backward(in, s, cache.states, dy, dstate, d);
     } else {
-      const Index chunks = (length + kChunk - 1) / kChunk;
-      for (Index s = 0; s < sequences; ++s)
-        for (Index c = chunks; c-- > 0;) {
-          const Index begin = c * kChunk, size = std::min(kChunk, length - begin);
-          for (Index h = 0; h < heads(); ++h)
-            chunk_.backward(q, k, v, decay, h, s * length + begin, size, cache.kept.col(s * chunks + c).data(),
-                            dstate.memory.col(s).data(), cache.chunk, dy, dq, dk, dv, ddecay);
-        }
+      Chunks{dstate.sequences(), length(in, dstate), kChunk}.backward([&](const Chunk& c) {
+        const ChunkStates<Scalar> states{cache.states.col(c.index).data(), dstate.memory.col(c.sequence).data()};
+        for (Index h = 0; h < heads(); ++h) chunk_.backward(in, {h, c.begin, c.size}, states, dy, cache.chunk, d);
+      });
     }
   }
 
  private:
   static constexpr Index kChunk = LatentChunk<Scalar>::kSize;
 
-  static void scan_forward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Index begin,
-                           Index length, Values<Scalar> memory, Mat<Scalar>& kept, MatOut<Scalar> y) {
-    for (Index t = begin; t < begin + length; ++t) {
-      column(kept, t) = memory;
-      const auto kv = column(k, t) * column(v, t);
-      if (decay.size() == 0)
+  /// Positions of each sequence.
+  static Index length(const Inputs& in, const State& state) {
+    return state.sequences() > 0 ? in.q.cols() / state.sequences() : 0;
+  }
+
+  /// One sequence: S_t of every position, and y_t = S_t ⊙ q_t.
+  static void scan_forward(const Inputs& in, Index sequence, State& state, Mat<Scalar>& states, MatOut<Scalar> y) {
+    const Index begin = sequence * length(in, state), end = begin + length(in, state);
+    auto memory = column(state.memory, sequence);
+    for (Index t = begin; t < end; ++t) {
+      column(states, t) = memory;
+      const auto kv = column(in.k, t) * column(in.v, t);
+      if (in.decay.size() == 0)
         memory += kv;
       else
-        memory = kv + column(decay, t) * (memory - kv);
-      column(y, t) = column(q, t) * memory;
+        memory = kv + column(in.decay, t) * (memory - kv);
+      column(y, t) = column(in.q, t) * memory;
     }
   }
 
-  static void scan_backward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Index begin,
-                            Index length, const Mat<Scalar>& kept, MatIn<Scalar> dy, Values<Scalar> dmemory,
-                            MatOut<Scalar> dq, MatOut<Scalar> dk, MatOut<Scalar> dv, MatOut<Scalar> ddecay) {
-    constexpr Index kTile = 128, kAhead = 2, kLine = 64 / Index{sizeof(Scalar)};
+  /// One sequence, from its last position to its first, some channels at a time.
+  static void scan_backward(const Inputs& in, Index sequence, const Mat<Scalar>& states, MatIn<Scalar> dy,
+                            State& dstate, Gradients& d) {
+    constexpr Index kTile = 128, kAhead = 2;
     alignas(64) Scalar buffer[kTile], logits[kTile];  // of dv and ddecay, which take the place of what others need
-    for (Index t = begin + length; t-- > begin;)
+    const bool decays = in.decay.size() != 0;
+    const Index begin = sequence * length(in, dstate), end = begin + length(in, dstate);
+    auto dmemory = column(dstate.memory, sequence);
+    for (Index t = end; t-- > begin;)
       for (Index at = 0; at < dmemory.size(); at += kTile) {
         const Index size = std::min(kTile, dmemory.size() - at);
         const auto part = [&](auto&& m) { return values(m.data() + t * m.outerStride() + at, size); };
-        const auto ahead = [&](const auto&... m) {
-          for (Index i = at; i < at + size; i += kLine)
-            (__builtin_prefetch(m.data() + (t - kAhead) * m.outerStride() + i), ...);
+        const auto fetch = [&](const auto&... m) {
+          (linalg::prefetch(m.data() + (t - kAhead) * m.outerStride() + at, size), ...);
         };
-        const auto kt = part(k), vt = part(v), before = part(kept), dyt = part(dy);
+        const auto kt = part(in.k), vt = part(in.v), before = part(states), dyt = part(dy);
         auto ds = values(dmemory.data() + at, size), dvt = values(buffer, size);
         if (t >= kAhead) {  // processors foresee columns that go up; these go down
-          ahead(q, k, v, kept, dy);
-          if (decay.size() != 0) ahead(decay);
+          fetch(in.q, in.k, in.v, states, dy);
+          if (decays) fetch(in.decay);
         }
-        ds += dyt * part(q);
-        if (decay.size() == 0) {
-          part(dq) = dyt * (before + kt * vt);
+        ds += dyt * part(in.q);
+        if (!decays) {
+          part(d.q) = dyt * (before + kt * vt);
           dvt = ds * kt;
-          part(dk) = ds * vt;
+          part(d.k) = ds * vt;
         } else {
-          const auto a = part(decay);
-          part(dq) = dyt * (kt * vt + a * (before - kt * vt));
+          const auto a = part(in.decay);
+          part(d.q) = dyt * (kt * vt + a * (before - kt * vt));
           auto dlogit = values(logits, size);
           dlogit = ds * (before - kt * vt) * a * (Scalar(1) - a);
           dvt = ds * (Scalar(1) - a) * kt;
-          part(dk) = ds * (Scalar(1) - a) * vt;
+          part(d.k) = ds * (Scalar(1) - a) * vt;
           ds *= a;
-          part(ddecay) = dlogit;
+          part(d.decay) = dlogit;
         }
-        part(dv) = dvt;
+        part(d.v) = dvt;
       }
   }
 

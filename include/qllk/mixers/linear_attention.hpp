@@ -103,7 +103,7 @@ class LinearAttention {
       auto all = values(*part);
       all = (all > Scalar(0)).select(all + Scalar(1), all.min(Scalar(0)).exp());
     }
-    scan_.forward(c.qkv.q, c.qkv.k, c.qkv.v, Mat<Scalar>(), state, c.scan, c.qkv.u);
+    scan_.forward({.q = c.qkv.q, .k = c.qkv.k, .v = c.qkv.v}, state, c.scan, c.qkv.u);
     c.sum = state.sum;
     c.divisor.resize(scan_.heads(), n);
     for (Index s = 0; s < sequences; ++s)
@@ -134,8 +134,7 @@ class LinearAttention {
         c.divisor(h, t) = -(head(du, h, t) * head(c.qkv.u, h, t)).sum() * scale;
         head(du, h, t) *= scale;
       }
-    Mat<Scalar> no_decay;
-    scan_.backward(c.qkv.q, c.qkv.k, c.qkv.v, no_decay, c.scan, du, dstate, dq, dk, c.qkv.v, no_decay);
+    scan_.backward({.q = c.qkv.q, .k = c.qkv.k, .v = c.qkv.v}, c.scan, du, dstate, {.q = dq, .k = dk, .v = c.qkv.v});
     for (Index s = 0; s < sequences; ++s) {
       for (Index t = (s + 1) * length; t-- > s * length;) {
         for (Index h = 0; h < scan_.heads(); ++h) head(dstate.sum, h, s) += c.divisor(h, t) * head(c.qkv.q, h, t);

@@ -171,9 +171,11 @@ class Linformer {
         remember(state.keys, block(c.qkv.k, 0, at, config_.dim, piece.size), p.key_slots, piece, s, keys);
         remember(state.values, block(c.qkv.v, 0, at, config_.dim, piece.size), p.value_slots, piece, s, values);
         for (Index h = 0; h < config_.dim; h += head_dim_)
-          SoftmaxTiles<Scalar>::forward(head(c.qkv.q, h, at, piece.size), head(keys, h), head(values, h),
-                                        {piece.slots + piece.filled}, head(c.qkv.u, h, at, piece.size),
-                                        c.l.col(h / head_dim_).data() + at);
+          SoftmaxTiles<Scalar>::forward({.q = head(c.qkv.q, h, at, piece.size),
+                                         .k = head(keys, h),
+                                         .v = head(values, h),
+                                         .span = {.offset = piece.slots + piece.filled}},
+                                        head(c.qkv.u, h, at, piece.size), c.l.col(h / head_dim_).data() + at);
       });
     state.segments += (state.filled + length) / config_.segment;
     state.filled = (state.filled + length) % config_.segment;
@@ -200,14 +202,18 @@ class Linformer {
         auto dkeys = block(memory, 0, 0, config_.dim, all), dvalues = block(memory, 0, all, config_.dim, all);
         memory.setZero();
         for (Index h = 0; h < config_.dim; h += head_dim_)
-          SoftmaxTiles<Scalar>::backward(head(c.qkv.q, h, at, piece.size), head(keys, h), head(values, h),
-                                         {piece.slots + piece.filled}, head(c.qkv.u, h, at, piece.size),
-                                         c.l.col(h / head_dim_).data() + at, head(du, h, at, piece.size),
-                                         head(c.qkv.q, h, at, piece.size), head(dkeys, h), head(dvalues, h));
-        remember_backward(keys, p.key_slots, piece, s, dkeys, dstate.keys, g.key_slots,
-                          block(c.qkv.k, 0, at, config_.dim, piece.size));
-        remember_backward(values, p.value_slots, piece, s, dvalues, dstate.values, g.value_slots,
-                          block(c.qkv.v, 0, at, config_.dim, piece.size));
+          SoftmaxTiles<Scalar>::backward(
+              {.q = head(c.qkv.q, h, at, piece.size),
+               .k = head(keys, h),
+               .v = head(values, h),
+               .span = {.offset = piece.slots + piece.filled}},
+              {.u = head(c.qkv.u, h, at, piece.size), .l = c.l.col(h / head_dim_).data() + at},
+              head(du, h, at, piece.size),
+              {.q = head(c.qkv.q, h, at, piece.size), .k = head(dkeys, h), .v = head(dvalues, h)});
+        remember_backward(keys, p.key_slots, piece, s, dkeys,
+                          {dstate.keys, g.key_slots, block(c.qkv.k, 0, at, config_.dim, piece.size)});
+        remember_backward(values, p.value_slots, piece, s, dvalues,
+                          {dstate.values, g.value_slots, block(c.qkv.v, 0, at, config_.dim, piece.size)});
       });
     values(c.qkv.q) *= scale();
     rotate(c, length, true);
@@ -273,25 +279,32 @@ class Linformer {
     filling.setZero();
   }
 
-  /// From dseen, the gradient of what the piece saw, and that of the memory after it: that of the memory before, and
-  /// `dmore`.
-  template <class Seen, class DSeen, class More>
+  /// Gradients of keys, or of values: of the memory, which becomes that before the piece; of the projection, which is
+  /// added to; of the piece's own, which is overwritten.
+  struct MemoryGradients {
+    Memory& memory;
+    Mat<Scalar>& projection;
+    MatOut<Scalar> more;
+  };
+
+  /// The backward pass of remember, from dseen, the gradient of what the piece saw.
+  template <class Seen, class DSeen>
   void remember_backward(const Seen& seen, const Mat<Scalar>& projection, const Piece& piece, Index s,
-                         const DSeen& dseen, Memory& dmemory, Mat<Scalar>& dprojection, More dmore) const {
+                         const DSeen& dseen, MemoryGradients d) const {
     const Index dim = config_.dim, slots = config_.slots, before = piece.slots + piece.filled;
-    auto dsegment = block(dmemory.segment, 0, s * config_.segment, dim, config_.segment);
-    auto dfilling = block(dmemory.filling, 0, s * slots, dim, slots),
-         dA = block(dmemory.slots, 0, s * slots, dim, slots);
+    auto dsegment = block(d.memory.segment, 0, s * config_.segment, dim, config_.segment);
+    auto dfilling = block(d.memory.filling, 0, s * slots, dim, slots),
+         dA = block(d.memory.slots, 0, s * slots, dim, slots);
     if (piece.filled + piece.size == config_.segment) {
       dfilling = dA / static_cast<Scalar>(piece.segment + 1);
       dA -= dfilling;
     }
     auto overwritten = block(dsegment, 0, piece.filled, dim, piece.size);
-    dmore = block(dseen, 0, before, dim, piece.size) + overwritten;
+    d.more = block(dseen, 0, before, dim, piece.size) + overwritten;
     overwritten.setZero();
-    gemm_add(dfilling, block(projection, 0, piece.filled, slots, piece.size), dmore);
+    gemm_add(dfilling, block(projection, 0, piece.filled, slots, piece.size), d.more);
     gemm_add(dfilling.transpose(), block(seen, 0, before, dim, piece.size),
-             block(dprojection, 0, piece.filled, slots, piece.size));
+             block(d.projection, 0, piece.filled, slots, piece.size));
     block(dsegment, 0, 0, dim, piece.filled) += block(dseen, 0, piece.slots, dim, piece.filled);
     block(dA, 0, 0, dim, piece.slots) += block(dseen, 0, 0, dim, piece.slots);
   }

@@ -173,8 +173,8 @@ class Mamba {
     for (Index t = 0; t < n; ++t) column(c.dt, t) = softplus(column(c.delta, t));
     c.a.resize(p.log_a.size());
     values(c.a) = -values(p.log_a).exp();
-    scan_.forward(c.active, c.dt, block(c.seen, rank_, 0, N, n), block(c.seen, rank_ + N, 0, N, n), c.a, p.skip,
-                  state.memory, c.scan, c.out);
+    const auto B = block(c.seen, rank_, 0, N, n), C = block(c.seen, rank_ + N, 0, N, n);
+    scan_.forward({.u = c.active, .dt = c.dt, .b = B, .c = C, .a = c.a, .skip = p.skip}, state.memory, c.scan, c.out);
     silu_gate<Scalar>(c.out, block(c.in, inner_, 0, inner_, n), c.gated);
     out_.forward(p.out_proj, c.gated, c.linear, y);
   }
@@ -195,9 +195,10 @@ class Mamba {
     c.dseen.resize(c.seen.rows(), n);
     c.dactive.resize(inner_, n);
     c.da.setZero(c.a.size());
-    scan_.backward(c.active, c.dt, block(c.seen, rank_, 0, N, n), block(c.seen, rank_ + N, 0, N, n), c.a, p.skip,
-                   c.scan, c.out, dstate.memory, c.dactive, c.dt, block(c.dseen, rank_, 0, N, n),
-                   block(c.dseen, rank_ + N, 0, N, n), c.da, g.skip);
+    const auto B = block(c.seen, rank_, 0, N, n), C = block(c.seen, rank_ + N, 0, N, n);
+    auto dB = block(c.dseen, rank_, 0, N, n), dC = block(c.dseen, rank_ + N, 0, N, n);
+    scan_.backward({.u = c.active, .dt = c.dt, .b = B, .c = C, .a = c.a, .skip = p.skip}, c.scan, c.out, dstate.memory,
+                   {.u = c.dactive, .dt = c.dt, .b = dB, .c = dC, .a = c.da, .skip = g.skip});
     values(g.log_a) += values(c.da) * values(c.a);
     for (Index t = 0; t < n; ++t) column(c.delta, t) = column(c.delta, t).logistic() * column(c.dt, t);
     dt_.backward(p.dt_proj, block(c.seen, 0, 0, rank_, n), c.linear, c.delta, g.dt_proj,

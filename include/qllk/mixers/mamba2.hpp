@@ -13,6 +13,7 @@
 #include "qllk/linalg/scratch.hpp"
 #include "qllk/linalg/views.hpp"
 #include "qllk/mixers/heads.hpp"
+#include "qllk/mixers/recurrence.hpp"
 #include "qllk/mixers/short_conv.hpp"
 #include "qllk/mixers/ssd_chunk.hpp"
 #include "qllk/nn/group_norm.hpp"
@@ -93,7 +94,7 @@ class Mamba2 {
     Mat<Scalar> conv, active;   // before and after its SiLU
     Mat<Scalar> dt, log_decay;  // [heads, n]
     Mat<Scalar> u, gated, normal;
-    Mat<Scalar> kept;  // S before every chunk [states · inner, chunks × sequences]
+    Mat<Scalar> states;  // S before every chunk [states · inner, chunks × sequences]
     typename SsdChunk<Scalar>::Scratch chunk;
     typename ShortConv<Scalar>::Cache short_conv;
     typename nn::GroupNorm<Scalar>::Cache norm;
@@ -178,14 +179,13 @@ class Mamba2 {
     }
     const auto X = block(c.active, 0, 0, inner_, n), B = block(c.active, inner_, 0, config_.states, n),
                C = block(c.active, inner_ + config_.states, 0, config_.states, n);
-    const Index chunks = (length + kChunk - 1) / kChunk;
-    c.kept.resize(config_.states * inner_, chunks * sequences);
-    for (Index s = 0; s < sequences; ++s)
-      for (Index i = 0; i < chunks; ++i) {
-        column(c.kept, s * chunks + i) = column(state.memory, s);
-        const Index begin = i * kChunk, size = std::min(kChunk, length - begin);
-        chunk_.forward(X, B, C, c.dt, c.log_decay, s * length + begin, size, state.memory.col(s).data(), c.chunk, c.u);
-      }
+    const Chunks chunks{sequences, length, kChunk};
+    const typename SsdChunk<Scalar>::Inputs in{.x = X, .b = B, .c = C, .dt = c.dt, .log_decay = c.log_decay};
+    c.states.resize(config_.states * inner_, chunks.count());
+    chunks.forward([&](const Chunk& chunk) {
+      column(c.states, chunk.index) = column(state.memory, chunk.sequence);
+      chunk_.forward(in, chunk, state.memory.col(chunk.sequence).data(), c.chunk, c.u);
+    });
     for (Index t = 0; t < n; ++t)
       for (Index h = 0; h < heads_; ++h)
         part(c.u, h * head_dim_, t, head_dim_) += part(c.active, h * head_dim_, t, head_dim_) * p.skip[h];
@@ -213,13 +213,12 @@ class Mamba2 {
 
     auto X = block(c.active, 0, 0, inner_, n), B = block(c.active, inner_, 0, config_.states, n),
          C = block(c.active, inner_ + config_.states, 0, config_.states, n);
-    const Index chunks = (length + kChunk - 1) / kChunk;
-    for (Index s = 0; s < sequences; ++s)
-      for (Index i = chunks; i-- > 0;) {
-        const Index begin = i * kChunk, size = std::min(kChunk, length - begin);
-        chunk_.backward(X, B, C, c.dt, c.log_decay, s * length + begin, size, c.kept.col(s * chunks + i).data(),
-                        dstate.memory.col(s).data(), c.chunk, c.u, X, B, C, c.dt, c.log_decay);
-      }
+    const typename SsdChunk<Scalar>::Inputs in{.x = X, .b = B, .c = C, .dt = c.dt, .log_decay = c.log_decay};
+    typename SsdChunk<Scalar>::Gradients d{.x = X, .b = B, .c = C, .dt = c.dt, .log_decay = c.log_decay};
+    Chunks{sequences, length, kChunk}.backward([&](const Chunk& chunk) {
+      const ChunkStates<Scalar> states{c.states.col(chunk.index).data(), dstate.memory.col(chunk.sequence).data()};
+      chunk_.backward(in, chunk, states, c.u, c.chunk, d);
+    });
     for (Index t = 0; t < n; ++t) {
       auto delta = part(c.in, at_dt(), t, heads_), dlog = column(c.log_decay, t);
       dlog *= -values(p.log_a).exp();

@@ -143,7 +143,7 @@ class Melf {
     c.dfolds.resize(c.folds.rows(), c.folds.cols());
     attention_.backward(p.attention, c.folds, c.attention, c.dslots, dstate.attention, g.attention, c.dfolds);
     for (Index t = 0; t < dx.cols(); ++t) column(dx, t).setZero();
-    patching_.backward(p.fold, c.plan, c.patching, c.dfolds, dstate.columns, g.fold, dx);
+    patching_.backward(p.fold, c.patching, c.dfolds, dstate.columns, g.fold, dx);
   }
 
  private:

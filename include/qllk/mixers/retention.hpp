@@ -131,7 +131,7 @@ class Retention {
     rotary_.rotate(c.angles, c.qkv.k);
     values(c.qkv.q) *= scale();
     for (Index t = 0; t < n; ++t) column(c.decay, t) = values(rates_);
-    scan_.forward(c.qkv.q, c.qkv.k, c.qkv.v, c.decay, state, c.scan, c.retained);
+    scan_.forward({.q = c.qkv.q, .k = c.qkv.k, .v = c.qkv.v, .decay = c.decay}, state, c.scan, c.retained);
     for (Index t = 0; t < n; ++t) {
       for (Index h = 0; h < scan_.heads(); ++h) {
         const auto r = head(c.retained, h, t);
@@ -170,7 +170,8 @@ class Retention {
           r = (d - r * dot) * deviation;
         }
       }
-    scan_.backward(c.qkv.q, c.qkv.k, c.qkv.v, c.decay, c.scan, c.retained, dstate, c.qkv.q, c.qkv.k, c.qkv.v, c.decay);
+    scan_.backward({.q = c.qkv.q, .k = c.qkv.k, .v = c.qkv.v, .decay = c.decay}, c.scan, c.retained, dstate,
+                   {.q = c.qkv.q, .k = c.qkv.k, .v = c.qkv.v, .decay = c.decay});
     values(c.qkv.q) *= scale();
     rotary_.rotate(c.angles, c.qkv.q, true);
     rotary_.rotate(c.angles, c.qkv.k, true);

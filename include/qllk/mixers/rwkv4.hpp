@@ -148,7 +148,7 @@ class Rwkv4 {
     linear_.forward(p.v_proj, c.v_in, c.linear, c.v);
     for (Index s = 0; s < sequences; ++s)
       for (Index t = s * length; t < (s + 1) * length; ++t)
-        for (Index at = 0; at < config_.dim; at += kTile) step(p.decay, p.bonus, state, c, s, t, at);
+        for (Index at = 0; at < config_.dim; at += kTile) step(p, state, c, tile(s, t, at));
     for (Index t = 0; t < n; ++t) {
       auto r = column(c.r, t);
       r = r.logistic();
@@ -175,17 +175,17 @@ class Rwkv4 {
     }
     for (Index s = 0; s < sequences; ++s)
       for (Index t = (s + 1) * length; t-- > s * length;)
-        for (Index at = 0; at < config_.dim; at += kTile)
-          step_back(p.decay, p.bonus, d, dstate, c, s, t, at, g.decay, g.bonus);
+        for (Index at = 0; at < config_.dim; at += kTile) step_backward(p, d, dstate, c, tile(s, t, at), g);
     Shift::backward(dstate.previous, dx);
-    const auto through = [&](const auto& linear, const auto& share, const auto& in, const auto& dproduct, auto& dlinear,
-                             auto& dshare) {
-      linear_.backward(linear, in, c.linear, dproduct, dlinear, d);
-      Shift::backward_add(share, x, c.shift, d, dstate.previous, dshare, dx);
+    const auto shift = [&](const Vec<Scalar>& mix, Vec<Scalar>& dmix) {
+      Shift::backward_add(mix, x, c.shift, d, {dmix, dstate.previous, dx});
     };
-    through(p.r_proj, p.r_mix, c.r_in, c.r, g.r_proj, g.r_mix);
-    through(p.k_proj, p.k_mix, c.k_in, c.k, g.k_proj, g.k_mix);
-    through(p.v_proj, p.v_mix, c.v_in, c.v, g.v_proj, g.v_mix);
+    linear_.backward(p.r_proj, c.r_in, c.linear, c.r, g.r_proj, d);
+    shift(p.r_mix, g.r_mix);
+    linear_.backward(p.k_proj, c.k_in, c.linear, c.k, g.k_proj, d);
+    shift(p.k_mix, g.k_mix);
+    linear_.backward(p.v_proj, c.v_in, c.linear, c.v, g.v_proj, d);
+    shift(p.v_mix, g.v_mix);
   }
 
  private:
@@ -193,16 +193,23 @@ class Rwkv4 {
   static constexpr Index kTile = 128;
   static constexpr Scalar kNothing = Scalar(-1e30);  // the maximum of no keys
 
-  void step(const Vec<Scalar>& decay, const Vec<Scalar>& bonus, State& state, Cache& c, Index s, Index t,
-            Index at) const {
-    const Index size = std::min(kTile, config_.dim - at);
+  /// Channels at … at + size - 1 of position t, in a sequence.
+  struct Tile {
+    Index sequence, t, at, size;
+  };
+  Tile tile(Index sequence, Index t, Index at) const { return {sequence, t, at, std::min(kTile, config_.dim - at)}; }
+
+  /// One position forward: wkv, then a', b' and m' in place of a, b and m.
+  template <class Matrix>
+  void step(const Tensors<Matrix>& p, State& state, Cache& c, const Tile& tile) const {
+    const auto [s, t, at, size] = tile;
     alignas(64) Scalar buffer[5 * kTile];
     auto before = values(buffer, size), top = values(buffer + kTile, size), old = values(buffer + 2 * kTile, size),
          fresh = values(buffer + 3 * kTile, size), sum = values(buffer + 4 * kTile, size);
     auto a = part(state.numerator, at, s, size), b = part(state.denominator, at, s, size),
          m = part(state.maximum, at, s, size);
     const auto k = part(c.k, at, t, size), v = part(c.v, at, t, size);
-    const auto w = part(decay, at, 0, size), u = part(bonus, at, 0, size);
+    const auto w = part(p.decay, at, 0, size), u = part(p.bonus, at, 0, size);
     part(c.numerator, at, t, size) = a;
     part(c.denominator, at, t, size) = b;
     before = (b == Scalar(0)).select(kNothing, m);
@@ -220,10 +227,20 @@ class Rwkv4 {
     b = old * b + fresh;
   }
 
-  /// Turns k and v into their gradients, from that of wkv and of the state after t.
-  void step_back(const Vec<Scalar>& decay, const Vec<Scalar>& bonus, MatIn<Scalar> dwkv, State& dstate, Cache& c,
-                 Index s, Index t, Index at, Vec<Scalar>& ddecay, Vec<Scalar>& dbonus) const {
-    const Index size = std::min(kTile, config_.dim - at);
+  /// One position backward: turns k and v into their gradients, and dstate from the gradient of the state after t into
+  /// that of the state before. First through a', b' and m', with o = e^{m+w-q'} and f = e^{k-q'}:
+  ///
+  ///   dv = f da',   dk = f (v da' + db'),   dq' = dm' - o (a da' + b db') - dk,   da = o da',   db = o db'
+  ///   d(m + w) = o (a da' + b db');   dq' goes to the larger of m + w and k;   dw = dm = d(m + w),   dω += w dw
+  ///
+  /// then through wkv = N / D, with o = e^{m-q} and f = e^{u+k-q}:
+  ///
+  ///   dN = dwkv / D,   dD = -dN wkv
+  ///   da += o dN,   db += o dD,   dm += o (a dN + b dD),   dv += f dN,   dk += f (v dN + dD),   du += f (v dN + dD)
+  template <class Matrix>
+  void step_backward(const Params& p, MatIn<Scalar> dwkv, State& dstate, Cache& c, const Tile& tile,
+                     Tensors<Matrix>& g) const {
+    const auto [s, t, at, size] = tile;
     alignas(64) Scalar buffer[7 * kTile];
     auto top = values(buffer, size), old = values(buffer + kTile, size), fresh = values(buffer + 2 * kTile, size),
          dk = values(buffer + 3 * kTile, size), dv = values(buffer + 4 * kTile, size),
@@ -232,8 +249,7 @@ class Rwkv4 {
          dm = part(dstate.maximum, at, s, size), k = part(c.k, at, t, size), v = part(c.v, at, t, size);
     const auto a = part(c.numerator, at, t, size), b = part(c.denominator, at, t, size),
                m = part(c.maximum, at, t, size);
-    const auto w = part(decay, at, 0, size), u = part(bonus, at, 0, size);
-    // a', b' and m'; dlate is the gradient of m + w
+    const auto w = part(p.decay, at, 0, size), u = part(p.bonus, at, 0, size);
     dlate = m - w.exp();
     top = dlate.max(k);
     old = (dlate - top).exp();
@@ -246,20 +262,20 @@ class Rwkv4 {
     da *= old;
     db *= old;
     dm = dlate;
-    part(ddecay, at, 0, size) -= dlate * w.exp();
-    // wkv; dtop and dlate are the gradients of its numerator and denominator
+    part(g.decay, at, 0, size) -= dlate * w.exp();
+    auto &dnumerator = dtop, &ddenominator = dlate;
     top = m.max(u + k);
     old = (m - top).exp();
     fresh = (u + k - top).exp();
-    dtop = part(dwkv, at, t, size) / (old * b + fresh);
-    dlate = -dtop * part(c.wkv, at, t, size);
-    da += old * dtop;
-    db += old * dlate;
-    dm += old * (a * dtop + b * dlate);
-    dv += fresh * dtop;
-    dtop = fresh * (v * dtop + dlate);
-    part(dbonus, at, 0, size) += dtop;
-    k = dk + dtop;
+    dnumerator = part(dwkv, at, t, size) / (old * b + fresh);
+    ddenominator = -dnumerator * part(c.wkv, at, t, size);
+    da += old * dnumerator;
+    db += old * ddenominator;
+    dm += old * (a * dnumerator + b * ddenominator);
+    dv += fresh * dnumerator;
+    dnumerator = fresh * (v * dnumerator + ddenominator);
+    part(g.bonus, at, 0, size) += dnumerator;
+    k = dk + dnumerator;
     v = dv;
   }
 

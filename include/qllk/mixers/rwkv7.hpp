@@ -13,6 +13,7 @@
 #include "qllk/linalg/scratch.hpp"
 #include "qllk/linalg/views.hpp"
 #include "qllk/mixers/heads.hpp"
+#include "qllk/mixers/recurrence.hpp"
 #include "qllk/mixers/rwkv7_chunk.hpp"
 #include "qllk/mixers/token_shift.hpp"
 #include "qllk/nn/group_norm.hpp"
@@ -123,7 +124,7 @@ class Rwkv7 {
     Mat<Scalar> keys, kappa, kappa_scale, removed;            // k̃, κ, its 1 / √(…), a ⊙ κ
     Mat<Scalar> read, answer, gated;                          // Sᵀ r, u, u ⊙ g
     Mat<Scalar> dr, dk, dv, dw, dkappa;
-    Mat<Scalar> kept;  // S before every chunk [head_dim · dim, chunks × sequences]
+    Mat<Scalar> states;  // S before every chunk [head_dim · dim, chunks × sequences]
     typename Rwkv7Chunk<Scalar>::Scratch chunk;
     typename TokenShift<Scalar>::Cache shift;
     typename nn::GroupNorm<Scalar>::Cache norm;
@@ -207,42 +208,17 @@ class Rwkv7 {
     for (auto* part :
          {&c.r, &c.k, &c.v, &c.log_w, &c.a, &c.g, &c.keys, &c.kappa, &c.removed, &c.read, &c.answer, &c.gated})
       part->resize(config_.dim, n);
-    for (auto* part : {&c.w_low, &c.a_low, &c.g_low}) part->resize(rank_, n);
-    Shift::advance(x, state.previous, c.shift);
-    const auto shift = [&](const Vec<Scalar>& mix, Mat<Scalar>& in) { Shift::forward(mix, x, c.shift, in); };
-    shift(p.r_mix, c.r_in), shift(p.k_mix, c.k_in), shift(p.v_mix, c.v_in);
-    shift(p.w_mix, c.w_in), shift(p.a_mix, c.a_in), shift(p.g_mix, c.g_in);
-    wide_.forward(p.r_proj, c.r_in, c.linear, c.r);
-    wide_.forward(p.k_proj, c.k_in, c.linear, c.k);
-    wide_.forward(p.v_proj, c.v_in, c.linear, c.v);
-    down_.forward(p.decay.down, c.w_in, c.linear, c.w_low);
-    down_.forward(p.rate.down, c.a_in, c.linear, c.a_low);
-    down_.forward(p.gate.down, c.g_in, c.linear, c.g_low);
-    values(c.w_low) = values(c.w_low).tanh();
-    values(c.g_low) = values(c.g_low).logistic();
-    up_.forward(p.decay.up, c.w_low, c.linear, c.log_w);
-    up_.forward(p.rate.up, c.a_low, c.linear, c.a);
-    up_.forward(p.gate.up, c.g_low, c.linear, c.g);
-    for (Index t = 0; t < n; ++t) {
-      auto a = column(c.a, t), log_w = column(c.log_w, t);
-      a = a.logistic();
-      log_w = log_w.logistic() * static_cast<Scalar>(-std::exp(-0.5));
-      column(c.kappa, t) = column(c.k, t) * values(p.key_scale);
-      column(c.keys, t) = column(c.k, t) * (Scalar(1) + (a - Scalar(1)) * values(p.key_rate));
-    }
-    unit_heads<Scalar>(c.kappa, c.kappa_scale, head_dim_, head_epsilon(head_dim_, 1e-6));
-    for (Index t = 0; t < n; ++t) column(c.removed, t) = column(c.a, t) * column(c.kappa, t);
+    maps_forward(p, x, state, c);
+    keys_forward(p, c);
 
-    const Index chunks = (length + kChunk - 1) / kChunk;
-    c.kept.resize(head_dim_ * config_.dim, chunks * sequences);
-    for (Index s = 0; s < sequences; ++s)
-      for (Index i = 0; i < chunks; ++i) {
-        column(c.kept, s * chunks + i) = column(state.memory, s);
-        const Index begin = i * kChunk, size = std::min(kChunk, length - begin);
-        for (Index h = 0; h < heads_; ++h)
-          chunk_.forward({c.r, c.log_w, c.keys, c.v, c.kappa, c.removed}, h, s * length + begin, size,
-                         state.memory.col(s).data(), c.chunk, c.read);
-      }
+    const Inputs in{c.r, c.log_w, c.keys, c.v, c.kappa, c.removed};
+    const Chunks chunks{sequences, length, kChunk};
+    c.states.resize(head_dim_ * config_.dim, chunks.count());
+    chunks.forward([&](const Chunk& chunk) {
+      column(c.states, chunk.index) = column(state.memory, chunk.sequence);
+      for (Index h = 0; h < heads_; ++h)
+        chunk_.forward(in, {h, chunk.begin, chunk.size}, state.memory.col(chunk.sequence).data(), c.chunk, c.read);
+    });
     norm_.forward(p.norm, c.read, c.norm, c.answer);
     for (Index t = 0; t < n; ++t) {
       for (Index h = 0; h < heads_; ++h)
@@ -261,28 +237,83 @@ class Rwkv7 {
     QLLK_ASSERT(dy.rows() == config_.dim && dy.cols() == x.cols() && dx.rows() == x.rows() && dx.cols() == x.cols());
     QLLK_ASSERT(c.r.cols() == x.cols());
     const Index n = x.cols(), sequences = dstate.sequences(), length = sequences > 0 ? n / sequences : 0;
-    auto d = linalg::scratch<Rwkv7, Scalar>(config_.dim, n);
-    wide_.backward(p.out_proj, c.gated, c.linear, dy, g.out_proj, d);
-    for (Index t = 0; t < n; ++t) {
-      auto gate = column(c.g, t), dgated = column(d, t), answer = column(c.answer, t);
-      answer *= dgated;
-      dgated *= gate;
-      gate = answer;
-      answer = dgated;
-    }
+    auto dgated = linalg::scratch<Rwkv7, Scalar>(config_.dim, n);
+    wide_.backward(p.out_proj, c.gated, c.linear, dy, g.out_proj, dgated);
+    gate_backward(dgated, c);
     norm_.backward(p.norm, c.read, c.norm, c.answer, g.norm, c.read);
+
     for (auto* part : {&c.dr, &c.dk, &c.dv, &c.dw, &c.dkappa}) part->resize(config_.dim, n);
-    const Index chunks = (length + kChunk - 1) / kChunk;
-    for (Index s = 0; s < sequences; ++s)
-      for (Index i = chunks; i-- > 0;) {
-        const Index begin = i * kChunk, size = std::min(kChunk, length - begin);
-        for (Index h = 0; h < heads_; ++h)
-          chunk_.backward({c.r, c.log_w, c.keys, c.v, c.kappa, c.removed}, h, s * length + begin, size,
-                          c.kept.col(s * chunks + i).data(), dstate.memory.col(s).data(), c.chunk, c.read,
-                          {c.dr, c.dw, c.dk, c.dv, c.dkappa, c.removed});
-      }
+    const Inputs in{c.r, c.log_w, c.keys, c.v, c.kappa, c.removed};
+    const InputGradients d{c.dr, c.dw, c.dk, c.dv, c.dkappa, c.removed};
+    Chunks{sequences, length, kChunk}.backward([&](const Chunk& chunk) {
+      const ChunkStates<Scalar> states{c.states.col(chunk.index).data(), dstate.memory.col(chunk.sequence).data()};
+      for (Index h = 0; h < heads_; ++h) chunk_.backward(in, {h, chunk.begin, chunk.size}, states, c.read, c.chunk, d);
+    });
+    bonus_backward(p, c, g);
+    keys_backward(p, c, g);
+    maps_backward(p, x, c, dstate, g, dx);
+  }
+
+ private:
+  using Shift = TokenShift<Scalar>;
+  using Inputs = typename Rwkv7Chunk<Scalar>::template Inputs<const Mat<Scalar>>;
+  using InputGradients = typename Rwkv7Chunk<Scalar>::template Inputs<Mat<Scalar>>;
+  static constexpr Index kChunk = Rwkv7Chunk<Scalar>::kSize;
+
+  /// All affine maps of the shifted x: r, k and v; w, a and g, each of low rank, before its last function.
+  template <class Matrix>
+  void maps_forward(const Tensors<Matrix>& p, MatIn<Scalar> x, State& state, Cache& c) const {
+    for (auto* part : {&c.w_low, &c.a_low, &c.g_low}) part->resize(rank_, x.cols());
+    Shift::advance(x, state.previous, c.shift);
+    const auto shift = [&](const Vec<Scalar>& mix, Mat<Scalar>& in) { Shift::forward(mix, x, c.shift, in); };
+    shift(p.r_mix, c.r_in), shift(p.k_mix, c.k_in), shift(p.v_mix, c.v_in);
+    shift(p.w_mix, c.w_in), shift(p.a_mix, c.a_in), shift(p.g_mix, c.g_in);
+    wide_.forward(p.r_proj, c.r_in, c.linear, c.r);
+    wide_.forward(p.k_proj, c.k_in, c.linear, c.k);
+    wide_.forward(p.v_proj, c.v_in, c.linear, c.v);
+    down_.forward(p.decay.down, c.w_in, c.linear, c.w_low);
+    down_.forward(p.rate.down, c.a_in, c.linear, c.a_low);
+    down_.forward(p.gate.down, c.g_in, c.linear, c.g_low);
+    values(c.w_low) = values(c.w_low).tanh();
+    values(c.g_low) = values(c.g_low).logistic();
+    up_.forward(p.decay.up, c.w_low, c.linear, c.log_w);
+    up_.forward(p.rate.up, c.a_low, c.linear, c.a);
+    up_.forward(p.gate.up, c.g_low, c.linear, c.g);
+  }
+
+  /// a = sigmoid(·), log w = -e^{-1/2} sigmoid(·), then κ, k̃ and a ⊙ κ.
+  template <class Matrix>
+  void keys_forward(const Tensors<Matrix>& p, Cache& c) const {
+    const Index n = c.k.cols();
     for (Index t = 0; t < n; ++t) {
-      for (Index h = 0; h < heads_; ++h) {  // the bonus
+      auto a = column(c.a, t), log_w = column(c.log_w, t);
+      a = a.logistic();
+      log_w = log_w.logistic() * static_cast<Scalar>(-std::exp(-0.5));
+      column(c.kappa, t) = column(c.k, t) * values(p.key_scale);
+      column(c.keys, t) = column(c.k, t) * (Scalar(1) + (a - Scalar(1)) * values(p.key_rate));
+    }
+    unit_heads<Scalar>(c.kappa, c.kappa_scale, head_dim_, head_epsilon(head_dim_, 1e-6));
+    for (Index t = 0; t < n; ++t) column(c.removed, t) = column(c.a, t) * column(c.kappa, t);
+  }
+
+  /// From o = u ⊙ g: overwrites u by du = do ⊙ g, and g by dg = do ⊙ u. Changes dgated, which is do.
+  void gate_backward(MatOut<Scalar> dgated, Cache& c) const {
+    for (Index t = 0; t < dgated.cols(); ++t) {
+      auto gate = column(c.g, t), d = column(dgated, t), answer = column(c.answer, t);
+      answer *= d;
+      d *= gate;
+      gate = answer;
+      answer = d;
+    }
+  }
+
+  /// From u += b v of each head, with b = <r, ρ ⊙ k̃> and db = <du, v>:
+  ///
+  ///   dv += b du,   dr += db ρ ⊙ k̃,   dk̃ += db ρ ⊙ r,   dρ += db r ⊙ k̃
+  template <class Matrix>
+  void bonus_backward(const Params& p, Cache& c, Tensors<Matrix>& g) const {
+    for (Index t = 0; t < c.r.cols(); ++t)
+      for (Index h = 0; h < heads_; ++h) {
         const auto r = head(c.r, h, t), keys = head(c.keys, h, t), du = head(c.answer, h, t), v = head(c.v, h, t);
         const auto bonus = head(p.bonus, h, 0);
         const Scalar weight = (r * bonus * keys).sum(), dweight = (du * v).sum();
@@ -291,8 +322,17 @@ class Rwkv7 {
         head(c.dk, h, t) += r * bonus * dweight;
         head(g.bonus, h, 0) += r * keys * dweight;
       }
-      column(c.dkappa, t) += column(c.removed, t) * column(c.a, t);
-    }
+  }
+
+  /// From k̃ = k ⊙ (1 + (a - 1) ⊙ α), κ = unit(k ⊙ ξ) and b = a ⊙ κ, with z what the sigmoids of a and w see:
+  ///
+  ///   dκ += db ⊙ a,   da = db ⊙ κ + dk̃ ⊙ k ⊙ α,   dk = dk̃ ⊙ (1 + (a - 1) ⊙ α) + d(k ⊙ ξ) ⊙ ξ
+  ///   dα += dk̃ ⊙ k ⊙ (a - 1),   dξ += d(k ⊙ ξ) ⊙ k
+  ///   dz_a = da ⊙ a ⊙ (1 - a),   dz_w = d(log w) ⊙ log w ⊙ (1 + e^{1/2} log w)
+  template <class Matrix>
+  void keys_backward(const Params& p, Cache& c, Tensors<Matrix>& g) const {
+    const Index n = c.k.cols();
+    for (Index t = 0; t < n; ++t) column(c.dkappa, t) += column(c.removed, t) * column(c.a, t);
     unit_heads_backward<Scalar>(c.kappa, c.kappa_scale, c.dkappa, head_dim_);
     for (Index t = 0; t < n; ++t) {
       auto a = column(c.a, t), k = column(c.k, t), dk = column(c.dk, t), da = column(c.removed, t),
@@ -306,30 +346,36 @@ class Rwkv7 {
       a = da * a * (Scalar(1) - a);
       dw *= log_w * (Scalar(1) + log_w * static_cast<Scalar>(std::exp(0.5)));
     }
+  }
 
-    for (auto* part : {&c.dw_low, &c.da_low, &c.dg_low}) part->resize(rank_, n);
+  /// Through all affine maps and the token shift, to dx and the gradient of the x before.
+  template <class Matrix>
+  void maps_backward(const Params& p, MatIn<Scalar> x, Cache& c, State& dstate, Tensors<Matrix>& g,
+                     MatOut<Scalar> dx) const {
+    for (auto* part : {&c.dw_low, &c.da_low, &c.dg_low}) part->resize(rank_, x.cols());
     up_.backward(p.decay.up, c.w_low, c.linear, c.dw, g.decay.up, c.dw_low);
     up_.backward(p.rate.up, c.a_low, c.linear, c.a, g.rate.up, c.da_low);
     up_.backward(p.gate.up, c.g_low, c.linear, c.g, g.gate.up, c.dg_low);
     values(c.dw_low) *= Scalar(1) - values(c.w_low).square();
     values(c.dg_low) *= values(c.g_low) * (Scalar(1) - values(c.g_low));
     Shift::backward(dstate.previous, dx);
-    const auto through = [&](const auto& map, const auto& tensors, const auto& mix, const auto& in,
-                             const auto& dproduct, auto& dtensors, auto& dmix) {
-      map.backward(tensors, in, c.linear, dproduct, dtensors, d);
-      Shift::backward_add(mix, x, c.shift, d, dstate.previous, dmix, dx);
+    auto din = linalg::scratch<Rwkv7, Scalar>(config_.dim, x.cols());
+    const auto shift = [&](const Vec<Scalar>& mix, Vec<Scalar>& dmix) {
+      Shift::backward_add(mix, x, c.shift, din, {dmix, dstate.previous, dx});
     };
-    through(wide_, p.r_proj, p.r_mix, c.r_in, c.dr, g.r_proj, g.r_mix);
-    through(wide_, p.k_proj, p.k_mix, c.k_in, c.dk, g.k_proj, g.k_mix);
-    through(wide_, p.v_proj, p.v_mix, c.v_in, c.dv, g.v_proj, g.v_mix);
-    through(down_, p.decay.down, p.w_mix, c.w_in, c.dw_low, g.decay.down, g.w_mix);
-    through(down_, p.rate.down, p.a_mix, c.a_in, c.da_low, g.rate.down, g.a_mix);
-    through(down_, p.gate.down, p.g_mix, c.g_in, c.dg_low, g.gate.down, g.g_mix);
+    wide_.backward(p.r_proj, c.r_in, c.linear, c.dr, g.r_proj, din);
+    shift(p.r_mix, g.r_mix);
+    wide_.backward(p.k_proj, c.k_in, c.linear, c.dk, g.k_proj, din);
+    shift(p.k_mix, g.k_mix);
+    wide_.backward(p.v_proj, c.v_in, c.linear, c.dv, g.v_proj, din);
+    shift(p.v_mix, g.v_mix);
+    down_.backward(p.decay.down, c.w_in, c.linear, c.dw_low, g.decay.down, din);
+    shift(p.w_mix, g.w_mix);
+    down_.backward(p.rate.down, c.a_in, c.linear, c.da_low, g.rate.down, din);
+    shift(p.a_mix, g.a_mix);
+    down_.backward(p.gate.down, c.g_in, c.linear, c.dg_low, g.gate.down, din);
+    shift(p.g_mix, g.g_mix);
   }
-
- private:
-  using Shift = TokenShift<Scalar>;
-  static constexpr Index kChunk = Rwkv7Chunk<Scalar>::kSize;
 
   static Index checked_rank(const Config& config) {
     if (config.rank < 0)

@@ -137,13 +137,13 @@ class SoftmaxAttention {
     c.values.resize(sequences);
     for (std::size_t s = 0; s < sequences; ++s) {
       const Index at = static_cast<Index>(s) * length;
-      const Index before = state.keys[s].cols();
+      const typename SoftmaxTiles<Scalar>::Span span{.offset = state.keys[s].cols(), .window = config_.window};
       see(state.keys[s], c.qkv.k, at, length, c.keys[s]);
       see(state.values[s], c.qkv.v, at, length, c.values[s]);
       for (Index h = 0; h < config_.dim; h += head_dim_)
-        SoftmaxTiles<Scalar>::forward(head(c.qkv.q, h, at, length), head(c.keys[s], h), head(c.values[s], h),
-                                      {before, config_.window}, head(c.qkv.u, h, at, length),
-                                      c.l.col(h / head_dim_).data() + at);
+        SoftmaxTiles<Scalar>::forward(
+            {.q = head(c.qkv.q, h, at, length), .k = head(c.keys[s], h), .v = head(c.values[s], h), .span = span},
+            head(c.qkv.u, h, at, length), c.l.col(h / head_dim_).data() + at);
     }
     state.position += length;
     qkv_.forward_out(p, c.qkv, y);
@@ -163,15 +163,16 @@ class SoftmaxAttention {
     qkv_.backward_out(p, c.qkv, dy, g, du);
     for (std::size_t s = 0; s < c.keys.size(); ++s) {
       const Index at = static_cast<Index>(s) * length, all = c.keys[s].cols(), before = all - length;
+      const typename SoftmaxTiles<Scalar>::Span span{.offset = before, .window = config_.window};
       auto memory = scratch<SoftmaxAttention, Scalar>(config_.dim, 2 * all);
       auto dk = block(memory, 0, 0, config_.dim, all), dv = block(memory, 0, all, config_.dim, all);
       left(dstate.keys[s], dk);
       left(dstate.values[s], dv);
       for (Index h = 0; h < config_.dim; h += head_dim_)
-        SoftmaxTiles<Scalar>::backward(head(c.qkv.q, h, at, length), head(c.keys[s], h), head(c.values[s], h),
-                                       {before, config_.window}, head(c.qkv.u, h, at, length),
-                                       c.l.col(h / head_dim_).data() + at, head(du, h, at, length),
-                                       head(c.qkv.q, h, at, length), head(dk, h), head(dv, h));
+        SoftmaxTiles<Scalar>::backward(
+            {.q = head(c.qkv.q, h, at, length), .k = head(c.keys[s], h), .v = head(c.values[s], h), .span = span},
+            {.u = head(c.qkv.u, h, at, length), .l = c.l.col(h / head_dim_).data() + at}, head(du, h, at, length),
+            {.q = head(c.qkv.q, h, at, length), .k = head(dk, h), .v = head(dv, h)});
       dstate.keys[s].assign(block(dk, 0, 0, config_.dim, before));
       dstate.values[s].assign(block(dv, 0, 0, config_.dim, before));
       block(c.qkv.k, 0, at, config_.dim, length) = block(dk, 0, before, config_.dim, length);

@@ -43,24 +43,38 @@ class SoftmaxTiles {
     Index end(Index i) const { return offset + i + 1; }
   };
 
+  using MatrixIn = Eigen::Ref<const Mat<Scalar>>;
+
+  struct Inputs {
+    MatrixIn q, k, v;
+    Span span;
+  };
+  /// What forward computed.
+  struct Outputs {
+    MatrixIn u;
+    const Scalar* l;
+  };
+  struct Gradients {
+    MatOut<Scalar> q, k, v;
+  };
+
   /// Overwrites u and l.
-  QLLK_NOINLINE static void forward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, Span span, MatOut<Scalar> u,
-                                    Scalar* l) {
-    const Index d = q.rows();
+  QLLK_NOINLINE static void forward(const Inputs& in, MatOut<Scalar> u, Scalar* l) {
+    const Index d = in.q.rows();
     auto memory = scratch<SoftmaxTiles, Scalar>(kKeys, kQueries);
     alignas(64) Scalar most[kQueries], sum[kQueries];
-    for (Index at = 0; at < q.cols(); at += kQueries) {
-      const Index queries = std::min(kQueries, q.cols() - at);
-      const auto Q = block(q, 0, at, d, queries);
+    for (Index at = 0; at < in.q.cols(); at += kQueries) {
+      const Index queries = std::min(kQueries, in.q.cols() - at);
+      const auto Q = block(in.q, 0, at, d, queries);
       auto U = block(u, 0, at, d, queries);
       std::fill_n(most, queries, -std::numeric_limits<Scalar>::infinity());
       std::fill_n(sum, queries, Scalar(0));
       for (Index j = 0; j < queries; ++j) column(U, j).setZero();
-      for_each_tile(span, at, queries, [&](Index first, Index keys) {
+      for_each_tile(in.span, at, queries, [&](Index first, Index keys) {
         auto S = block(memory, 0, 0, keys, queries);
-        gemm(block(k, 0, first, d, keys).transpose(), Q, S);
+        gemm(block(in.k, 0, first, d, keys).transpose(), Q, S);
         for (Index i = 0; i < queries; ++i) {
-          auto [head, seen, tail] = parts(S, i, span.begin(at + i) - first, span.end(at + i) - first);
+          auto [head, seen, tail] = parts(S, i, in.span.begin(at + i) - first, in.span.end(at + i) - first);
           head.setZero();
           tail.setZero();
           if (seen.size() == 0) continue;
@@ -74,7 +88,7 @@ class SoftmaxTiles {
           }
           sum[i] += seen.sum();
         }
-        gemm_add(block(v, 0, first, d, keys), S, U);
+        gemm_add(block(in.v, 0, first, d, keys), S, U);
       });
       for (Index i = 0; i < queries; ++i) {
         column(U, i) *= Scalar(1) / sum[i];
@@ -84,37 +98,35 @@ class SoftmaxTiles {
   }
 
   /// Overwrites dq, which may be q; adds to dk and dv.
-  QLLK_NOINLINE static void backward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, Span span, MatIn<Scalar> u,
-                                     const Scalar* l, MatIn<Scalar> du, MatOut<Scalar> dq, MatOut<Scalar> dk,
-                                     MatOut<Scalar> dv) {
-    const Index d = q.rows();
+  QLLK_NOINLINE static void backward(const Inputs& in, const Outputs& out, MatIn<Scalar> du, Gradients grads) {
+    const Index d = in.q.rows();
     auto memory = scratch<SoftmaxTiles, Scalar>(2 * kKeys + d, kQueries);
     alignas(64) Scalar dot[kQueries];
-    for (Index at = 0; at < q.cols(); at += kQueries) {
-      const Index queries = std::min(kQueries, q.cols() - at);
+    for (Index at = 0; at < in.q.cols(); at += kQueries) {
+      const Index queries = std::min(kQueries, in.q.cols() - at);
       Eigen::Map<Mat<Scalar>> Q(memory.data() + 2 * kKeys * kQueries, d, queries);
-      Q = block(q, 0, at, d, queries);
+      Q = block(in.q, 0, at, d, queries);
       const auto dU = block(du, 0, at, d, queries);
-      auto dQ = block(dq, 0, at, d, queries);
+      auto dQ = block(grads.q, 0, at, d, queries);
       for (Index i = 0; i < queries; ++i) {
-        dot[i] = (column(dU, i) * column(u, at + i)).sum();
+        dot[i] = (column(dU, i) * column(out.u, at + i)).sum();
         column(dQ, i).setZero();
       }
-      for_each_tile(span, at, queries, [&](Index first, Index keys) {
-        const auto K = block(k, 0, first, d, keys), V = block(v, 0, first, d, keys);
+      for_each_tile(in.span, at, queries, [&](Index first, Index keys) {
+        const auto K = block(in.k, 0, first, d, keys), V = block(in.v, 0, first, d, keys);
         Eigen::Map<Mat<Scalar>> P(memory.data(), keys, queries), dS(memory.data() + kKeys * kQueries, keys, queries);
         gemm(K.transpose(), Q, P);
         gemm(V.transpose(), dU, dS);
         for (Index i = 0; i < queries; ++i) {
-          const Index begin = span.begin(at + i) - first, end = span.end(at + i) - first;
+          const Index begin = in.span.begin(at + i) - first, end = in.span.end(at + i) - first;
           auto [head, seen, tail] = parts(P, i, begin, end);
           auto [dhead, dseen, dtail] = parts(dS, i, begin, end);
           for (auto* part : {&head, &tail, &dhead, &dtail}) part->setZero();
-          seen = (seen - l[at + i]).exp();
+          seen = (seen - out.l[at + i]).exp();
           dseen = seen * (dseen - dot[i]);
         }
-        gemm_add(dU, P.transpose(), block(dv, 0, first, d, keys));
-        gemm_add(Q, dS.transpose(), block(dk, 0, first, d, keys));
+        gemm_add(dU, P.transpose(), block(grads.v, 0, first, d, keys));
+        gemm_add(Q, dS.transpose(), block(grads.k, 0, first, d, keys));
         gemm_add(K, dS, dQ);
       });
     }

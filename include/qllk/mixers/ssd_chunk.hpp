@@ -1,10 +1,11 @@
-// Some positions of the recurrence of Mamba2, by matrix products.
+// One chunk of the recurrence of Mamba2, by matrix products.
 #pragma once
 
 #include "qllk/core/types.hpp"
 #include "qllk/linalg/gemm.hpp"
 #include "qllk/linalg/views.hpp"
 #include "qllk/mixers/chunk.hpp"
+#include "qllk/mixers/recurrence.hpp"
 
 namespace qllk::mixers {
 
@@ -31,22 +32,32 @@ class SsdChunk {
   /// Positions of a chunk.
   static constexpr Index kSize = 32;
 
+  /// log_decay is log a. Gradients may be the matrices that they are the gradients of.
+  template <class Matrix>
+  struct Tensors {
+    Matrix x, b, c, dt, log_decay;
+  };
+  using Inputs = Tensors<Eigen::Ref<const Mat<Scalar>>>;
+  using Gradients = Tensors<MatOut<Scalar>>;
+
   /// Always sized for a whole chunk.
   struct Scratch {
-    Vec<Scalar> share;  // s, of one head
-    Mat<Scalar> weight, gram, dgram, masked, dmasked;
-    Mat<Scalar> b, c, v, dv, from_state, into_state, scaled_dy;
-    Vec<Scalar> last;  // s_L of every head
+    Vec<Scalar> share;                    // s, of one head
+    Vec<Scalar> last;                     // s_L of every head
+    Mat<Scalar> weight, masked, dmasked;  // G, BᵀC ∘ G and its gradient, of one head
+    Mat<Scalar> gram, dgram;              // BᵀC and its gradient
+    Mat<Scalar> b, c, v, dv;              // v is X̄
+    Mat<Scalar> from_state, into_state, scaled_dy;
   };
 
   /// Of so many channels, in heads of that width.
   SsdChunk(Index inner, Index head_dim, Index states) : inner_(inner), head_dim_(head_dim), states_(states) {}
 
-  /// Writes y at positions begin … begin + size - 1, and advances the S of one sequence.
-  void forward(MatIn<Scalar> x, MatIn<Scalar> b, MatIn<Scalar> c, MatIn<Scalar> dt, MatIn<Scalar> log_decay,
-               Index begin, Index size, Scalar* memory, Scratch& scratch, MatOut<Scalar> y) const {
+  /// Writes y at the chunk's positions, and advances the S of its sequence.
+  void forward(const Inputs& in, const Chunk& chunk, Scalar* memory, Scratch& scratch, MatOut<Scalar> y) const {
     resize(scratch);
-    const auto B = block(b, 0, begin, states_, size), C = block(c, 0, begin, states_, size);
+    const Index begin = chunk.begin, size = chunk.size;
+    const auto B = block(in.b, 0, begin, states_, size), C = block(in.c, 0, begin, states_, size);
     auto Y = block(y, 0, begin, inner_, size), V = block(scratch.v, 0, 0, inner_, size);
     Eigen::Map<Mat<Scalar>> S(memory, states_, inner_);
     auto gram = block(scratch.gram, 0, 0, size, size), masked = block(scratch.masked, 0, 0, size, size);
@@ -54,9 +65,9 @@ class SsdChunk {
     gemm(S.transpose(), C, Y);
     for (Index h = 0; h < inner_ / head_dim_; ++h) {
       const Index at = h * head_dim_;
-      chunk_decays(log_decay, h, begin, size, scratch.weight, scratch.share);
+      chunk_decays(in.log_decay, {h, begin, size}, scratch.weight, scratch.share);
       for (Index i = 0; i < size; ++i) {
-        part(V, at, i, head_dim_) = part(x, at, begin + i, head_dim_) * dt(h, begin + i);
+        part(V, at, i, head_dim_) = part(in.x, at, begin + i, head_dim_) * in.dt(h, begin + i);
         part(Y, at, i, head_dim_) *= scratch.share[i];
         column(masked, i) = column(gram, i) * part(scratch.weight, 0, i, size);
       }
@@ -67,84 +78,90 @@ class SsdChunk {
     gemm_add(B, V.transpose(), S);
   }
 
-  /// Overwrites those of dx, db, dc, ddt and dlog_decay, which may be x, b, c, dt and log_decay; turns dS after the
-  /// chunk into dS before it. `before` holds S before the chunk.
-  void backward(MatIn<Scalar> x, MatIn<Scalar> b, MatIn<Scalar> c, MatIn<Scalar> dt, MatIn<Scalar> log_decay,
-                Index begin, Index size, const Scalar* before, Scalar* dmemory, Scratch& scratch, MatIn<Scalar> dy,
-                MatOut<Scalar> dx, MatOut<Scalar> db, MatOut<Scalar> dc, MatOut<Scalar> ddt,
-                MatOut<Scalar> dlog_decay) const {
+  /// Overwrites d at the chunk's positions: dx, dB, dC, d(dt) as far as dt is a factor of x, and d(log a). Turns dS
+  /// after the chunk into dS before it. With P = BᵀC ∘ G and Z = dY diag(s) of each head, Ḡ = diag(G_1L … G_LL):
+  ///
+  ///   d(BᵀC) = Σ_heads (X̄ᵀdY ∘ G)
+  ///   dC = S Z + B d(BᵀC),   dB = dS' (X̄ Ḡ)ᵀ + C d(BᵀC)ᵀ,   dS = s_L dS' + C Zᵀ
+  void backward(const Inputs& in, const Chunk& chunk, ChunkStates<Scalar> states, MatIn<Scalar> dy, Scratch& scratch,
+                Gradients& d) const {
     resize(scratch);
-    const Index P = head_dim_;
+    const Index begin = chunk.begin, size = chunk.size, head_states = head_dim_ * states_;
     auto B = block(scratch.b, 0, 0, states_, size), C = block(scratch.c, 0, 0, states_, size);
-    B = block(b, 0, begin, states_, size);
-    C = block(c, 0, begin, states_, size);
-    const auto dY = block(dy, 0, begin, inner_, size);
-    auto dB = block(db, 0, begin, states_, size), dC = block(dc, 0, begin, states_, size);
-    const Eigen::Map<const Mat<Scalar>> S(before, states_, inner_);
-    Eigen::Map<Mat<Scalar>> dS(dmemory, states_, inner_);
-    auto V = block(scratch.v, 0, 0, inner_, size), dV = block(scratch.dv, 0, 0, inner_, size),
-         from_state = block(scratch.from_state, 0, 0, inner_, size),
-         into_state = block(scratch.into_state, 0, 0, inner_, size),
-         scaled_dY = block(scratch.scaled_dy, 0, 0, inner_, size);
-    auto gram = block(scratch.gram, 0, 0, size, size), dgram = block(scratch.dgram, 0, 0, size, size),
-         masked = block(scratch.masked, 0, 0, size, size), dmasked = block(scratch.dmasked, 0, 0, size, size);
+    B = block(in.b, 0, begin, states_, size);
+    C = block(in.c, 0, begin, states_, size);
+    const Eigen::Map<const Mat<Scalar>> S(states.before, states_, inner_);
+    Eigen::Map<Mat<Scalar>> dS(states.gradient, states_, inner_);
+    auto dB = block(d.b, 0, begin, states_, size), dC = block(d.c, 0, begin, states_, size);
+    auto gram = block(scratch.gram, 0, 0, size, size), dgram = block(scratch.dgram, 0, 0, size, size);
+    const auto scaled_V = block(scratch.v, 0, 0, inner_, size),
+               scaled_dY = block(scratch.scaled_dy, 0, 0, inner_, size);
     gemm(B.transpose(), C, gram);
-    gemm(S.transpose(), C, from_state);
-    gemm(dS.transpose(), B, into_state);
+    gemm(S.transpose(), C, block(scratch.from_state, 0, 0, inner_, size));
+    gemm(dS.transpose(), B, block(scratch.into_state, 0, 0, inner_, size));
     for (Index i = 0; i < size; ++i) column(dgram, i).setZero();
-    for (Index h = 0; h < inner_ / P; ++h) {
-      const Index at = h * P;
-      chunk_decays(log_decay, h, begin, size, scratch.weight, scratch.share);
-      for (Index i = 0; i < size; ++i) {
-        part(V, at, i, P) = part(x, at, begin + i, P) * dt(h, begin + i);
-        column(masked, i) = column(gram, i) * part(scratch.weight, 0, i, size);
-      }
-      const auto dYh = block(dY, at, 0, P, size);
-      const auto Vh = block(V, at, 0, P, size);
-      gemm(Vh.transpose(), dYh, dmasked);
-      gemm(dYh, masked.transpose(), block(dV, at, 0, P, size));
-
-      // of the logarithms: s_i and column i of G add to `gained`, row i of G to `passed`; d(log a_s) is a sum over i >=
-      // s
-      alignas(64) Scalar gained[kSize], passed[kSize];
-      values(passed, size).setZero();
-      const Scalar last = scratch.share[size - 1];
-      Scalar later =
-          last * (values(S.data() + at * states_, P * states_) * values(dS.data() + at * states_, P * states_)).sum();
-      for (Index i = 0; i < size; ++i) {
-        const Scalar share = scratch.share[i], left = scratch.weight(i, size - 1);
-        auto scaled = part(scaled_dY, at, i, P), v = part(V, at, i, P), dv = part(dV, at, i, P),
-             into = part(into_state, at, i, P), d = column(dmasked, i);
-        column(dgram, i) += d * part(scratch.weight, 0, i, size);
-        d *= column(masked, i);
-        values(passed, size) += d;
-        scaled = column(dYh, i) * share;
-        gained[i] = (part(from_state, at, i, P) * scaled).sum() + d.sum();
-        dv += into * left;
-        into *= v;
-        const Scalar through = into.sum() * left;
-        passed[i] += through;
-        later += through;
-        v *= left;
-        const Scalar step = dt(h, begin + i);
-        ddt(h, begin + i) = (dv * part(x, at, begin + i, P)).sum();
-        part(dx, at, begin + i, P) = dv * step;
-      }
-      for (Index s = size; s-- > 0;) {
-        later += gained[s] - passed[s];
-        dlog_decay(h, begin + s) = later;
-      }
-      scratch.last[h] = last;
-    }
+    for (Index h = 0; h < inner_ / head_dim_; ++h) head_backward(in, {h, begin, size}, states, dy, scratch, d);
     gemm(S, scaled_dY, dC);
     gemm_add(B, dgram, dC);
-    gemm(dS, V, dB);
+    gemm(dS, scaled_V, dB);
     gemm_add(C, dgram.transpose(), dB);
-    for (Index h = 0; h < inner_ / P; ++h) values(dS.data() + h * P * states_, P * states_) *= scratch.last[h];
+    for (Index h = 0; h < inner_ / head_dim_; ++h) values(dS.data() + h * head_states, head_states) *= scratch.last[h];
     gemm_add(C, scaled_dY.transpose(), dS);
   }
 
  private:
+  /// What one head adds to backward; leaves X̄ Ḡ in v and Z in scaled_dy:
+  ///
+  ///   dX̄ = dY Pᵀ + dS'ᵀB Ḡ,   dx = dX̄ diag(dt),   d(dt)_i = <dX̄_i, x_i>
+  ///   gained_i = <(SᵀC)_i, Z_i> + Σ_j (P ∘ X̄ᵀdY)_ji                             of log s_i and column i of log G
+  ///   passed_i = Σ_j (P ∘ X̄ᵀdY)_ij + G_iL <(dS'ᵀB)_i, X̄_i>                      of row i of log G
+  ///   d(log a_t) = s_L <S, dS'> + Σ_i G_iL <(dS'ᵀB)_i, X̄_i> + Σ_{i >= t} (gained_i - passed_i)
+  void head_backward(const Inputs& in, HeadChunk chunk, ChunkStates<Scalar> states, MatIn<Scalar> dy, Scratch& scratch,
+                     Gradients& d) const {
+    const Index P = head_dim_, h = chunk.head, at = h * P, begin = chunk.begin, size = chunk.size;
+    const auto dY = block(dy, at, begin, P, size);
+    auto V = block(scratch.v, at, 0, P, size), dV = block(scratch.dv, at, 0, P, size);
+    auto gram = block(scratch.gram, 0, 0, size, size), dgram = block(scratch.dgram, 0, 0, size, size),
+         masked = block(scratch.masked, 0, 0, size, size), dmasked = block(scratch.dmasked, 0, 0, size, size);
+    chunk_decays(in.log_decay, chunk, scratch.weight, scratch.share);
+    for (Index i = 0; i < size; ++i) {
+      column(V, i) = part(in.x, at, begin + i, P) * in.dt(h, begin + i);
+      column(masked, i) = column(gram, i) * part(scratch.weight, 0, i, size);
+    }
+    gemm(V.transpose(), dY, dmasked);
+    gemm(dY, masked.transpose(), dV);
+
+    alignas(64) Scalar gained[kSize], passed[kSize];
+    values(passed, size).setZero();
+    scratch.last[h] = scratch.share[size - 1];
+    Scalar dlog_a =
+        scratch.last[h] *
+        (values(states.before + at * states_, P * states_) * values(states.gradient + at * states_, P * states_)).sum();
+    for (Index i = 0; i < size; ++i) {
+      const Scalar left = scratch.weight(i, size - 1);
+      auto scaled = part(scratch.scaled_dy, at, i, P), into = part(scratch.into_state, at, i, P);
+      auto v = column(V, i), dv = column(dV, i), dlog_g = column(dmasked, i);
+      column(dgram, i) += dlog_g * part(scratch.weight, 0, i, size);
+      dlog_g *= column(masked, i);
+      values(passed, size) += dlog_g;
+      scaled = column(dY, i) * scratch.share[i];
+      gained[i] = (part(scratch.from_state, at, i, P) * scaled).sum() + dlog_g.sum();
+      dv += into * left;
+      into *= v;
+      const Scalar through = into.sum() * left;
+      passed[i] += through;
+      dlog_a += through;
+      v *= left;
+      const Scalar step = in.dt(h, begin + i);
+      d.dt(h, begin + i) = (dv * part(in.x, at, begin + i, P)).sum();
+      part(d.x, at, begin + i, P) = dv * step;
+    }
+    for (Index i = size; i-- > 0;) {
+      dlog_a += gained[i] - passed[i];
+      d.log_decay(h, begin + i) = dlog_a;
+    }
+  }
+
   void resize(Scratch& scratch) const {
     scratch.share.resize(kSize);
     scratch.last.resize(inner_ / head_dim_);

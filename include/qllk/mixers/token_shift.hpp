@@ -49,16 +49,22 @@ class TokenShift {
     }
   }
 
-  /// Adds to dshare, dx and dprevious, from dy of one forward.
+  /// What backward_add adds to.
+  struct Gradients {
+    Vec<Scalar>& share;
+    Mat<Scalar>& previous;
+    MatOut<Scalar> x;
+  };
+
+  /// Adds to d, from dy of one forward.
   QLLK_NOINLINE static void backward_add(const Vec<Scalar>& share, MatIn<Scalar> x, const Cache& cache,
-                                         MatIn<Scalar> dy, Mat<Scalar>& dprevious, Vec<Scalar>& dshare,
-                                         MatOut<Scalar> dx) {
+                                         MatIn<Scalar> dy, Gradients d) {
     each(x, cache, [&](Index s, Index t, const auto& before) {
-      const auto d = column(dy, t);
-      auto dbefore = s < 0 ? column(dx, t - 1) : column(dprevious, s);
-      values(dshare) += d * (before - column(x, t));
-      dbefore += d * values(share);
-      column(dx, t) += d * (Scalar(1) - values(share));
+      const auto out = column(dy, t);
+      auto dbefore = s < 0 ? column(d.x, t - 1) : column(d.previous, s);
+      values(d.share) += out * (before - column(x, t));
+      dbefore += out * values(share);
+      column(d.x, t) += out * (Scalar(1) - values(share));
     });
   }
 

@@ -177,71 +177,13 @@ class QLLKClassic {
 
   /// Writes logits, advances the state.
   template <class P>
-  void forward(const P& p, Bytes bytes, State& state, Cache& c, Mat<Scalar>& logits, Turn turn = {}) const {
-    const Index sequences = state.sequences(), length = sequences > 0 ? std::ssize(bytes) / sequences : 0;
-    QLLK_ASSERT(std::ssize(bytes) == sequences * length && std::ssize(p.layers) == config_.layers);
-    turn(0, [&] {
-      c.plan = {config_.patch, length, state.phase};
-      gather(bytes, state, c);
-      state.phase = c.plan.next_phase();
-    });
-    const Index columns = c.plan.patches() * sequences;
-    if (columns > 0) {  // else what is there of the last patches stays, so that no byte of generation allocates
-      c.patches.resize(config_.dim, columns);
-      c.hidden.resize(p.layers.size() + 1);
-      for (auto& hidden : c.hidden) hidden.resize(config_.dim, columns);
-      c.rows.resize(c.plan.whole() ? 0 : kByteValues * config_.patch, columns);
-      c.layers.resize(p.layers.size());
-      embedding_.forward(p.byte_embedding, c.covered, c.embedding, c.patches);
-      shortcut_.forward(p.hash_proj, c.patches, c.shortcut, c.hidden[0]);
-    }
-    for (std::size_t i = 0; i < p.layers.size(); ++i)
-      turn(1 + static_cast<Index>(i), [&] {
-        if (columns > 0) layer_.forward(p.layers[i], c.hidden[i], state.layers[i], c.layers[i], c.hidden[i + 1]);
-      });
-    logits.resize(kByteValues, std::ssize(bytes));
-    if (c.plan.whole()) {
-      head_.forward(p.decoder_head, c.hidden.back(), c.head, by_patch(logits.data(), columns));
-      turn(1 + config_.layers, [&] { state.rows.setZero(); });
-      return;
-    }
-    if (columns > 0) head_.forward(p.decoder_head, c.hidden.back(), c.head, c.rows);
-    turn(1 + config_.layers, [&] {
-      nn::spread<Scalar>(c.plan, kByteValues, c.rows, state.rows,
-                         [&](Index t, const auto& row) { linalg::column(logits, t) = row; });
-    });
-  }
+  void forward(const P& p, Bytes bytes, State& state, Cache& c, Mat<Scalar>& logits, Turn turn = {}) const;
 
   /// Adds to g, Grads or DeferredGrads; replaces dstate, the gradient of the final state, by that of the initial state.
   /// Once for each forward, as it overwrites the cache. Pieces take turns last first.
   template <class G>
   void backward(const Params& p, [[maybe_unused]] Bytes bytes, Cache& c, const Mat<Scalar>& dlogits, State& dstate,
-                G& g, Turn turn = {}) const {
-    const Index sequences = dstate.sequences(), columns = c.plan.patches() * sequences;
-    QLLK_ASSERT(dlogits.cols() == std::ssize(bytes) && dlogits.cols() == sequences * c.plan.length);
-    turn(1 + config_.layers, [&] {
-      if (c.plan.whole())
-        dstate.rows.setZero();
-      else
-        nn::spread_backward<Scalar>(c.plan, dlogits, dstate.rows, c.drows);
-    });
-    c.dhidden.resize(config_.dim, columns);
-    c.dinput.resize(config_.dim, columns);
-    if (columns > 0)
-      head_.backward(p.decoder_head, c.hidden.back(), c.head,
-                     by_patch(c.plan.whole() ? dlogits.data() : std::as_const(c.drows).data(), columns), g.decoder_head,
-                     c.dhidden);
-    for (std::size_t i = p.layers.size(); i-- > 0;) {
-      turn(1 + static_cast<Index>(i), [&] {
-        if (columns > 0)
-          layer_.backward(p.layers[i], c.hidden[i], c.layers[i], c.dhidden, dstate.layers[i], g.layers[i], c.dinput);
-      });
-      std::swap(c.dhidden, c.dinput);
-    }
-    if (columns == 0) return;
-    shortcut_.backward(p.hash_proj, c.patches, c.shortcut, c.dhidden, g.hash_proj, c.dhidden);
-    embedding_.backward(p.byte_embedding, c.covered, c.embedding, c.dhidden, g.byte_embedding);
-  }
+                G& g, Turn turn = {}) const;
 
  private:
   /// Columns [256, P·n] as what they are for each patch, [256·P, n].
@@ -272,6 +214,76 @@ class QLLKClassic {
   ClassicLayer<Scalar> layer_;
   nn::Linear<Scalar> head_;
 };
+
+// Defined here and not in the class, where they would be inline: a program with the compiled library then has none of
+// what they call to compile.
+
+template <Real S>
+template <class P>
+void QLLKClassic<S>::forward(const P& p, Bytes bytes, State& state, Cache& c, Mat<Scalar>& logits, Turn turn) const {
+  const Index sequences = state.sequences(), length = sequences > 0 ? std::ssize(bytes) / sequences : 0;
+  QLLK_ASSERT(std::ssize(bytes) == sequences * length && std::ssize(p.layers) == config_.layers);
+  turn(0, [&] {
+    c.plan = {config_.patch, length, state.phase};
+    gather(bytes, state, c);
+    state.phase = c.plan.next_phase();
+  });
+  const Index columns = c.plan.patches() * sequences;
+  if (columns > 0) {  // else what is there of the last patches stays, so that no byte of generation allocates
+    c.patches.resize(config_.dim, columns);
+    c.hidden.resize(p.layers.size() + 1);
+    for (auto& hidden : c.hidden) hidden.resize(config_.dim, columns);
+    c.rows.resize(c.plan.whole() ? 0 : kByteValues * config_.patch, columns);
+    c.layers.resize(p.layers.size());
+    embedding_.forward(p.byte_embedding, c.covered, c.embedding, c.patches);
+    shortcut_.forward(p.hash_proj, c.patches, c.shortcut, c.hidden[0]);
+  }
+  for (std::size_t i = 0; i < p.layers.size(); ++i)
+    turn(1 + static_cast<Index>(i), [&] {
+      if (columns > 0) layer_.forward(p.layers[i], c.hidden[i], state.layers[i], c.layers[i], c.hidden[i + 1]);
+    });
+  logits.resize(kByteValues, std::ssize(bytes));
+  if (c.plan.whole()) {
+    head_.forward(p.decoder_head, c.hidden.back(), c.head, by_patch(logits.data(), columns));
+    turn(1 + config_.layers, [&] { state.rows.setZero(); });
+    return;
+  }
+  if (columns > 0) head_.forward(p.decoder_head, c.hidden.back(), c.head, c.rows);
+  turn(1 + config_.layers, [&] {
+    nn::spread<Scalar>(c.plan, kByteValues, c.rows, state.rows,
+                       [&](Index t, const auto& row) { linalg::column(logits, t) = row; });
+  });
+}
+
+template <Real S>
+template <class G>
+void QLLKClassic<S>::backward(const Params& p, [[maybe_unused]] Bytes bytes, Cache& c, const Mat<Scalar>& dlogits,
+                              State& dstate, G& g, Turn turn) const {
+  const Index sequences = dstate.sequences(), columns = c.plan.patches() * sequences;
+  QLLK_ASSERT(dlogits.cols() == std::ssize(bytes) && dlogits.cols() == sequences * c.plan.length);
+  turn(1 + config_.layers, [&] {
+    if (c.plan.whole())
+      dstate.rows.setZero();
+    else
+      nn::spread_backward<Scalar>(c.plan, dlogits, dstate.rows, c.drows);
+  });
+  c.dhidden.resize(config_.dim, columns);
+  c.dinput.resize(config_.dim, columns);
+  if (columns > 0)
+    head_.backward(p.decoder_head, c.hidden.back(), c.head,
+                   by_patch(c.plan.whole() ? dlogits.data() : std::as_const(c.drows).data(), columns), g.decoder_head,
+                   c.dhidden);
+  for (std::size_t i = p.layers.size(); i-- > 0;) {
+    turn(1 + static_cast<Index>(i), [&] {
+      if (columns > 0)
+        layer_.backward(p.layers[i], c.hidden[i], c.layers[i], c.dhidden, dstate.layers[i], g.layers[i], c.dinput);
+    });
+    std::swap(c.dhidden, c.dinput);
+  }
+  if (columns == 0) return;
+  shortcut_.backward(p.hash_proj, c.patches, c.shortcut, c.dhidden, g.hash_proj, c.dhidden);
+  embedding_.backward(p.byte_embedding, c.covered, c.embedding, c.dhidden, g.byte_embedding);
+}
 
 }  // namespace qllk::inline QLLK_ISA
 

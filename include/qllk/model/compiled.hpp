@@ -13,11 +13,13 @@ namespace qllk::inline QLLK_ISA {
 /// The default model with any choice of mixers.
 using EveryTransformer = QLLKTransformer<float, mixers::Registered>;
 
-extern template class QLLKTransformer<float, mixers::Registered>;
+extern template class BasicTransformer<float, mixers::Registered<float>>;
 extern template void EveryTransformer::forward(const EveryTransformer::Params&, Bytes, EveryTransformer::State&,
                                                EveryTransformer::Cache&, Mat<float>&, Turn) const;
 extern template void EveryTransformer::forward(const EveryTransformer::Int8Params&, Bytes, EveryTransformer::State&,
                                                EveryTransformer::Cache&, Mat<float>&, Turn) const;
+extern template void EveryTransformer::advance(const EveryTransformer::Params&, Bytes, EveryTransformer::State&,
+                                               EveryTransformer::Cache&, Turn) const;
 extern template void EveryTransformer::backward(const EveryTransformer::Params&, Bytes, EveryTransformer::Cache&,
                                                 Mat<float>&, EveryTransformer::StateGrads&,
                                                 EveryTransformer::DeferredGrads&, Turn) const;

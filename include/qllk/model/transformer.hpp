@@ -36,11 +36,12 @@
 
 namespace qllk::linalg {
 class Int8Matrix;
+class Int8Table;
 }  // namespace qllk::linalg
 
 namespace qllk::inline QLLK_ISA {
 
-/// QLLKTransformer: byte-level blocks around patch-level blocks, linear in the number of bytes.
+/// Byte-level blocks around patch-level blocks, linear in the number of bytes.
 ///
 ///   x  = ByteEmbedding(b) + FeatureHashing(b)          each byte, dim_local
 ///   x  = Block × encoder(x)                            each byte
@@ -56,17 +57,17 @@ namespace qllk::inline QLLK_ISA {
 ///
 /// Shapes   bytes: [sequences × length], each sequence contiguous, any length    logits: [256, sequences × length]
 /// Cost     linear in the length; state of constant size: 1.8 MB a sequence, 0.5 MB with windows of 2^14 bytes
-template <Real S, template <Real> class Mixer = mixers::Default, nn::StreamContext... More>
-class QLLKTransformer {
+template <Real S, class Mixer, nn::StreamContext... More>
+class BasicTransformer {
  public:
   using Scalar = S;
-  using Noise = nn::Noise;                         // what training leaves out
-  using Block = nn::Block<Scalar, Mixer<Scalar>>;  // of either level
-  using Stack = nn::Stack<Scalar, Block>;          // blocks one after the other
+  using Noise = nn::Noise;                 // what training leaves out
+  using Block = nn::Block<Scalar, Mixer>;  // of either level
+  using Stack = nn::Stack<Scalar, Block>;  // blocks one after the other
   /// All contexts.
   using Hashing = nn::FeatureHashing<Scalar, nn::NgramContext, nn::WordContext, nn::MatchContext, More...>;
 
-  using Config = TransformerConfig<Mixer<Scalar>, More...>;
+  using Config = TransformerConfig<Mixer, More...>;
 
   /// What is learned, or goes with it. Matrix is Mat, or another form of one; Rows what FeatureHashing has of it.
   template <class Matrix, class Rows>
@@ -106,7 +107,7 @@ class QLLKTransformer {
   };
   using Params = Tensors<Mat<Scalar>, typename Hashing::Params>;
   /// For inference: to_int8 makes them.
-  using Int8Params = Tensors<linalg::Int8Matrix, typename Hashing::Params>;
+  using Int8Params = Tensors<linalg::Int8Matrix, typename Hashing::template Tensors<linalg::Int8Table>>;
   using Grads = Tensors<Mat<Scalar>, typename Hashing::Grads>;
   /// Gradients whose matrix products are taken later: they refer to the cache and to dlogits.
   using DeferredGrads = Tensors<linalg::ProductSum<Scalar>, typename Hashing::Grads>;
@@ -151,7 +152,7 @@ class QLLKTransformer {
   };
 
   /// Throws std::invalid_argument when the configuration makes no sense.
-  QLLK_COLD explicit QLLKTransformer(Config config)
+  QLLK_COLD explicit BasicTransformer(Config config)
       : config_(config),
         embedding_({.dim = config.dim_local, .deviation = 0.5}),
         hashing_(hashing(config)),
@@ -238,7 +239,7 @@ class QLLKTransformer {
   /// Advances the features and the phase of a state as forward does, bit by bit, and leaves its tensors alone.
   void follow(State& s, Bytes bytes) const {
     const Index sequences = s.sequences(), length = sequences > 0 ? std::ssize(bytes) / sequences : 0;
-    hashing_.follow(bytes, sequences, s.hashing);
+    hashing_.follow(bytes, s.hashing);
     recency_.follow(bytes, s.recency);
     s.phase = nn::PatchPlan{config_.patch, length, s.phase}.next_phase();
   }
@@ -248,57 +249,20 @@ class QLLKTransformer {
 
   /// Writes logits, advances the state.
   template <class P>
-  void forward(const P& p, Bytes bytes, State& state, Cache& c, Mat<Scalar>& logits, Turn turn = {}) const {
-    up_to_decoder(p, bytes, state, c, turn);
-    decoder_.forward(p.decoder, state.decoder, c.noise, c.decoder, first_decoder(), turn);
-    norm_.forward(p.norm, c.decoder.out(), c.norm, c.normal);
-    logits.resize(kByteValues, std::ssize(bytes));
-    head_.forward(p.head, c.normal, c.linear, logits);
-    recency_.forward(p.recency, c.recency, logits);
-    copy_.forward(p.copy, p.hashing.table, matches(c), stride(), c.copy, logits);
-  }
+  void forward(const P& p, Bytes bytes, State& state, Cache& c, Mat<Scalar>& logits, Turn turn = {}) const;
 
   /// Advances the state as forward does, in about 0.8 of its time, and has no answer.
   template <class P>
-  void advance(const P& p, Bytes bytes, State& state, Cache& c, Turn turn = {}) const {
-    up_to_decoder(p, bytes, state, c, turn);
-    decoder_.advance(p.decoder, state.decoder, c.noise, c.decoder, first_decoder(), turn);
-  }
+  void advance(const P& p, Bytes bytes, State& state, Cache& c, Turn turn = {}) const;
 
   /// Adds to g, Grads or DeferredGrads; replaces dstate, the gradient of the final state, by that of the initial state.
   /// Once for each forward, as it overwrites the cache and dlogits. Pieces take turns last first.
   template <class G>
   void backward(const Params& p, Bytes bytes, Cache& c, Mat<Scalar>& dlogits, StateGrads& dstate, G& g,
-                Turn turn = {}) const {
-    QLLK_ASSERT(dlogits.cols() == std::ssize(bytes));
-    const Index patches = c.plan.patches() * dstate.sequences();
-    copy_.backward(matches(c), stride(), c.copy, dlogits, g.copy);
-    recency_.backward(c.recency, dlogits, g.recency);
-    auto dnormal = linalg::scratch<QLLKTransformer, Scalar>(config_.dim_local, dlogits.cols());
-    head_.backward(p.head, c.normal, c.linear, dlogits, g.head, dnormal);
-    norm_.backward(p.norm, c.decoder.out(), c.norm, dnormal, g.norm, c.decoder.out());
-    decoder_.backward(p.decoder, c.decoder, dstate.decoder, g.decoder, first_decoder(), turn);
-
-    turn(kUnpatching, [&] { nn::spread_backward<Scalar>(c.plan, c.decoder.in(), dstate.slots, c.dslots); });
-    if (patches > 0) {
-      auto dpatch = linalg::scratch<QLLKTransformer, Scalar>(config_.dim, patches);
-      unpatching_.backward(p.unpatching, c.patch_normal, c.linear, c.dslots, g.unpatching, dpatch);
-      patch_norm_.backward(p.patch_norm, c.blocks.out(), c.patch_norm, dpatch, g.patch_norm, c.blocks.out());
-    }
-    blocks_.backward(p.blocks, c.blocks, dstate.blocks, g.blocks, first_block(), turn, patches > 0);
-    std::swap(c.encoder.out(), c.decoder.in());  // both have the gradient of their sum; no list refers to it yet
-    turn(kPatching, [&] {
-      patching_.backward(p.patching, c.plan, c.patching, c.blocks.in(), dstate.columns, g.patching, c.encoder.out());
-    });
-
-    encoder_.backward(p.encoder, c.encoder, dstate.encoder, g.encoder, kBlocks, turn);
-    nn::Dropout<Scalar>::backward(c.dropout, c.encoder.in());
-    hashing_.backward(p.hashing, c.hashing, c.encoder.in(), g.hashing);
-    embedding_.backward(p.embedding, bytes, c.embedding, c.encoder.in(), g.embedding);
-  }
+                Turn turn = {}) const;
 
  private:
-  static Stack stack(const Config& config, const char* name, const std::vector<typename Mixer<Scalar>::Config>& mixers,
+  static Stack stack(const Config& config, const char* name, const std::vector<typename Mixer::Config>& mixers,
                      Index dim, Index count) {
     return {level_blocks<Block>(name, mixers, count, dim, config.hidden * dim), dim};
   }
@@ -342,7 +306,7 @@ class QLLKTransformer {
       c.plan = {config_.patch, length, state.phase};
       prepare(c, n, c.plan.patches() * sequences);
       embedding_.forward(p.embedding, bytes, c.embedding, c.encoder.in());
-      hashing_.forward(p.hashing, bytes, sequences, state.hashing, c.noise, c.hashing, c.encoder.in());
+      hashing_.forward(p.hashing, bytes, state.hashing, c.noise, c.hashing, c.encoder.in());
       recency_.look_up(bytes, state.recency, c.recency);
       state.phase = c.plan.next_phase();
     });
@@ -390,6 +354,63 @@ class QLLKTransformer {
   nn::CopyLogits<Scalar> copy_;
   nn::Recency<Scalar> recency_;
 };
+
+/// The default model, with a mixer by its template: mixers::Default, mixers::Registered, or one of your own.
+template <Real Scalar, template <Real> class Mixer = mixers::Default, nn::StreamContext... More>
+using QLLKTransformer = BasicTransformer<Scalar, Mixer<Scalar>, More...>;
+
+// Defined here and not in the class, where they would be inline: a program with the compiled library then has none of
+// what they call to compile.
+
+template <Real S, class Mixer, nn::StreamContext... More>
+template <class P>
+void BasicTransformer<S, Mixer, More...>::forward(const P& p, Bytes bytes, State& state, Cache& c, Mat<Scalar>& logits,
+                                                  Turn turn) const {
+  up_to_decoder(p, bytes, state, c, turn);
+  decoder_.forward(p.decoder, state.decoder, c.noise, c.decoder, first_decoder(), turn);
+  norm_.forward(p.norm, c.decoder.out(), c.norm, c.normal);
+  logits.resize(kByteValues, std::ssize(bytes));
+  head_.forward(p.head, c.normal, c.linear, logits);
+  recency_.forward(p.recency, c.recency, logits);
+  copy_.forward(p.copy, p.hashing.table, matches(c), stride(), c.copy, logits);
+}
+
+template <Real S, class Mixer, nn::StreamContext... More>
+template <class P>
+void BasicTransformer<S, Mixer, More...>::advance(const P& p, Bytes bytes, State& state, Cache& c, Turn turn) const {
+  up_to_decoder(p, bytes, state, c, turn);
+  decoder_.advance(p.decoder, state.decoder, c.noise, c.decoder, first_decoder(), turn);
+}
+
+template <Real S, class Mixer, nn::StreamContext... More>
+template <class G>
+void BasicTransformer<S, Mixer, More...>::backward(const Params& p, Bytes bytes, Cache& c, Mat<Scalar>& dlogits,
+                                                   StateGrads& dstate, G& g, Turn turn) const {
+  QLLK_ASSERT(dlogits.cols() == std::ssize(bytes));
+  const Index patches = c.plan.patches() * dstate.sequences();
+  copy_.backward(matches(c), stride(), c.copy, dlogits, g.copy);
+  recency_.backward(c.recency, dlogits, g.recency);
+  auto dnormal = linalg::scratch<BasicTransformer, Scalar>(config_.dim_local, dlogits.cols());
+  head_.backward(p.head, c.normal, c.linear, dlogits, g.head, dnormal);
+  norm_.backward(p.norm, c.decoder.out(), c.norm, dnormal, g.norm, c.decoder.out());
+  decoder_.backward(p.decoder, c.decoder, dstate.decoder, g.decoder, first_decoder(), turn);
+
+  turn(kUnpatching, [&] { nn::spread_backward<Scalar>(c.plan, c.decoder.in(), dstate.slots, c.dslots); });
+  if (patches > 0) {
+    auto dpatch = linalg::scratch<BasicTransformer, Scalar>(config_.dim, patches);
+    unpatching_.backward(p.unpatching, c.patch_normal, c.linear, c.dslots, g.unpatching, dpatch);
+    patch_norm_.backward(p.patch_norm, c.blocks.out(), c.patch_norm, dpatch, g.patch_norm, c.blocks.out());
+  }
+  blocks_.backward(p.blocks, c.blocks, dstate.blocks, g.blocks, first_block(), turn, patches > 0);
+  std::swap(c.encoder.out(), c.decoder.in());  // both have the gradient of their sum; no list refers to it yet
+  turn(kPatching,
+       [&] { patching_.backward(p.patching, c.patching, c.blocks.in(), dstate.columns, g.patching, c.encoder.out()); });
+
+  encoder_.backward(p.encoder, c.encoder, dstate.encoder, g.encoder, kBlocks, turn);
+  nn::Dropout<Scalar>::backward(c.dropout, c.encoder.in());
+  hashing_.backward(p.hashing, c.hashing, c.encoder.in(), g.hashing);
+  embedding_.backward(p.embedding, bytes, c.embedding, c.encoder.in(), g.embedding);
+}
 
 }  // namespace qllk::inline QLLK_ISA
 

@@ -105,10 +105,10 @@ class Block {
     auto din = scratch<Block, Scalar>(x.rows(), x.cols());  // of mlp_in, then of mixer_in
     const auto dmlp = Dropout<Scalar>::backward(c.mlp_drop, dy, c.dmlp);
     mlp_.backward(p.mlp, c.mlp_in, c.mlp, dmlp, g.mlp, din);
-    norm_.backward_add(p.mlp_norm, c.middle, c.mlp_norm, din, dy, g.mlp_norm, c.middle);  // its gradient in its place
+    norm_.backward_add(p.mlp_norm, c.middle, c.mlp_norm, {din, dy}, g.mlp_norm, c.middle);  // its gradient in its place
     const auto dmixer = Dropout<Scalar>::backward(c.mixer_drop, c.middle, c.dmixer);
     mixer_.backward(p.mixer, c.mixer_in, c.mixer, dmixer, dstate, g.mixer, din);
-    norm_.backward_add(p.mixer_norm, x, c.mixer_norm, din, c.middle, g.mixer_norm, dx);
+    norm_.backward_add(p.mixer_norm, x, c.mixer_norm, {din, c.middle}, g.mixer_norm, dx);
   }
 
  private:

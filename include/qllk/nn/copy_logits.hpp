@@ -10,14 +10,13 @@
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/core/types.hpp"
-#include "qllk/linalg/sparse_table.hpp"
 #include "qllk/linalg/views.hpp"
 #include "qllk/nn/contexts/context.hpp"
 #include "qllk/nn/contexts/matches.hpp"
 
 namespace qllk::nn {
 
-using linalg::column, linalg::HashTable, linalg::values;
+using linalg::column, linalg::values;
 
 /// Learned scalars for each order i and length bucket l of MatchContext that act on the logit of the predicted byte
 /// b_i.
@@ -69,14 +68,15 @@ class CopyLogits {
   Params init(Random&) const { return zeros(); }
 
   /// Turns z into z'.
-  void forward(const Params& p, const HashTable<Scalar>& table, std::span<const std::uint32_t> rows, std::size_t stride,
+  template <class Table>
+  void forward(const Params& p, const Table& table, std::span<const std::uint32_t> rows, std::size_t stride,
                Cache& cache, Mat<Scalar>& z) const {
     cache.mixed.clear();
     cache.softmax.clear();
     for (Index t = 0; t < z.cols(); ++t) {
       const std::size_t first = cache.mixed.size();
       each(rows, stride, t, [&](Index row, Index weight, bool left_out) {
-        if (left_out || table(0, row + first_row_) == Scalar(0))
+        if (left_out || !is_trained(table, row + first_row_))
           cache.mixed.push_back({t, row % kByteValues, weight, Scalar(0), 0});
         else
           z(row % kByteValues, t) += p.weight[weight];

@@ -43,22 +43,18 @@ using linalg::column, linalg::HashTable, linalg::SparseGrads;
 template <Real Scalar, StreamContext... Contexts>
 class FeatureHashing {
  public:
-  struct Params {
-    HashTable<Scalar> table;  // [dim, rows()]
+  /// Table is HashTable, or another form of one that add_key, is_trained and prefetch_key take.
+  template <class Table>
+  struct Tensors {
+    Table table;  // [dim, rows()]
 
     template <class Visit, class... T>
     static void fields(Visit&& visit, T&... t) {
       visit("table", t.table...);
     }
   };
-  struct Grads {
-    SparseGrads<Scalar> table;  // rows that occurred
-
-    template <class Visit, class... T>
-    static void fields(Visit&& visit, T&... t) {
-      visit("table", t.table...);
-    }
-  };
+  using Params = Tensors<HashTable<Scalar>>;
+  using Grads = Tensors<SparseGrads<Scalar>>;  // rows that occurred
 
   /// What the contexts remember, for each sequence.
   struct State {
@@ -110,8 +106,8 @@ class FeatureHashing {
   }
   /// Reads the next bytes of all sequences as forward does, but for no rows: leaves the same state, bit by bit. Priming
   /// does not, as it need not find what was read long before.
-  void follow(Bytes bytes, Index sequences, State& state) const {
-    const auto length = sequences > 0 ? bytes.size() / static_cast<std::size_t>(sequences) : 0;
+  void follow(Bytes bytes, State& state) const {
+    const std::size_t length = length_of(bytes, state);
     for (std::size_t s = 0; s < state.streams.size(); ++s)
       for_each_context([&]<std::size_t I>(const auto& context) {
         nn::follow(context, bytes.subspan(s * length, length), std::get<I>(state.streams[s]));
@@ -126,26 +122,22 @@ class FeatureHashing {
   Params init(Random&) const { return zeros(); }
   Grads zero_grads() const { return {SparseGrads<Scalar>(dim_, rows_)}; }
 
-  /// Adds to y, advances the state.
-  void forward(const Params& p, Bytes bytes, Index sequences, State& state, Noise& noise, Cache& cache,
-               MatOut<Scalar> y) const {
+  /// Adds to y, advances the state of every sequence.
+  template <class Table>
+  void forward(const Tensors<Table>& p, Bytes bytes, State& state, Noise& noise, Cache& cache, MatOut<Scalar> y) const {
     QLLK_ASSERT(y.rows() == dim_ && y.cols() == std::ssize(bytes));
-    look_up(bytes, sequences, state, cache);
+    look_up(bytes, state, cache);
     leave_out(noise, cache);
     const auto orders = static_cast<std::size_t>(orders_);
     const std::size_t n = bytes.size();
-    for (std::size_t e = 0; e < std::min(kAhead, n) * orders; ++e) prefetch(p, cache.rows[e]);
+    for (std::size_t e = 0; e < std::min(kAhead, n) * orders; ++e) prefetch(p.table, cache.rows[e]);
     for (std::size_t t = 0; t < n; ++t) {
       if (t + kAhead < n)
-        for (std::size_t i = 0; i < orders; ++i) prefetch(p, cache.rows[(t + kAhead) * orders + i]);
+        for (std::size_t i = 0; i < orders; ++i) prefetch(p.table, cache.rows[(t + kAhead) * orders + i]);
       auto out = column(y, static_cast<Index>(t));
       for (std::size_t i = 0; i < orders; ++i) {
         const std::uint32_t entry = cache.rows[t * orders + i];
-        if (RowWriter::left_out(entry)) continue;
-        if (RowWriter::minus(entry))
-          out -= column(p.table, RowWriter::row_of(entry));
-        else
-          out += column(p.table, RowWriter::row_of(entry));
+        if (!RowWriter::left_out(entry)) add_key(p.table, RowWriter::row_of(entry), RowWriter::minus(entry), out);
       }
     }
   }
@@ -172,8 +164,8 @@ class FeatureHashing {
     (std::index_sequence_for<Contexts...>{});
   }
 
-  void look_up(Bytes bytes, Index sequences, State& state, Cache& cache) const {
-    const auto length = sequences > 0 ? bytes.size() / static_cast<std::size_t>(sequences) : 0;
+  void look_up(Bytes bytes, State& state, Cache& cache) const {
+    const std::size_t length = length_of(bytes, state);
     const auto orders = static_cast<std::size_t>(orders_);
     cache.rows.resize(bytes.size() * orders);
     for (std::size_t s = 0; s < state.streams.size(); ++s)
@@ -182,6 +174,10 @@ class FeatureHashing {
                             static_cast<std::uint64_t>(first_row_[I]));
         context.look_up(bytes.subspan(s * length, length), std::get<I>(state.streams[s]), out);
       });
+  }
+
+  static std::size_t length_of(Bytes bytes, const State& state) {
+    return state.streams.empty() ? 0 : bytes.size() / state.streams.size();
   }
 
   void leave_out(Noise& noise, Cache& cache) const {
@@ -206,11 +202,9 @@ class FeatureHashing {
     }
   }
 
-  void prefetch(const Params& p, std::uint32_t entry) const {
-    if (RowWriter::left_out(entry)) return;
-    const auto* column = reinterpret_cast<const char*>(p.table.data() + RowWriter::row_of(entry) * dim_);
-    const auto size = static_cast<Index>(sizeof(Scalar)) * dim_;
-    for (Index at = 0; at < size; at += 64) __builtin_prefetch(column + at);
+  template <class Table>
+  static void prefetch(const Table& table, std::uint32_t entry) {
+    if (!RowWriter::left_out(entry)) prefetch_key(table, RowWriter::row_of(entry));
   }
 
   Index dim_;

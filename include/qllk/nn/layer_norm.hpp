@@ -82,19 +82,34 @@ class LayerNorm {
   /// Adds to g, overwrites dx, which may be dy or x. x is the x of forward.
   void backward(const Params& p, MatIn<Scalar> x, const Cache& cache, MatIn<Scalar> dy, Grads& g,
                 MatOut<Scalar> dx) const {
-    backward_from(zeros_.data(), 0, p, x, cache, dy, g, dx);
+    backward_from(p, x, cache, {dy, zeros_.data(), 0}, g, dx);
   }
 
-  /// As backward, plus `other`, a gradient that reaches x on another way: dx = other + …, and may be `other` too.
-  void backward_add(const Params& p, MatIn<Scalar> x, const Cache& cache, MatIn<Scalar> dy, MatIn<Scalar> other,
-                    Grads& g, MatOut<Scalar> dx) const {
-    QLLK_ASSERT(other.rows() == config_.dim && other.cols() == x.cols());
-    backward_from(other.data(), other.outerStride(), p, x, cache, dy, g, dx);
+  /// The gradient of y, and a gradient that reaches x on another way.
+  struct Incoming {
+    Eigen::Ref<const Mat<Scalar>> dy, other;
+  };
+  /// As backward, plus in.other: dx = other + …, and dx may be `other` too.
+  void backward_add(const Params& p, MatIn<Scalar> x, const Cache& cache, const Incoming& in, Grads& g,
+                    MatOut<Scalar> dx) const {
+    QLLK_ASSERT(in.other.rows() == config_.dim && in.other.cols() == x.cols());
+    backward_from(p, x, cache, {in.dy, in.other.data(), in.other.outerStride()}, g, dx);
   }
 
  private:
-  QLLK_NOINLINE void backward_from(const Scalar* other, Index stride, const Params& p, MatIn<Scalar> x,
-                                   const Cache& cache, MatIn<Scalar> dy, Grads& g, MatOut<Scalar> dx) const {
+  /// Column t of the other gradient begins at other + t · stride.
+  struct Sources {
+    MatIn<Scalar> dy;
+    const Scalar* other;
+    Index stride;
+  };
+
+  /// With n = (x - mean) · deviation and d = dy ⊙ weight, of each column:
+  ///
+  ///   dx = other + (d - mean(d) - n · mean(d ⊙ n)) · deviation,   dweight += dy ⊙ n,   dbias += dy
+  QLLK_NOINLINE void backward_from(const Params& p, MatIn<Scalar> x, const Cache& cache, const Sources& in, Grads& g,
+                                   MatOut<Scalar> dx) const {
+    MatIn<Scalar> dy = in.dy;
     QLLK_ASSERT(dy.rows() == config_.dim && dx.rows() == config_.dim && dy.cols() == x.cols() && dx.cols() == x.cols());
     const Scalar scale = Scalar(1) / static_cast<Scalar>(config_.dim);
     for (Index t = 0; t < x.cols(); ++t) {
@@ -105,7 +120,7 @@ class LayerNorm {
       const Scalar mean_dn = (d * normal).sum() * scale;
       values(g.weight) += column(dy, t) * normal;
       values(g.bias) += column(dy, t);
-      column(dx, t) = values(other + t * stride, config_.dim) + (d - mean_d - normal * mean_dn) * deviation;
+      column(dx, t) = values(in.other + t * in.stride, config_.dim) + (d - mean_d - normal * mean_dn) * deviation;
     }
   }
 

@@ -110,6 +110,7 @@ class Patching {
   struct Cache {
     Mat<Scalar> covered;  // [in·P, patches × sequences]
     Mat<Scalar> dcovered;
+    PatchPlan plan{};  // of the chunk
     typename Linear<Scalar>::Cache linear;
   };
 
@@ -126,6 +127,7 @@ class Patching {
   template <class P>
   void forward(const P& p, MatIn<Scalar> x, const PatchPlan& plan, State& state, Cache& c, MatOut<Scalar> y) const {
     const Index pad = config_.patch - 1, patches = plan.patches();
+    c.plan = plan;
     if (patches > 0) c.covered.resize(config_.in * config_.patch, patches * state.cols());
     for (Index s = 0; s < state.cols(); ++s) {
       const auto at = [&](Index t) {
@@ -142,8 +144,8 @@ class Patching {
   /// Adds to g and to dx; replaces dstate, the gradient of the final state, by that of the initial state.
   /// A g of ProductSum refers to dy and the cache.
   template <class G>
-  void backward(const Params& p, const PatchPlan& plan, Cache& c, MatIn<Scalar> dy, State& dstate, G& g,
-                MatOut<Scalar> dx) const {
+  void backward(const Params& p, Cache& c, MatIn<Scalar> dy, State& dstate, G& g, MatOut<Scalar> dx) const {
+    const PatchPlan& plan = c.plan;
     const Index pad = config_.patch - 1, patches = plan.patches();
     if (patches > 0) {
       c.dcovered.resize(c.covered.rows(), c.covered.cols());

@@ -9,6 +9,7 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/prefetch.hpp"
 #include "qllk/linalg/views.hpp"
 #include "qllk/optim/step.hpp"
 
@@ -135,13 +136,13 @@ class AdamUpdate {
     const Scalar keep = decays ? keep_ : Scalar(1);
     const auto all = static_cast<Index>(p.size());
     // A tile is asked for kAhead values before three passes over it, each of which would wait where a page begins.
-    constexpr Index kTile = 128, kAhead = 512, kLine = 64 / Index{sizeof(Scalar)};
+    constexpr Index kTile = 128, kAhead = 512;
     for (Index at = 0; at < all; at += kTile) {
       const Index size = std::min(kTile, all - at);
-      for (Index i = at + kAhead; i < std::min(at + kAhead + kTile, all); i += kLine) {
-        __builtin_prefetch(g.data() + i);
-        for (Scalar* const written : {m.data(), v.data(), p.data()}) __builtin_prefetch(written + i, 1);
-      }
+      const Index ahead = std::clamp<Index>(all - at - kAhead, 0, kTile);
+      linalg::prefetch(g.data() + at + kAhead, ahead);
+      for (Scalar* const written : {m.data(), v.data(), p.data()})
+        linalg::prefetch<linalg::Access::write>(written + at + kAhead, ahead);
       auto param = values(p.data() + at, size), first = values(m.data() + at, size),
            second = values(v.data() + at, size);
       const auto grad = values(g.data() + at, size);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/prefetch.hpp"
 #include "qllk/linalg/sparse_table.hpp"
 #include "qllk/linalg/views.hpp"
 
@@ -71,9 +72,6 @@ class RowUpdate {
     std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.key < b.key; });
     total.resize(table.rows());
     auto sum = values(total);
-    const auto fetch = [](const auto& column) {
-      for (Index i = 0; i < column.size(); i += kLine) __builtin_prefetch(column.data() + i);
-    };
     for (auto at = found.begin(); at != found.end();) {
       const auto row = static_cast<Index>(at->key >> 32);
       sum.setZero();
@@ -81,9 +79,9 @@ class RowUpdate {
         if (found.end() - at > kAhead) {
           const Occurrence& next = at[kAhead];
           const auto later = static_cast<Index>(next.key >> 32);
-          fetch(values(next.gradient, table.rows()));
-          fetch(column(table, later));
-          fetch(column(moments, later));
+          linalg::prefetch(next.gradient, table.rows());
+          linalg::prefetch(table.col(later).data(), table.rows());
+          linalg::prefetch(moments.col(later).data(), moments.rows());
         }
         sum += at->sign * values(at->gradient, table.rows());
       }
@@ -98,7 +96,6 @@ class RowUpdate {
 
  private:
   static constexpr Index kAhead = 6;  // occurrences whose memory, which no processor foresees, is asked for
-  static constexpr Index kLine = 64 / Index{sizeof(Scalar)};
 
   struct Occurrence {
     std::uint64_t key;  // row, then order of occurrence: sums are added in a fixed order

@@ -1,6 +1,7 @@
 // What every sequence mixer and every model must do, whatever it computes.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <type_traits>
@@ -78,6 +79,20 @@ bool same_bits(const Mat<S>& a, Index a_begin, const Mat<S>& b, Index b_begin, I
                                    static_cast<std::size_t>(a.rows() * count) * sizeof(S)) == 0;
 }
 
+/// An input of a subject, the state to begin from, and the gradients of the outputs and of the final state.
+template <class Subject>
+struct Trial {
+  const Subject& subject;
+  const typename Subject::Params& params;
+  typename Subject::Input input;
+  Index sequences;
+  typename Subject::State start;
+  Mat<typename Subject::Scalar> dy;
+  typename Subject::State dfinal;
+
+  Index length() const { return columns(input) / sequences; }
+};
+
 /// All that a subject computes from one input.
 template <class Subject>
 struct Answer {
@@ -86,28 +101,31 @@ struct Answer {
   typename Subject::Grads grads;
 };
 
+/// Forward through the last positions and backward through the first, so that the cache has been used.
+template <class Subject>
+void use(const Trial<Subject>& trial, typename Subject::Cache& cache) {
+  const Index few = std::min<Index>(7, trial.length());
+  auto state = trial.start, dstate = trial.dfinal;
+  auto grads = trial.subject.zero_grads();
+  const auto input = piece(trial.input, trial.sequences, trial.length() - few, few);
+  Mat<typename Subject::Scalar> y, dx;
+  trial.subject.forward(trial.params, input, state, cache, y);
+  trial.subject.backward(trial.params, input, cache, piece(trial.dy, trial.sequences, 0, few), dstate, grads, dx);
+}
+
 /// Forward through pieces of these lengths, one after the other, then backward through them in reverse. Caches are new,
 /// or were `used` before on a few other positions.
 template <class Subject>
-Answer<Subject> run(const Subject& subject, const typename Subject::Params& params,
-                    const typename Subject::Input& input, Index sequences, const typename Subject::State& start,
-                    const Mat<typename Subject::Scalar>& dy, const typename Subject::State& dfinal,
-                    const std::vector<Index>& lengths, bool used = false) {
+Answer<Subject> run(const Trial<Subject>& trial, const std::vector<Index>& lengths, bool used = false) {
   using S = typename Subject::Scalar;
+  const auto& [subject, params, input, sequences, start, dy, dfinal] = trial;
   Answer<Subject> a{dy, {}, start, dfinal, subject.zero_grads()};
   std::vector<typename Subject::Cache> caches(lengths.size());
   std::vector<typename Subject::Input> inputs;
   Mat<S> part, dpart;
   Index at = 0;
-  for (auto& cache : caches) {
-    if (!used) break;
-    auto state = start, dstate = dfinal;
-    auto grads = subject.zero_grads();
-    const Index few = std::min<Index>(7, columns(input) / sequences);
-    const auto other = piece(input, sequences, columns(input) / sequences - few, few);
-    subject.forward(params, other, state, cache, part);
-    subject.backward(params, other, cache, piece(dy, sequences, 0, few), dstate, grads, dpart);
-  }
+  if (used)
+    for (auto& cache : caches) use(trial, cache);
   for (std::size_t i = 0; i < lengths.size(); at += lengths[i++]) {
     inputs.push_back(piece(input, sequences, at, lengths[i]));
     subject.forward(params, inputs.back(), a.final, caches[i], part);
@@ -161,121 +179,137 @@ inline std::vector<std::pair<std::string, std::vector<Index>>> cuts(Index length
   return all;
 }
 
+/// Any chunking, one position at a time among them.
+template <class Subject>
+void check_chunking(const Trial<Subject>& trial, const Answer<Subject>& whole, Random& random, Conformance& result) {
+  for (const auto& [how, lengths] : cuts(trial.length(), random)) {
+    compare(run(trial, lengths), whole, how, result);
+    compare(run(trial, lengths, true), whole, how + ", again", result);
+  }
+}
+
+/// Causality, in all sequences at once.
+template <class Subject>
+void check_causality(const Trial<Subject>& trial, typename Subject::Cache& cache,
+                     const Mat<typename Subject::Scalar>& y, Conformance& result) {
+  const Index length = trial.length();
+  for (Index t = 0; t < length; ++t) {
+    auto changed = trial.input;
+    for (Index s = 0; s < trial.sequences; ++s) change(changed, s * length + t);
+    auto state = trial.start;
+    Mat<typename Subject::Scalar> other;
+    trial.subject.forward(trial.params, changed, state, cache, other);
+    for (Index s = 0; s < trial.sequences; ++s)
+      if (!same_bits(other, s * length, y, s * length, t))
+        result.violations.push_back("column " + std::to_string(t) + " of the input reaches an earlier column");
+    result.reacts = result.reacts || !same_bits(other, 0, y, 0, y.cols());
+  }
+}
+
+/// Independence of sequences: what the others hold must not matter, bit for bit.
+template <class Subject>
+void check_independence(const Trial<Subject>& trial, const Answer<Subject>& whole, Conformance& result) {
+  const Index length = trial.length();
+  for (Index s = 0; trial.sequences > 1 && s < trial.sequences; ++s) {
+    auto changed = trial;
+    for (Index t = 0; t < columns(trial.input); ++t)
+      if (t / length != s) {
+        change(changed.input, t);
+        changed.dy.col(t) *= typename Subject::Scalar(-3);
+      }
+    const auto other = run(changed, {length});
+    if (!same_bits(other.y, s * length, whole.y, s * length, length) ||
+        (other.dx.size() > 0 && !same_bits(other.dx, s * length, whole.dx, s * length, length)))
+      result.violations.push_back("sequence " + std::to_string(s) + " depends on others");
+  }
+}
+
+/// No position in, nothing changed.
+template <class Subject>
+void check_empty(const Trial<Subject>& trial, Conformance& result) {
+  auto nothing = trial;
+  nothing.input = piece(trial.input, trial.sequences, 0, 0);
+  nothing.dy = piece(trial.dy, trial.sequences, 0, 0);
+  const auto empty = run(nothing, {0});
+  const auto same = [&](const char* what) {
+    return [&result, what](const std::string& name, const auto& a, const auto& b) {
+      if (a != b) result.violations.push_back(std::string(what) + name + " changes where there is no position");
+    };
+  };
+  for_each_state_tensor(same(""), empty.final, trial.start);
+  for_each_state_tensor(same("the gradient of "), empty.dinitial, trial.dfinal);
+  for_each_parameter(
+      [&](const Path& path, const auto& leaf) {
+        if ((dense(leaf).array() != typename Subject::Scalar(0)).any())
+          result.violations.push_back("the gradient of " + path.str() + " changes where there is no position");
+      },
+      empty.grads);
+}
+
 template <class Subject>
 Conformance check(const Subject& subject, const typename Subject::Params& params, const typename Subject::Input& input,
                   Index sequences, const typename Subject::State& start, std::uint64_t seed) {
   using S = typename Subject::Scalar;
   Conformance result;
   Random random(seed);
-  const Index length = columns(input) / sequences;
   typename Subject::Cache cache;
   Mat<S> y;
   auto dfinal = start;
   subject.forward(params, input, dfinal, cache, y);
   for_each_state_tensor([&](const std::string&, auto& leaf) { fill_normal(leaf, 1, random); }, dfinal);
   const Mat<S> dy = random_matrix<S>(y.rows(), y.cols(), random);
-  const auto whole = run(subject, params, input, sequences, start, dy, dfinal, {length});
-
-  // Any chunking, one position at a time among them.
-  for (const auto& [how, lengths] : cuts(length, random)) {
-    compare(run(subject, params, input, sequences, start, dy, dfinal, lengths), whole, how, result);
-    compare(run(subject, params, input, sequences, start, dy, dfinal, lengths, true), whole, how + ", again", result);
-  }
-
-  // Causality, in all sequences at once.
-  for (Index t = 0; t < length; ++t) {
-    auto changed = input;
-    for (Index s = 0; s < sequences; ++s) change(changed, s * length + t);
-    auto state = start;
-    Mat<S> other;
-    subject.forward(params, changed, state, cache, other);
-    for (Index s = 0; s < sequences; ++s)
-      if (!same_bits(other, s * length, y, s * length, t))
-        result.violations.push_back("column " + std::to_string(t) + " of the input reaches an earlier column");
-    result.reacts = result.reacts || !same_bits(other, 0, y, 0, y.cols());
-  }
-
-  // Independence of sequences: what the others hold must not matter, bit for bit.
-  for (Index s = 0; sequences > 1 && s < sequences; ++s) {
-    auto changed = input;
-    Mat<S> dother = dy;
-    for (Index t = 0; t < columns(input); ++t)
-      if (t / length != s) {
-        change(changed, t);
-        dother.col(t) *= S(-3);
-      }
-    const auto other = run(subject, params, changed, sequences, start, dother, dfinal, {length});
-    if (!same_bits(other.y, s * length, whole.y, s * length, length) ||
-        (other.dx.size() > 0 && !same_bits(other.dx, s * length, whole.dx, s * length, length)))
-      result.violations.push_back("sequence " + std::to_string(s) + " depends on others");
-  }
-
-  // Nothing in, nothing changed.
-  {
-    const auto empty =
-        run(subject, params, piece(input, sequences, 0, 0), sequences, start, piece(dy, sequences, 0, 0), dfinal, {0});
-    const auto same = [&](const char* what) {
-      return [&result, what](const std::string& name, const auto& a, const auto& b) {
-        if (a != b) result.violations.push_back(std::string(what) + name + " changes where there is no position");
-      };
-    };
-    for_each_state_tensor(same(""), empty.final, start);
-    for_each_state_tensor(same("the gradient of "), empty.dinitial, dfinal);
-    for_each_parameter(
-        [&](const Path& path, const auto& leaf) {
-          if ((dense(leaf).array() != S(0)).any())
-            result.violations.push_back("the gradient of " + path.str() + " changes where there is no position");
-        },
-        empty.grads);
-  }
+  const Trial<Subject> trial{subject, params, input, sequences, start, dy, dfinal};
+  const auto whole = run(trial, {trial.length()});
+  check_chunking(trial, whole, random, result);
+  check_causality(trial, cache, y, result);
+  check_independence(trial, whole, result);
+  check_empty(trial, result);
   return result;
+}
+
+/// From initial states, and with no gradient of the final ones: dfinal has the shape of a state after the input.
+template <class Subject>
+Trial<Subject> initial_trial(const Subject& subject, const typename Subject::Params& params,
+                             const typename Subject::Input& input, Index sequences) {
+  const auto start = subject.initial_state(sequences);
+  auto dfinal = start;
+  typename Subject::Cache cache;
+  Mat<typename Subject::Scalar> y;
+  subject.forward(params, input, dfinal, cache, y);
+  for_each_state_tensor([](const std::string&, auto& leaf) { leaf.setZero(); }, dfinal);
+  return {subject, params, input, sequences, start, std::move(y), std::move(dfinal)};
 }
 
 /// Each sequence alone gives what it gives among others, and gradients are the sum over sequences. From initial states.
 template <class Subject>
 Conformance check_alone(const Subject& subject, const typename Subject::Params& params,
                         const typename Subject::Input& input, Index sequences, std::uint64_t seed) {
-  using S = typename Subject::Scalar;
+  constexpr double tiny = 1e-3;
   Conformance result;
   Random random(seed);
-  const Index length = columns(input) / sequences;
-  const auto zero_after = [&](typename Subject::State state, const typename Subject::Input& in, Mat<S>& y) {
-    typename Subject::Cache cache;
-    subject.forward(params, in, state, cache, y);
-    for_each_state_tensor([](const std::string&, auto& leaf) { leaf.setZero(); }, state);
-    return state;
-  };
-  Mat<S> y;
-  const auto start = subject.initial_state(sequences);
-  const auto dfinal = zero_after(start, input, y);
-  const Mat<S> dy = random_matrix<S>(y.rows(), y.cols(), random);
-  const auto together = run(subject, params, input, sequences, start, dy, dfinal, {length});
+  auto all = initial_trial(subject, params, input, sequences);
+  all.dy = random_matrix<typename Subject::Scalar>(all.dy.rows(), all.dy.cols(), random);
+  const Index length = all.length();
+  const auto together = run(all, {length});
 
   auto joined = together;
-  joined.grads = subject.zero_grads();
-  std::vector<typename Subject::Grads> parts;
+  std::vector<Mat<double>> sums;
   for (Index s = 0; s < sequences; ++s) {
-    const auto in = piece(input, 1, s * length, length);
-    const auto one = subject.initial_state(1);
-    const auto alone =
-        run(subject, params, in, 1, one, piece(dy, 1, s * length, length), zero_after(one, in, y), {length});
+    auto one = initial_trial(subject, params, piece(input, 1, s * length, length), 1);
+    one.dy = piece(all.dy, 1, s * length, length);
+    const auto alone = run(one, {length});
     place(alone.y, 1, s * length, joined.y);
     if (alone.dx.size() > 0) place(alone.dx, 1, s * length, joined.dx);
-    parts.push_back(alone.grads);
-  }
-  constexpr double tiny = 1e-3;
-  result.see(relative_error(joined.y, together.y, tiny), "y of sequences alone");
-  result.see(relative_error(joined.dx, together.dx, tiny), "dx of sequences alone");
-  std::vector<Mat<double>> sums;
-  for (const auto& part : parts) {
     std::size_t i = 0;
     for_each_parameter(
         [&](const Path&, const auto& leaf) {
           if (sums.size() == i) sums.push_back(Mat<double>::Zero(leaf.rows(), leaf.cols()));
           sums[i++] += dense(leaf).template cast<double>();
         },
-        part);
+        alone.grads);
   }
+  result.see(relative_error(joined.y, together.y, tiny), "y of sequences alone");
+  result.see(relative_error(joined.dx, together.dx, tiny), "dx of sequences alone");
   std::size_t i = 0;
   for_each_parameter(
       [&](const Path& path, const auto& leaf) {

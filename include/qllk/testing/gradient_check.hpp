@@ -8,6 +8,7 @@
 #include <numeric>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "qllk/core/concepts.hpp"
@@ -58,16 +59,25 @@ double central_difference(F&& f, double h) {
   return (8 * near - far) / (12 * h);
 }
 
+/// What the comparisons of one check share.
+struct Comparison {
+  const GradientCheckSettings& settings;
+  Random& random;
+  GradientReport& report;
+};
+
 /// Compares one tensor's gradient. `loss()` sees the values through `values`.
 template <class Loss>
 void compare(const std::string& name, double* values, const Vec<double>& analytic, Loss&& loss,
-             const GradientCheckSettings& settings, Random& random, GradientReport& report) {
+             const Comparison& comparison) {
+  const GradientCheckSettings& settings = comparison.settings;
+  GradientReport& report = comparison.report;
   const Index size = analytic.size(), count = std::min(size, settings.entries);
   if (size == 0) return;
   std::vector<Index> picked(static_cast<std::size_t>(size));
   std::iota(picked.begin(), picked.end(), Index{0});
   for (std::size_t i = 0; count < size && i < static_cast<std::size_t>(count); ++i)
-    std::swap(picked[i], picked[i + random.below(picked.size() - i)]);
+    std::swap(picked[i], picked[i + comparison.random.below(picked.size() - i)]);
 
   Vec<double> numeric(count), claimed(count);
   for (Index i = 0; i < count; ++i) {
@@ -93,7 +103,7 @@ void compare(const std::string& name, double* values, const Vec<double>& analyti
 
   // Along a unit vector an error shows with 1/√size of its length.
   Vec<double> direction(size);
-  for (Index i = 0; i < size; ++i) direction[i] = random.below(2) == 0 ? 1 : -1;
+  for (Index i = 0; i < size; ++i) direction[i] = comparison.random.below(2) == 0 ? 1 : -1;
   direction.normalize();
   Eigen::Map<Vec<double>> all(values, size);
   const Vec<double> before = all;
@@ -107,65 +117,85 @@ void compare(const std::string& name, double* values, const Vec<double>& analyti
   report.see(std::abs(analytic.dot(direction) - along) * std::sqrt(static_cast<double>(size)) / length, name);
 }
 
-/// The check itself, for whatever subject.hpp makes alike. `start` is the state before the first position.
+/// A subject at one point, and the loss <dy, y> + <dfinal, final state> there.
 template <class Subject>
-GradientReport check_gradients(const Subject& subject, typename Subject::Params params, typename Subject::Input input,
-                               typename Subject::State start, const GradientCheckSettings& settings) {
-  static_assert(std::is_same_v<typename Subject::Scalar, double>, "gradients are checked in double");
-  using Grads = typename Subject::Grads;
-  constexpr bool has_dx = std::is_same_v<typename Subject::Input, Mat<double>>;
-  GradientReport report;
-  Random random(settings.seed);
+struct LossAt {
+  const Subject& subject;
+  typename Subject::Params params;
+  typename Subject::Input input;
+  typename Subject::State start;  // before the first position
+  typename Subject::State dfinal = start;
+  typename Subject::Cache cache = {};
+  Mat<double> y = {}, dy = {};
 
-  typename Subject::Cache cache;
-  Mat<double> y, dx;
-  auto dstate = start;
-  subject.forward(params, input, dstate, cache, y);
-  const Mat<double> dy = random_matrix<double>(y.rows(), y.cols(), random);
-  for_each_state_tensor([&](const std::string&, auto& leaf) { fill_normal(leaf, 1, random); }, dstate);
-  const auto dfinal = dstate;
+  /// Draws dy and dfinal, which have the shapes of what forward computes.
+  void draw(Random& random) {
+    subject.forward(params, input, dfinal, cache, y);
+    dy = random_matrix<double>(y.rows(), y.cols(), random);
+    for_each_state_tensor([&](const std::string&, auto& leaf) { fill_normal(leaf, 1, random); }, dfinal);
+  }
 
-  // The loss is <dy, y> + <dfinal, final state>.
-  const auto loss = [&] {
+  double forward() {
     auto state = start;
     subject.forward(params, input, state, cache, y);
     double sum = y.cwiseProduct(dy).sum();
     for_each_state_tensor(
         [&](const std::string&, const auto& leaf, const auto& d) { sum += leaf.cwiseProduct(d).sum(); }, state, dfinal);
     return sum;
-  };
-
-  Grads grads = subject.zero_grads();
-  subject.backward(params, input, cache, dy, dstate, grads, dx);
-  if (has_dx && dx.array().isNaN().any()) report.violations.push_back("backward leaves values of dx unwritten, or NaN");
-
-  {  // once more, from gradients that hold something already, which must stay
-    Grads sum = subject.zero_grads();
-    disturb(sum, 1, random);
-    const Grads before = sum;
-    auto other_dstate = dfinal;
-    Mat<double> other_dx;
-    loss();
-    subject.backward(params, input, cache, dy, other_dstate, sum, other_dx);
-    for_each_parameter(
-        [&](const Path& path, const auto& leaf, const auto& already, const auto& added) {
-          if (!(relative_error(dense(leaf), (dense(already) + dense(added)).eval(), 1) <= 1e-12))
-            report.violations.push_back("backward does not add to the gradient of '" + path.str() + "'");
-        },
-        sum, before, grads);
   }
+
+  /// Once after each forward or draw. Adds to grads, overwrites dx, returns the gradient of start.
+  typename Subject::State backward(typename Subject::Grads& grads, Mat<double>& dx) {
+    auto dstate = dfinal;
+    subject.backward(params, input, cache, dy, dstate, grads, dx);
+    return dstate;
+  }
+};
+
+/// backward must add to gradients that hold something already.
+template <class Subject>
+void check_adds(LossAt<Subject>& loss, const typename Subject::Grads& grads, Random& random, GradientReport& report) {
+  typename Subject::Grads sum = loss.subject.zero_grads();
+  disturb(sum, 1, random);
+  const typename Subject::Grads before = sum;
+  Mat<double> dx;
+  loss.forward();
+  loss.backward(sum, dx);
+  for_each_parameter(
+      [&](const Path& path, const auto& leaf, const auto& already, const auto& added) {
+        if (!(relative_error(dense(leaf), (dense(already) + dense(added)).eval(), 1) <= 1e-12))
+          report.violations.push_back("backward does not add to the gradient of '" + path.str() + "'");
+      },
+      sum, before, grads);
+}
+
+/// The check itself, for whatever subject.hpp makes alike. `start` is the state before the first position.
+template <class Subject>
+GradientReport check_gradients(const Subject& subject, typename Subject::Params params, typename Subject::Input input,
+                               typename Subject::State start, const GradientCheckSettings& settings) {
+  static_assert(std::is_same_v<typename Subject::Scalar, double>, "gradients are checked in double");
+  constexpr bool has_dx = std::is_same_v<typename Subject::Input, Mat<double>>;
+  GradientReport report;
+  Random random(settings.seed);
+  LossAt<Subject> loss{subject, std::move(params), std::move(input), std::move(start)};
+  loss.draw(random);
+  auto grads = subject.zero_grads();
+  Mat<double> dx;
+  const auto dstart = loss.backward(grads, dx);
+  if (has_dx && dx.array().isNaN().any()) report.violations.push_back("backward leaves values of dx unwritten, or NaN");
+  check_adds(loss, grads, random, report);
 
   const auto check = [&](const std::string& name, auto& values, const auto& leaf) {
     const Mat<double> gradient = dense(leaf);
     if (values.rows() != gradient.rows() || values.cols() != gradient.cols())
       report.violations.push_back("the gradient of '" + name + "' has another shape than its values");
     else
-      compare(name, values.data(), gradient.reshaped(), loss, settings, random, report);
+      compare(name, values.data(), gradient.reshaped(), [&] { return loss.forward(); }, {settings, random, report});
   };
   for_each_parameter([&](const Path& path, auto& values, const auto& gradient) { check(path.str(), values, gradient); },
-                     params, grads);
-  for_each_state_tensor(check, start, dstate);
-  if constexpr (has_dx) check("x", input, dx);
+                     loss.params, grads);
+  for_each_state_tensor(check, loss.start, dstart);
+  if constexpr (has_dx) check("x", loss.input, dx);
   return report;
 }
 

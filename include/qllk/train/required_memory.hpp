@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "qllk/core/concepts.hpp"
+#include "qllk/core/parameters.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/files/machine.hpp"
 #include "qllk/optim/step.hpp"
@@ -65,9 +66,8 @@ QLLK_COLD Memory required_memory(const Model& model, const BasicTrainerSettings<
   }
   const Index length = std::min(settings.context, kMeasured);
   const std::vector<Byte> bytes(static_cast<std::size_t>(length));
+  auto grads = zero_grads_like<typename Model::DeferredGrads>(params);
   const std::size_t before = heap_bytes();
-  auto grads = model.zero_grads();
-  const std::size_t with_grads = heap_bytes();
   typename Model::State state = model.initial_state(1);
   typename Model::StateGrads dstate;
   model.reset(dstate, 1);
@@ -76,7 +76,7 @@ QLLK_COLD Memory required_memory(const Model& model, const BasicTrainerSettings<
   model.set_noise(cache, {settings.dropout, settings.order_dropout, settings.match_dropout, Random(0)});
   model.forward(params, bytes, state, cache, logits);
   model.backward(params, bytes, cache, logits, dstate, grads);
-  const std::size_t after = heap_bytes(), taken = after - before - std::min(with_grads - before, memory.gradients);
+  const std::size_t after = heap_bytes(), taken = after > before ? after - before : 0;
   const Index at_once = settings.chunk > 0 ? std::min(settings.chunk, settings.context) : settings.context;
   memory.activations = taken / static_cast<std::size_t>(length) * static_cast<std::size_t>(settings.batch) *
                        static_cast<std::size_t>(at_once);

@@ -8,6 +8,7 @@
 
 #include "qllk/core/threads.hpp"
 #include "qllk/core/types.hpp"
+#include "qllk/linalg/prefetch.hpp"
 #include "qllk/linalg/sparse_table.hpp"
 #include "qllk/optim/row_update.hpp"
 
@@ -75,7 +76,7 @@ class RowSums {
       for (const auto* e = list->bucket_begin(bucket); e != end; ++e) {
         if (end - e > kAhead) {
           const auto later = sum(e[kAhead]);
-          for (Index i = 0; i < later.size(); i += 64 / Index{sizeof(Scalar)}) __builtin_prefetch(later.data() + i, 1);
+          linalg::prefetch<linalg::Access::write>(later.data(), later.size());
         }
         if (e->sign() < 0)
           sum(*e) -= list->value(*e);

@@ -1,0 +1,2 @@
+#define QLLK_TEST_MODELS template
+#include "support/models.hpp"
