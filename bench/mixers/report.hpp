@@ -11,7 +11,7 @@
 
 #include "jobs.hpp"
 #include "plan.hpp"
-#include "plot.hpp"
+#include "plot/plot.hpp"
 #include "tool.hpp"
 
 namespace mixer_table {
@@ -137,14 +137,14 @@ class SpeedTable {
   }
 
   std::string plot(const char* key, const char* title) const {
-    std::vector<Series> series;
+    std::vector<plot::Series> series;
     for (const Row& r : rows_) {
       series.push_back({r.mixer, {}});
       for (std::size_t i = 0; i < positions_.size(); ++i)
         if (const double seconds = detail::number(r.results[i], key); seconds > 0)
           series.back().points.emplace_back(static_cast<double>(positions_[i]), seconds);
     }
-    return LogPlot(title, "positions", "CPU seconds", series).svg();
+    return plot::Plot({title, "positions", "CPU seconds"}, plot::Scale::logarithmic, series).svg();
   }
 
  private:

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -14,6 +15,7 @@
 #include "display.hpp"
 #include "line_scores.hpp"
 #include "model.hpp"
+#include "position_scores.hpp"
 #include "qllk/files/machine.hpp"
 #include "qllk/language_model.hpp"
 #include "qllk/language_model_impl.hpp"
@@ -28,6 +30,7 @@ struct Arguments {
   std::vector<std::string> data;
   int threads = qllk::files::Machine().processors();
   bool int8 = false, adapt = false, lines = false, fresh_lines = false;
+  std::optional<std::uint64_t> positions;
 
   void add_to(CLI::App& app) {
     app.add_option("--model", model, "Model file that qllk-train made")->required()->type_name("FILE");
@@ -54,11 +57,20 @@ struct Arguments {
                            ->excludes(adapting);
     app.add_flag("--fresh-lines", fresh_lines, "With --lines: score each line as if it were the whole text")
         ->needs(each);
+    tool::add_number(app, "--positions", positions, tool::Range<std::uint64_t>{2, std::uint64_t{1} << 40},
+                     "Cut the text into documents of N bytes, and print rows in place of JSON: fresh or carried, bytes "
+                     "of the document before (1, 2, 4, …), and bits per byte. fresh: given the document so far. "
+                     "carried: the same bytes given all text before them. Takes one thread")
+        ->excludes(adapting)
+        ->excludes(each);
   }
 
+  bool rows() const { return lines || positions; }
+
   void check() const {
-    if (lines && data.size() > 1)
-      throw std::invalid_argument("--lines takes one text, but --data is given " + std::to_string(data.size()) +
+    if (rows() && data.size() > 1)
+      throw std::invalid_argument(std::string(lines ? "--lines" : "--positions") +
+                                  " takes one text, but --data is given " + std::to_string(data.size()) +
                                   " times: score one after the other");
     if (std::count(data.begin(), data.end(), "-") > 1)
       throw std::invalid_argument("standard input ('-') is asked for twice, but can be read once only");
@@ -156,6 +168,21 @@ int score_lines(const qllk::LanguageModel& model, const Text& text, const Argume
   return 0;
 }
 
+/// Rows of bits by position.
+int score_positions(const qllk::LanguageModel& model, const Text& text, const Arguments& arguments,
+                    ScoreProgress& progress) {
+  std::vector<tool::PositionScore> scores;
+  qllk::detail::visit_model(model.stored(), arguments.int8, [&](const auto& chosen, const auto& params) {
+    scores = tool::score_positions(chosen, params, text.corpus, *arguments.positions,
+                                   [&](const qllk::Score& so_far) { return progress.show(so_far, 0); });
+  });
+  progress.display().clear();
+  if (scores.empty()) return tool::Interrupt::exit_status();
+  text.unchanged.check();
+  tool::write_stdout(tool::position_rows(scores));
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -182,6 +209,7 @@ int main(int argc, char** argv) {
       texts.push_back({path, corpus, tool::UnchangedText(corpus)});
     }
     ScoreProgress progress(all);
+    if (arguments.positions) return score_positions(model, texts.front(), arguments, progress);
     return arguments.lines ? score_lines(model, texts.front(), arguments, progress)
                            : score_texts(model, texts, arguments, progress);
   });

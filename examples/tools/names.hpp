@@ -1,10 +1,12 @@
 // Names of files, which may be any bytes, in JSON, which holds text.
 #pragma once
 
+#include <charconv>
 #include <cstddef>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 
 namespace tool {
 
@@ -35,13 +37,19 @@ inline nlohmann::json name_to_json(const std::string& name) {
   return {{"hex", hex(name)}};
 }
 
-/// Throws a nlohmann::json::exception if it is neither, std::invalid_argument if its digits are none.
+/// Throws a nlohmann::json::exception if it is neither, std::invalid_argument if its digits are not two for each byte.
 inline std::string name_of_json(const nlohmann::json& json) {
   if (json.is_string()) return json.get<std::string>();
   const auto digits = json.at("hex").get<std::string>();
   std::string name;
-  for (std::size_t i = 0; i + 1 < digits.size(); i += 2)
-    name += static_cast<char>(std::stoi(digits.substr(i, 2), nullptr, 16));
+  for (std::size_t i = 0; i < digits.size(); i += 2) {
+    const std::string both = digits.substr(i, 2);
+    unsigned byte = 0;
+    const auto [end, error] = std::from_chars(both.data(), both.data() + both.size(), byte, 16);
+    if (error != std::errc() || end != both.data() + 2)
+      throw std::invalid_argument("a name has '" + both + "', expected two hexadecimal digits for each byte");
+    name += static_cast<char>(byte);
+  }
   return name;
 }
 

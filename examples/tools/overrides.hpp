@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <fstream>
-#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "names.hpp"
+#include "qllk/files/input_file.hpp"
 #include "qllk/io/json_members.hpp"
 
 namespace tool {
@@ -21,6 +21,7 @@ inline void set_member(const std::string& assignment, Json& config, Json& settin
   const auto fail = [&](const std::string& why) { throw std::invalid_argument("--set " + assignment + ": " + why); };
   const std::size_t equals = assignment.find('=');
   if (equals == std::string::npos) fail("expected KEY=VALUE");
+  if (!is_utf8(assignment)) fail("expected UTF-8 text");
   Json::json_pointer member;
   for (std::size_t at = 0; at <= equals;) {
     const std::size_t end = std::min(assignment.find('.', at), equals);
@@ -37,8 +38,8 @@ inline void set_member(const std::string& assignment, Json& config, Json& settin
   Json* const owner = has(config) ? &config : &settings;
   if (!has(*owner)) fail("no such member of the model's " + config.dump() + " or of the trainer's " + settings.dump());
   const std::string text = assignment.substr(equals + 1);
-  const Json value = Json::parse(text, nullptr, false);
-  (*owner)[member] = value.is_discarded() ? Json(text) : value;  // names of an enumeration have no quotes
+  const bool is_json = Json::accept(text);  // names of an enumeration have no quotes
+  (*owner)[member] = is_json ? qllk::io::parse_json(text, "--set " + assignment.substr(0, equals)) : Json(text);
 }
 
 /// What --print-config prints and --config reads.
@@ -54,9 +55,8 @@ void override_picks(const std::string& file, const std::vector<std::string>& ass
                     Settings& settings) {
   Json picks = picks_to_json(config, settings);
   if (!file.empty()) {
-    std::ifstream stream(file, std::ios::binary);
-    if (!stream) throw std::runtime_error("cannot open '" + file + "'");
-    const std::string text{std::istreambuf_iterator<char>(stream), {}};
+    const auto contents = qllk::files::InputFile(file).contents();
+    const std::string text(reinterpret_cast<const char*>(contents.bytes.data()), contents.bytes.size());
     const Json changes = qllk::io::parse_json(text, file);
     for (const auto& [key, value] : changes.items())
       if (!picks.contains(key) || !value.is_object())

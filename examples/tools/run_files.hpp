@@ -2,13 +2,16 @@
 #pragma once
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
+#include <cstdio>
 #include <filesystem>
 #include <optional>
 #include <stdexcept>
@@ -23,6 +26,7 @@
 #include "qllk/data/split.hpp"
 #include "qllk/files/atomic_file.hpp"
 #include "qllk/files/input_file.hpp"
+#include "qllk/files/scratch_file.hpp"
 #include "qllk/io/json_members.hpp"
 
 namespace tool {
@@ -102,6 +106,8 @@ class RunFolder {
   std::filesystem::path path;
   std::filesystem::path model() const { return path / "model.safetensors"; }
   std::filesystem::path training() const { return path / "training.safetensors"; }
+  /// The checkpoint that was saved before that.
+  std::filesystem::path previous() const { return path / "training.previous.safetensors"; }
   std::filesystem::path metrics() const { return path / "metrics.jsonl"; }
   std::filesystem::path report() const { return path / "report.html"; }
 
@@ -135,11 +141,21 @@ class RunFolder {
     RunFolder folder;
     folder.path = wanted;
     std::error_code error;
-    if (!std::filesystem::exists(folder.training(), error))
+    if (!std::filesystem::exists(folder.training(), error) && !std::filesystem::exists(folder.previous(), error))
       throw std::runtime_error("cannot resume: there is no '" + folder.training().string() + "'");
     folder.lock();
     folder.check_writable();
     folder.absolute_ = std::filesystem::absolute(folder.path);
+    return folder;
+  }
+
+  /// A new folder for what can be saved nowhere else.
+  static RunFolder rescue() {
+    RunFolder folder;
+    std::string name = qllk::files::scratch_folder() + "/qllk-rescue-XXXXXX";
+    if (::mkdtemp(name.data()) == nullptr) qllk::files::throw_errno("cannot make the folder", name, errno);
+    folder.path = folder.absolute_ = name;
+    folder.lock();
     return folder;
   }
 
@@ -165,6 +181,32 @@ class RunFolder {
     return gone;
   }
 
+  /// The checkpoint to replace stays as the previous one. It gets a second name, which takes no room: file systems that
+  /// have none of these keep one checkpoint. Not where the run goes on from the previous one because this is damaged.
+  void keep_previous() const {
+    if (from_previous_) return;
+    const std::string kept = previous().string(), added = kept + ".tmp";
+    ::unlink(added.c_str());  // of a process that died
+    if (::linkat(AT_FDCWD, training().c_str(), AT_FDCWD, added.c_str(), AT_SYMLINK_FOLLOW) == 0 &&
+        ::rename(added.c_str(), kept.c_str()) != 0)
+      ::unlink(added.c_str());
+    ::unlink(added.c_str());  // rename does nothing where both are names of one file
+  }
+  /// Makes room for others, where there is less than a save takes. Returns whether there is more now.
+  bool drop_previous() const {
+    if (from_previous_) return false;
+    std::uint64_t needed = 0;
+    for (const auto& file : {model(), training()}) {
+      std::error_code error;
+      const auto size = std::filesystem::file_size(file, error);
+      if (!error) needed += size;
+    }
+    return free_bytes().value_or(needed) < needed && ::unlink(previous().c_str()) == 0;
+  }
+  void go_on_from_previous() { from_previous_ = true; }
+  /// The checkpoint is a good one again.
+  void saved() { from_previous_ = false; }
+
   /// Bytes that the file system has left for this user, if it tells.
   std::optional<std::uint64_t> free_bytes() const {
     struct statvfs status;
@@ -177,7 +219,7 @@ class RunFolder {
     RunFolder folder;
     folder.path = wanted;
     std::error_code error;
-    for (const auto& file : {folder.training(), folder.model()})
+    for (const auto& file : {folder.training(), folder.model(), folder.previous()})
       if (std::filesystem::exists(file, error))
         throw std::runtime_error("'" + file.string() +
                                  "' is there already: continue that run with --resume, or give another --out");
@@ -212,6 +254,7 @@ class RunFolder {
 
   std::filesystem::path absolute_;
   qllk::files::FileDescriptor lock_;
+  bool from_previous_ = false;
 };
 
 }  // namespace tool

@@ -204,6 +204,20 @@ TEST(Compressor, SaysWhatIsWrongWithAFile) {
   EXPECT_TRUE(sink.bytes.empty());
 }
 
+/// Version 2 has a rate of adapting, here of a model that has nothing to adapt, and rates that are none.
+TEST(Compressor, RefusesToAdaptWhatCannot) {
+  const Classic model(kTiny);
+  const auto params = weights(model, 1);
+  for (const double rate : {0.04, -1.0, std::numeric_limits<double>::quiet_NaN()}) {
+    Buffer file = compress(model, params, words(100, 1));
+    file[7] = 2;
+    const auto* bytes = reinterpret_cast<const Byte*>(&rate);
+    file.insert(file.begin() + 24, bytes, bytes + 8);
+    seal(file);
+    EXPECT_REFUSED(refusal(model, params, file), "was made with a model that adapts");
+  }
+}
+
 TEST(Compressor, RefusesAnotherModel) {
   const Classic model(kTiny);
   const auto params = weights(model, 1);

@@ -256,6 +256,16 @@ TEST(Corpus, PassesOverWhatCannotBeReadInAFolder) {
   fs::permissions(folder / "d", fs::perms::owner_all);
 }
 
+TEST(Corpus, OfAStreamWithoutAnEndIsAnError) {
+  const TemporaryFolder folder;
+  std::filesystem::create_directory(folder / "proc");
+  write_text(folder / "proc/meminfo", "MemTotal: 200000 kB\nMemAvailable: 100000 kB\n");
+  qllk::data::detail::PiecesBuilder builder{qllk::files::Machine(folder.path())};
+  const std::string message =
+      message_of<std::runtime_error>([&] { builder.add_file(qllk::files::InputFile("/dev/zero")); });
+  EXPECT_TRUE(message.starts_with("'/dev/zero' has more bytes than there is memory for")) << message;
+}
+
 TEST(Corpus, ErrorsNameThePath) {
   const TemporaryFolder folder;
   write_text(folder / "empty", "");

@@ -3,13 +3,16 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdio>
 #include <filesystem>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "support/temporary_folder.hpp"
 
@@ -21,6 +24,12 @@ using qllk::test::message_of;
 using qllk::test::read_text;
 using qllk::test::TemporaryFolder;
 using qllk::test::write_text;
+
+/// The calls that decide what is there after a loss of power, in their order, while `watched` points here.
+struct Calls {
+  std::vector<std::string> list;
+};
+Calls* watched = nullptr;
 
 unsigned mode_of(const std::string& path) {
   struct stat status;
@@ -92,6 +101,20 @@ TEST(AtomicFile, ReplacesTheOldFileAtOnce) {
   EXPECT_EQ(read_text(folder / "a"), "old");
   file.commit();
   EXPECT_EQ(read_text(folder / "a"), "new");
+}
+
+/// After a loss of power a name may stand for bytes that were not synced before it was given.
+TEST(AtomicFile, IsSyncedBeforeItsNameAndItsFolderAfter) {
+  const TemporaryFolder folder;
+  for (const char* text : {"old", "new"}) {
+    Calls calls;
+    AtomicFile file(folder / "a");
+    file.write(text);
+    watched = &calls;
+    file.commit();
+    watched = nullptr;
+    EXPECT_EQ(calls.list, (std::vector<std::string>{"sync file", "rename", "sync folder"}));
+  }
 }
 
 TEST(AtomicFile, LeavesNothingBehindWithoutCommit) {
@@ -288,3 +311,15 @@ TEST(AtomicFile, LivingWritersDoNotDisturbEachOther) {
 }
 
 }  // namespace
+
+// In the place of the C library's.
+extern "C" int fsync(int file) {
+  struct stat status;
+  if (watched != nullptr && ::fstat(file, &status) == 0)
+    watched->list.push_back(S_ISDIR(status.st_mode) ? "sync folder" : "sync file");
+  return static_cast<int>(::syscall(SYS_fsync, file));
+}
+extern "C" int rename(const char* from, const char* to) noexcept {
+  if (watched != nullptr) watched->list.push_back("rename");
+  return static_cast<int>(::syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
+}

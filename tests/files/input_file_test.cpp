@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -161,6 +162,17 @@ TEST(StoredBytes, LeavesLargeFilesWhereTheyLie) {
     else
       EXPECT_NO_THROW(bytes.read(0, out));
   }
+}
+
+/// A stream without an end ends a program in good order, before the system does.
+TEST(InputFile, OfMoreBytesThanThereIsMemoryForIsAnError) {
+  const TemporaryFolder folder;
+  std::filesystem::create_directory(folder / "proc");
+  write_text(folder / "proc/meminfo", "MemTotal: 200000 kB\nMemAvailable: 100000 kB\n");
+  const qllk::files::Machine small(folder.path());
+  const std::string message = message_of<std::runtime_error>([&] { InputFile("/dev/zero").contents(small); });
+  EXPECT_TRUE(message.starts_with("'/dev/zero' has more bytes than there is memory for: it goes on after ")) << message;
+  EXPECT_TRUE(message.ends_with(" bytes, and 102400000 bytes are available")) << message;
 }
 
 TEST(InputFile, ErrorsNameThePath) {

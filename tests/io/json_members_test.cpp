@@ -82,6 +82,19 @@ TEST(JsonMembers, ErrorsNameTheMember) {
   EXPECT_EQ(error("\"number\":-3", "\"number\":-3,\"more\":1"), "'x' has an unknown member 'more'");
   EXPECT_EQ(error(R"({"flag":true,"value":0.1})", "[]"), "'x.inner' is [], expected an object");
   EXPECT_EQ(error("{", "}"), "'x' is not valid JSON");
+  EXPECT_EQ(error("-3", std::string(33, '[')), "'x' has more than 32 levels of lists and objects");
+}
+
+/// To copy or print what is nested a million times would take more stack than there is.
+TEST(JsonMembers, NestingIsBounded) {
+  const auto nested = [](int levels) {
+    const auto count = static_cast<std::size_t>(levels);
+    return std::string(count, '[') + std::string(count, ']');
+  };
+  EXPECT_EQ(parse_json(nested(32), "x").size(), 1u);
+  EXPECT_EQ(parse_json(R"(["[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\"]"])", "x").size(), 1u);  // in a string
+  EXPECT_THROW(parse_json(nested(33), "x"), std::runtime_error);
+  EXPECT_THROW(parse_json(nested(1'000'000), "x"), std::runtime_error);
 }
 
 }  // namespace

@@ -163,6 +163,16 @@ class DamagedModelFile : public ::testing::Test {
   std::string text;
 };
 
+TEST_F(DamagedModelFile, AnAlteredWeightIsAnError) {
+  const std::size_t end = text.size();
+  for (const std::size_t at : {end - 1, end - 400, end - 1001}) {
+    std::string altered = text;
+    altered[at] = static_cast<char>(altered[at] ^ 1);
+    test::write_text(file, altered);
+    expect_error("is damaged: its checksum is wrong");
+  }
+}
+
 TEST_F(DamagedModelFile, CutAnywhereIsAnError) {
   for (std::size_t size = 0; size < text.size(); size += 1 + size / 3) {
     test::write_text(file, text.substr(0, size));

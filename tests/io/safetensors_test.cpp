@@ -2,11 +2,13 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <csignal>
+#include <cstdio>
 #include <cstring>
 #include <ctime>
 #include <limits>
@@ -17,6 +19,7 @@
 
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
+#include "support/allocations.hpp"
 #include "support/temporary_folder.hpp"
 
 namespace {
@@ -383,6 +386,125 @@ TEST(Safetensors, SaysWhatIsWrongWithAForeignFile) {
             "has a tensor 'a' whose shape [4611686018427387905] is too large");
   EXPECT_EQ(tensor(R"({"dtype":"U8","shape":[4],"data_offsets":[0,18446744073709551615]})"),
             "is cut short: tensor 'a' ends at data byte 18446744073709551615 of 4");
+}
+
+/// Bytes, and then zeros up to a size, which take no room on the disk.
+struct Malformed {
+  const char* kind;
+  std::string bytes;
+  std::uint64_t size = 0;
+};
+
+std::vector<Malformed> malformed_files() {
+  const auto length = [](std::uint64_t value) { return raw<std::uint64_t>({value}); };
+  const auto tensor = [](const std::string& value) { return file_of(R"({"a":)" + value + "}", "1234"); };
+  const auto shaped = [&](const std::string& shape, const std::string& offsets = "[0,4]") {
+    return tensor(R"({"dtype":"U8","shape":)" + shape + R"(,"data_offsets":)" + offsets + "}");
+  };
+  const std::string a = R"("a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]})", deep(1'000'000, '['),
+                    digits(1'000'000, '9');
+  std::string many = "{", twice = "{";
+  for (int i = 0; i < 20'000; ++i)
+    many += "\"" + std::to_string(i) + R"(":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},)";
+  for (int i = 0; i < 10'000; ++i) twice += R"("x":1,)";
+  return {{"no bytes", ""},
+          {"half a length", "\x08\0\0"s},
+          {"a length of 2^64 - 1", length(~std::uint64_t{0}) + "{}"},
+          {"a length of 2^63", length(std::uint64_t{1} << 63) + "{}"},
+          {"a length beyond the file", length(100) + "{}"},
+          {"a length above the limit", length(200'000'000), 200'000'100},
+          {"a header of 90 MB of zeros", length(90'000'000) + "{", 90'000'100},
+          {"a header of zeros", length(1000), 2000},
+          {"no header", length(0) + "1234"},
+          {"a list", file_of("[]", "")},
+          {"text", file_of("\"text\"", "")},
+          {"a cut header", file_of(R"({"a":{"dtype")", "")},
+          {"two headers", file_of("{}{}", "")},
+          {"no UTF-8", file_of("{\"\xC0\xAF\":{}}", "")},
+          {"a control character", file_of("{\"\n\":{}}", "")},
+          {"a bad escape", file_of(R"({"\ud800":{}})", "")},
+          {"a comment", file_of("{/**/}", "")},
+          {"deep nesting", file_of(R"({"a":)" + deep, "")},
+          {"deep objects", file_of(R"({"a":{"b":{"c":{"d":{}}}}})", "")},
+          {"a number of a million digits", file_of(R"({"a":)" + digits + "}", "")},
+          {"a size of a million digits", shaped("[" + digits + "]")},
+          {"20,000 tensors and a cut", file_of(many, "")},
+          {"10,000 times one name", file_of(twice + "\"y\":1}", "")},
+          {"a tensor twice", file_of("{" + a + "," + a + "}", "1234")},
+          {"metadata twice", file_of(R"({"__metadata__":{},"__metadata__":{}})", "")},
+          {"metadata that are a number", file_of(R"({"__metadata__":1})", "")},
+          {"metadata of numbers", file_of(R"({"__metadata__":{"a":1}})", "")},
+          {"a tensor that is null", tensor("null")},
+          {"a tensor that is a list", tensor("[]")},
+          {"no dtype", tensor(R"({"shape":[4],"data_offsets":[0,4]})")},
+          {"an unknown dtype", tensor(R"({"dtype":"F8_E5M2","shape":[4],"data_offsets":[0,4]})")},
+          {"a dtype of a million letters", tensor(R"({"dtype":")" + digits + R"(","shape":[4],"data_offsets":[0,4]})")},
+          {"no shape", tensor(R"({"dtype":"U8","data_offsets":[0,4]})")},
+          {"a negative size", shaped("[-4]")},
+          {"a fraction", shaped("[4.0]")},
+          {"a product of 2^64", shaped("[4294967296,4294967296]")},
+          {"a product that wraps to 4", shaped("[4,9223372036854775809,2]")},
+          {"sizes of 0 and 2^63", shaped("[0,9223372036854775808]")},
+          {"offsets the wrong way round", shaped("[4]", "[4,0]")},
+          {"offsets beyond the file", shaped("[4]", "[0,8]")},
+          {"offsets of 2^64 - 1", shaped("[4]", "[18446744073709551611,18446744073709551615]")},
+          {"one offset", shaped("[4]", "[0]")},
+          {"three offsets", shaped("[4]", "[0,4,4]")},
+          {"fewer bytes than the shape", shaped("[5]")},
+          {"another member", tensor(R"({"dtype":"U8","shape":[4],"data_offsets":[0,4],"x":0})")},
+          {"an overlap", file_of("{" + a + R"(,"b":{"dtype":"U8","shape":[2],"data_offsets":[2,4]}})", "1234")},
+          {"a gap", file_of("{" + a + R"(,"b":{"dtype":"U8","shape":[2],"data_offsets":[5,7]}})", "1234567")},
+          {"bytes that nobody owns", file_of("{" + a + "}", "12345")},
+          {"1 TB that nobody owns", file_of("{" + a + "}", "1234"), std::uint64_t{1} << 40}};
+}
+
+/// In a process of its own each, whose memory is known: what a file pretends must not be what it costs.
+TEST(Safetensors, MalformedFilesAreRefusedAtOnceAndInLittleMemory) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "f";
+  const auto files = malformed_files();
+  EXPECT_GE(files.size(), 30u);
+  long most_memory = 0;
+  double most_seconds = 0;
+  for (const auto& [kind, bytes, size] : files) {
+    SCOPED_TRACE(kind);
+    write_text(path, bytes);
+    if (size > 0 && ::truncate(path.c_str(), static_cast<off_t>(size)) != 0) continue;  // a small file system
+    struct Cost {
+      bool refused;
+      double seconds;
+      long kilobytes;
+    } cost{};
+    int ends[2];
+    ASSERT_EQ(::pipe(ends), 0);
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      rusage before{}, after{};
+      ::getrusage(RUSAGE_SELF, &before);
+      const std::clock_t start = std::clock();
+      const std::string message = message_of<qllk::RuntimeError>([&] { SafetensorsReader reader(path); });
+      cost.seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+      ::getrusage(RUSAGE_SELF, &after);
+      cost.kilobytes = after.ru_maxrss - before.ru_maxrss;
+      cost.refused = message.starts_with("'" + path + "' ") && message.size() < 1000;
+      ::_exit(::write(ends[1], &cost, sizeof cost) == sizeof cost ? 0 : 1);
+    }
+    ::close(ends[1]);
+    EXPECT_EQ(::read(ends[0], &cost, sizeof cost), static_cast<ssize_t>(sizeof cost));
+    ::close(ends[0]);
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0);
+    EXPECT_TRUE(cost.refused);
+    if (qllk::test::kCountsAllocations) {  // a sanitizer has memory of its own
+      EXPECT_TRUE(cost.seconds < 0.1) << cost.seconds << " s";
+      EXPECT_TRUE(cost.kilobytes < 16 * 1024) << cost.kilobytes << " kB";
+    }
+    most_memory = std::max(most_memory, cost.kilobytes);
+    most_seconds = std::max(most_seconds, cost.seconds);
+  }
+  std::printf("%zu kinds, at most %.3f s and %ld kB\n", files.size(), most_seconds, most_memory);
 }
 
 struct Inner {

@@ -5,10 +5,13 @@
 //   QLLK_FAULT_KIND   EIO, ENOSPC, EDQUOT, EOPNOTSUPP, EINTR, short (half of a write is done), kill (before the call),
 //                     killed (after it, of a write after half of it)
 //   QLLK_FAULT_COUNT  a file that gets the number of calls when the process ends
+//   QLLK_FAULT_CLOCK  a number: the clock of the day jumps by up to an hour, back and forth, at each look
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -105,6 +108,14 @@ int open(const char* path, int flags, ...) {
   return inject(matches(path) && (flags & (O_CREAT | O_DIRECTORY)) != 0,
                 [&](bool) { return real<int(const char*, int, ...)>("open")(path, flags, mode); });
 }
+int clock_gettime(clockid_t clock, timespec* time) noexcept {
+  static const char* const jumps = std::getenv("QLLK_FAULT_CLOCK");
+  static std::atomic<unsigned> looks{0};
+  const long result = ::syscall(SYS_clock_gettime, clock, time);
+  if (result == 0 && jumps != nullptr && clock == CLOCK_REALTIME)
+    time->tv_sec += static_cast<long>((looks++ * 2654435761U + static_cast<unsigned>(std::atol(jumps))) % 7200) - 3600;
+  return static_cast<int>(result);
+}
 int fsync(int file) {
   return inject(matches(file), [&](bool) { return real<int(int)>("fsync")(file); });
 }
@@ -114,6 +125,11 @@ int close(int file) {
 }
 int rename(const char* from, const char* to) noexcept {
   return inject(matches(to), [&](bool) { return real<int(const char*, const char*)>("rename")(from, to); });
+}
+int linkat(int from_folder, const char* from, int to_folder, const char* to, int flags) noexcept {
+  return inject(matches(to), [&](bool) {
+    return real<int(int, const char*, int, const char*, int)>("linkat")(from_folder, from, to_folder, to, flags);
+  });
 }
 int unlink(const char* path) noexcept {
   return inject(matches(path), [&](bool) { return real<int(const char*)>("unlink")(path); });

@@ -17,7 +17,9 @@ messages=$(awk -F ' [|] ' '/^[|] `/ {
 [ "$(wc -l <<< "$messages")" -gt 100 ] || exit 1
 
 folder=$(mktemp -d)
-trap 'chmod -R u+w "$folder"; rm -rf "$folder"' EXIT
+export TMPDIR=$folder.tmp
+mkdir "$TMPDIR"
+trap 'chmod -R u+w "$folder"; rm -rf "$folder" "$TMPDIR"' EXIT
 cd "$folder" || exit 1
 
 die() {
@@ -77,10 +79,13 @@ json_has() { for key in "$@"; do tail -n 1 out | grep -q "\"$key\":" || die "no 
 # What the folder of a run that was saved holds.
 run_files="metrics.jsonl model.safetensors report.html training.safetensors"
 
+# What is in a folder, in one line. The checkpoint before the last one may be there or not.
+files_in() { ls -A "$1" | grep -vx training.previous.safetensors | tr '\n' ' '; }
+
 # No temporary file stays behind.
 only_files() {
   local found
-  found=$(ls -A "$1" | tr '\n' ' ')
+  found=$(files_in "$1")
   [ "$found" = "$2 " ] || die "$1 holds $found"
 }
 
@@ -92,6 +97,9 @@ bad_command_lines() {
   refuse 1 "'gpt'" train --arch gpt
   refuse 1 "'softmax'" train --mixer softmax
   refuse 1 "--out" train --resume
+  refuse 1 "--data is empty" train --data ""
+  refuse 1 "--val is empty" train --data text --val ""
+  refuse 1 "--out is empty" train --data text --out ""
   refuse 2 "--model" eval --data x
   refuse 2 "--data" eval --model x
   refuse 2 "--model" generate --prompt x
@@ -195,7 +203,10 @@ bad_checkpoints() {
   head -c 200000 /dev/urandom > run/training.safetensors
   refuse 1 "run/training.safetensors" train --resume --out run
   { head -c -4 whole/training.safetensors; printf '\0\0\x80\x7f'; } > run/training.safetensors
-  refuse 1 "not finite" train --resume --out run
+  refuse 1 "is damaged" train --resume --out run
+  without_checksum run/training.safetensors
+  expect 1 tool train --resume --out run
+  tail -n 1 err | grep -q "not finite" || die "no word of the number"
   cmp run/model.safetensors whole/model.safetensors || die "the model was touched"
   only_files run "$run_files"
 }
@@ -243,6 +254,16 @@ little_room() {
   grep -q "^warning: little room: .* has 3[01].* MB left, but to save takes" err || die "no warning before the work"
   grep -q "No space left on device; the model is saved" err || die "no clear line"
   [ "$(cat left)" = $'metrics.jsonl\nmodel.safetensors' ] || die "left: $(cat left)"
+
+  # Two checkpoints and a model fit in 100 MB, but not a second model: the previous checkpoint makes room.
+  unshare -rm bash -c '
+    mount -t tmpfs -o size=100m none small
+    "$@" --data text --arch classic --batch 1 --context 16 --steps 2 --out small/run > out 2> err &&
+      "$@" --resume --out small/run --steps 3 > out 2> err && ls small/run > left &&
+      "$@" --resume --out small/run --steps 4 > out 2> err
+    echo $? > status' - ${emulator[@]+"${emulator[@]}"} "$bin/qllk-train"
+  grep -q training.previous.safetensors left || die "there is no previous checkpoint"
+  [ "$(cat status)" -eq 0 ] || die "status $(cat status)"
 }
 
 # Errors of system calls, where strace may inject them: a file system that cannot sync, and one that fails.
@@ -263,7 +284,7 @@ failing_calls() {
     for error in EIO EDQUOT ENOSPC; do
       with_fault "$call:error=$error:when=$([ $call = write ] && echo 60+ || echo 1+)" 5
       [ $? -eq 1 ] || die "$call $error: not status 1"
-      diff -r -x metrics.jsonl -x report.html run before || die "$call $error: a file was lost"
+      diff -r -x metrics.jsonl -x report.html -x training.previous.safetensors run before || die "$call $error: a file was lost"
       only_files run "$run_files"
     done
   done
@@ -305,10 +326,155 @@ faults_while_saving() {
       elif [ $got -eq 137 ]; then # what a dead process left is removed
         expect 0 tool train --resume --out run --steps 4
       fi
-      [ $kind = EIO ] || [ "$(ls -A run | tr '\n' ' ')" = "$run_files " ] ||
-        die "$kind at $at: left: $(ls -A run | tr '\n' ' ')"
+      [ $kind = EIO ] || [ "$(files_in run)" = "$run_files " ] || die "$kind at $at: left: $(files_in run)"
     done
   done
+}
+
+# Waits for up to a minute, or until the tool ends, for words on standard error.
+await() {
+  for _ in $(seq 1 6000); do
+    grep -qs "$1" err && return 0
+    kill -0 "$process" 2> /dev/null || return 1
+    sleep 0.01
+  done
+  return 1
+}
+
+# pause_below MILLISECONDS: for a random time.
+pause_below() {
+  local time=$(((RANDOM * 32768 + RANDOM) % $1)) text
+  printf -v text '%d.%03d' $((time / 1000)) $((time % 1000))
+  sleep "$text"
+}
+
+# Death at a random moment of a save, QLLK_KILLS times, or 20: the next start finds a checkpoint and a model that load,
+# not older than the save before, and removes what the dead process left.
+kills_while_saving() {
+  [ ${#emulator[@]} -eq 0 ] || return 0
+  make_text
+  RANDOM=${QLLK_SEED:-1}
+  expect 0 train --data text --dim 96 --steps 2 --out run
+  chmod 640 run/model.safetensors run/training.safetensors
+  [ "$(id -u)" -ne 0 ] || chown 1234:5678 run/model.safetensors run/training.safetensors
+  local owner number begin most=0 step=0 hits=0 last=0
+  owner=$(stat -c '%a %u %g' run/{model,training}.safetensors)
+  for ((number = 0; number <= ${QLLK_KILLS:-20}; ++number)); do
+    rm -f err
+    start "$bin/qllk-train" --resume --out run --steps 1000000000
+    await '^val below' || die "kill $number: the checkpoint does not load"
+    begin=$(date +%s%N)
+    kill -USR1 $process
+    if [ $number -eq 0 ]; then # how long a save takes
+      await '^saved run after step' || die "no save"
+      most=$((($(date +%s%N) - begin) / 1000000 + 2))
+    else
+      pause_below $most
+    fi
+    kill -KILL $process
+    wait $process 2> /dev/null
+    ls -A run | grep -q '\.tmp$' && hits=$((hits + 1))
+    [ "$(stat -c '%a %u %g' run/{model,training}.safetensors)" = "$owner" ] || die "kill $number: other permissions"
+    expect 0 tool eval --model run/model.safetensors --data text --threads 1
+    step=$(grep -aoE 'skipped\\":[0-9]+,\\"steps\\":[0-9]+' run/training.safetensors | head -n 1 | sed 's/.*://')
+    [ "${step:-0}" -ge $last ] || die "kill $number: step $step after step $last"
+    last=$step
+  done
+  expect 0 tool train --resume --out run --steps 1
+  only_files run "$run_files"
+  [ "$(stat -c '%a %u %g' run/{model,training}.safetensors)" = "$owner" ] || die "other permissions at the end"
+  echo "$((number - 1)) kills within $most ms of a save's begin, $hits of them with a file half written; up to step $last"
+}
+
+# One event of a run at work, which may end it.
+disturb() {
+  local signals=(KILL KILL INT TERM HUP XCPU) signal
+  case $((RANDOM % 7)) in
+    0) # saves, and goes on or dies
+      kill -USR1 $process 2> /dev/null
+      pause_below 60
+      [ $((RANDOM % 2)) -eq 0 ] || kill -KILL $process 2> /dev/null
+      ;;
+    1)
+      kill -STOP $process 2> /dev/null
+      pause_below 300
+      kill -CONT $process 2> /dev/null
+      ;;
+    2) rm -f disturbed/metrics.jsonl disturbed/report.html ;;
+    3) # what is saved is used meanwhile
+      cp disturbed/model.safetensors model 2> /dev/null || return 0
+      (
+        tool generate --model model --bytes 30 > used && [ "$(wc -c < used)" -eq 30 ] &&
+          tool compress -f --model model short packed > used &&
+          tool decompress -f --model model packed unpacked > used && cmp short unpacked
+      ) 2> used_err < /dev/null || echo failed > use_failed
+      ;;
+    *)
+      signal=${signals[RANDOM % ${#signals[@]}]}
+      kill -"$signal" $process 2> /dev/null
+      ;;
+  esac
+}
+
+# Days of use in QLLK_SOAK_MINUTES, or in one run of some seconds: runs are killed, stopped, suspended and continued at
+# random, have no room to save, are used meanwhile, and the clock jumps. Each ends with the bits of one that nobody
+# disturbed.
+soak() {
+  [ ${#emulator[@]} -eq 0 ] || return 0
+  make_text
+  head -n 3 text > short
+  RANDOM=${QLLK_SEED:-1}
+  local end=$((SECONDS + 60 * ${QLLK_SOAK_MINUTES:-0})) runs=0 starts=0 events=0 got options limit
+  while :; do
+    runs=$((runs + 1))
+    rm -rf straight disturbed
+    options=(--data text --seed $RANDOM --batch 2 --context 24 --dim 48)
+    if [ $((runs % 2)) -eq 1 ]; then
+      options+=(--arch classic --steps 2500)
+    else
+      options+=(--arch default --dim-local 16 --set bits=10 --set layers=1 --steps 400)
+    fi
+    expect 0 tool train "${options[@]}" --threads 2 --out straight
+    for (( ; ; )); do
+      starts=$((starts + 1))
+      local command=("$bin/qllk-train" --threads $((1 + RANDOM % 3)) --out disturbed)
+      if [ -e disturbed/training.safetensors ]; then
+        command+=(--resume)
+      else
+        rm -rf disturbed
+        command+=("${options[@]}")
+      fi
+      limit=$((RANDOM % 6 == 0 ? 100 : 100000000)) # kB of a file
+      set -m
+      (
+        ulimit -f $limit
+        [ -z "${QLLK_FAULTS:-}" ] || export LD_PRELOAD=$QLLK_FAULTS QLLK_FAULT_CLOCK=$RANDOM
+        exec "${command[@]}"
+      ) > out 2> err < /dev/null &
+      process=$!
+      set +m
+      for (( ; ; )); do
+        pause_below 700
+        kill -0 $process 2> /dev/null || break
+        events=$((events + 1))
+        disturb
+      done
+      wait $process 2> /dev/null
+      got=$?
+      [ ! -e use_failed ] || die "a model could not be used: $(cat used_err)"
+      case $got in
+        0) break ;;
+        1) [ $limit -eq 100 ] && grep -q "^qllk-train: cannot write 'disturbed/" err || die "start $starts: status 1" ;;
+        129 | 130 | 137 | 143 | 152) ;;
+        *) die "start $starts: status $got" ;;
+      esac
+    done
+    cmp straight/model.safetensors disturbed/model.safetensors || die "run $runs (seed ${QLLK_SEED:-1}) has other weights"
+    ls -A disturbed | grep -q '\.tmp$' && die "run $runs (seed ${QLLK_SEED:-1}) leaves a temporary file"
+    echo "run $runs: $starts starts, $events events so far"
+    [ $SECONDS -lt $end ] || break
+  done
+  echo "$runs runs, $starts starts, $events events: the weights are those of runs that nobody disturbed"
 }
 
 full_disk() {
@@ -543,6 +709,37 @@ vanished_folder() {
   only_files inner/run "$run_files"
   cp text inner
   expect 0 tool train --resume --out inner/run --steps 1
+}
+
+# What cannot be saved where it was to be is saved elsewhere.
+rescue() {
+  make_text
+  local way
+  for way in file link; do
+    rm -rf run place "$TMPDIR"/*
+    mkdir place
+    [ $way = file ] || ln -s place run
+    at_work '^val below' train --data text --arch classic --batch 1 --context 16 --steps 1000000000 --out run
+    if [ $way = file ]; then
+      rm -r run
+      : > run
+    else
+      rm -r place
+    fi
+    kill -TERM $process
+    ends 1 "what was trained is saved in '$TMPDIR/qllk-rescue-"
+    only_files "$TMPDIR"/qllk-rescue-* "model.safetensors training.safetensors"
+    expect 0 tool eval --model "$TMPDIR"/qllk-rescue-*/model.safetensors --data text
+    expect 0 tool train --resume --out "$TMPDIR"/qllk-rescue-* --steps 1
+  done
+  rm -rf run
+  TMPDIR=/nowhere at_work '^val below' train --data text --arch classic --batch 1 --context 16 --steps 1000000000 --out run
+  rm -r run
+  : > run
+  kill -TERM $process
+  ends 1 "qllk-train: cannot make the folder"
+  grep -q "rescue" err && die "saved nowhere"
+  return 0
 }
 
 interrupt() { interrupted INT 130; }
@@ -861,6 +1058,42 @@ damage() {
   grep -q "^warning: 'old' is of an older version and has no checksum" err || die "no warning"
 }
 
+# A damaged checkpoint is not the end of a run: the one before it is continued.
+two_generations() {
+  make_text
+  expect 0 train --data text --steps 9 --out straight
+  expect 0 train --data text --steps 9 --seconds 0.000001 --out run # stops after a step
+  [ -e run/training.previous.safetensors ] && die "there is a checkpoint before the first"
+  cp run/training.safetensors first
+  expect 0 tool train --resume --out run --steps 9
+  cmp first run/training.previous.safetensors || die "the first checkpoint is not kept"
+  cp -r run whole
+  local way
+  for way in flipped cut gone; do
+    rm -rf run
+    cp -r whole run
+    case $way in
+      flipped) printf '\x21' | dd of=run/training.safetensors bs=1 seek=2000000 conv=notrunc status=none ;;
+      cut) : > run/training.safetensors ;;
+      gone) rm run/training.safetensors ;;
+    esac
+    expect 0 tool train --resume --out run --steps 9
+    grep -q "^warning: .*run/training.safetensors'.* the run goes on from 'run/training.previous.safetensors', .* at step 1$" err ||
+      die "no word of it ($way)"
+    cmp straight/model.safetensors run/model.safetensors || die "other weights ($way)"
+    cmp first run/training.previous.safetensors || die "what is damaged took the place of what is not ($way)"
+    expect 0 tool train --resume --out run --steps 10
+    grep -q "goes on from" err && die "a warning without need ($way)"
+  done
+  rm -rf run
+  cp -r whole run
+  for way in training training.previous; do printf '\x21' | dd of=run/$way.safetensors bs=1 seek=2000000 conv=notrunc status=none; done
+  refuse 1 "is damaged" train --resume --out run
+  mkdir only
+  cp first only/training.previous.safetensors
+  refuse 1 "is there already" train --arch classic --data text --out only
+}
+
 # Arithmetic that is not that of before is told, and a run that can go nowhere ends.
 arithmetic() {
   make_model
@@ -956,6 +1189,9 @@ metrics() {
   rm $file
   expect 0 tool train --resume --out run --steps 8
   head -n 1 $file | grep -q '^{"format":"qllk-metrics","step":7,' || die "it does not begin where the checkpoint stands"
+  rm $file run/report.html
+  expect 0 tool train --resume --out run --steps 1 # nothing is left to train
+  [ -s $file ] && [ -s run/report.html ] || die "the score is not told"
 
   mkdir -p other/metrics.jsonl mine
   expect 0 train --data text --steps 2 --out other
@@ -1198,6 +1434,29 @@ lines() {
   refuse 2 "--lines" eval --model $model --data it --fresh-lines
   tool eval --model $model --data it --lines > /dev/full 2> err && die "no error for a full disk"
   grep -q "^qllk-eval: cannot write to standard output" err || die "no clear line"
+}
+
+# Bits by position in documents: both columns are of the same bytes, and whatever the document, all text before it is.
+positions() {
+  make_model
+  local model=run/model.safetensors
+  cat text text > it
+  expect 0 tool eval --model $model --data it --positions 512
+  cp out rows
+  [ "$(wc -l < rows)" -eq 18 ] || die "not nine rows of each kind"
+  awk -F '\t' 'NF != 3 || ($1 != "fresh" && $1 != "carried") || $2 != 2 ^ ((NR - 1) % 9) || $3 <= 0 { exit 1 }' rows ||
+    die "not three columns, or not in order"
+
+  # Documents of the whole text but one byte of it: the second one's carried bits are those of its lines.
+  local half=$(($(wc -c < it) / 2))
+  expect 0 tool eval --model $model --data it --positions $half
+  awk -F '\t' "\$1 == \"carried\" { n = \$2 == 1 ? 2 : \$2; if (2 * \$2 > $half) n = $half - \$2; s += n * \$3 }
+    END { printf \"%.0f\", s }" out > sum
+  tool eval --model $model --data it --lines 2> err | tail -n 60 > lines
+  [ $(($(cat sum) - $(sum 1 lines | cut -d . -f 1))) -le 2 ] || die "carried bits are $(cat sum), not $(sum 1 lines)"
+  refuse 1 "--positions cuts the text into documents of 1000000 bytes" eval --model $model --data it --positions 1000000
+  refuse 1 "--positions takes one text" eval --model $model --data it --data text --positions 512
+  refuse 2 "--positions" eval --model $model --data it --positions 1
 }
 
 # Several texts: each by itself, and all together.

@@ -152,6 +152,15 @@ TEST_F(CheckpointFile, WithoutTheNameOfAnOptimizerItIsOfAdamW) {
   EXPECT_EQ(resumed.optimizer().first.hash_proj.weight, trainer.optimizer().first.hash_proj.weight);
 }
 
+TEST_F(CheckpointFile, AnAlteredNumberIsAnError) {
+  for (const std::size_t at : {std::size_t{1}, bytes.size() / 3, bytes.size() / 2}) {
+    std::string altered = bytes;
+    altered[bytes.size() - at] = static_cast<char>(altered[bytes.size() - at] ^ 1);
+    test::write_text(file, altered);
+    expect_error("is damaged: its checksum is wrong");
+  }
+}
+
 TEST_F(CheckpointFile, DamageIsAnError) {
   for (std::size_t size = 0; size < bytes.size(); size += 1 + size / 3) {
     test::write_text(file, bytes.substr(0, size));

@@ -106,6 +106,51 @@ TYPED_TEST(Reduce, DeferredGradientsOfManyShardsAreTheDenseOnes) {
     for (const double dropout : {0.0, 0.3}) expect_dense(model, dropout);
 }
 
+struct Matrix {
+  Mat<float> weight;
+
+  template <class Visit, class... T>
+  static void fields(Visit&& visit, T&... t) {
+    visit("weight", t.weight...);
+  }
+};
+struct Products {
+  linalg::ProductSum<float> weight;
+
+  template <class Visit, class... T>
+  static void fields(Visit&& visit, T&... t) {
+    visit("weight", t.weight...);
+  }
+};
+
+/// Of listed products, whose sum the reducer takes in threads of its own.
+TEST(ReducePrecision, IsThatOfTheTrainer) {
+  struct Shard {
+    Products grads{linalg::ProductSum<float>(7, 200)};
+  };
+  Random random(4);
+  const auto factor = [&](Index rows) {
+    return Mat<float>(Mat<float>::NullaryExpr(rows, 33, [&] { return static_cast<float>(random.normal()); }));
+  };
+  const Mat<float> dy = factor(7), x = factor(200), exact = dy * x.transpose();
+  Mat<float> rounded = exact;
+  {
+    const linalg::UsePrecision use(linalg::Precision::bfloat16);
+    linalg::weight_gemm(dy, x.transpose(), rounded);
+  }
+  ASSERT_TRUE((rounded - exact).norm() >= 1e-4f * exact.norm());
+  for (const auto precision : {linalg::Precision::full, linalg::Precision::bfloat16}) {
+    std::vector<Shard> shards(1);
+    shards[0].grads.weight.add(dy, x);
+    ThreadPool pool(2);
+    Matrix total{Mat<float>(7, 200)};
+    Reducer<float> reducer(total, precision);
+    const double norm = reducer.sum(shards, total, pool);
+    const auto& expected = precision == linalg::Precision::full ? exact : rounded;
+    EXPECT_TRUE((total.weight - expected).norm() <= 1e-6f * expected.norm()) << norm;
+  }
+}
+
 /// A matrix and a hashed table.
 struct Values {
   Mat<double> weight;

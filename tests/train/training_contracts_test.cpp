@@ -23,6 +23,7 @@
 #include "qllk/train/evaluate.hpp"
 #include "qllk/train/trainer.hpp"
 #include "support/allocations.hpp"
+#include "support/golden_training.hpp"
 #include "support/models.hpp"
 #include "support/temporary_folder.hpp"
 
@@ -147,6 +148,14 @@ TYPED_TEST(TrainingContracts, GradientsOfBFloat16AreNearThoseOfFloat) {
   EXPECT_TRUE(error <= 0.02) << error;  // a factor is rounded by 2^-9 at the most, and several layers follow each other
   EXPECT_TRUE(error >= 1e-5) << error << ": nothing is rounded";
   EXPECT_TRUE(std::abs(exact_loss - rounded_loss) <= 0.005 * exact_loss) << exact_loss << ", " << rounded_loss;
+}
+
+/// Another compiler or processor adds in another order: the score after a training stays within a tolerance.
+TYPED_TEST(TrainingContracts, TheScoreIsThatOfEveryMachineWithinATolerance) {
+  auto trainer = test::golden_training<TypeParam>();
+  const double bits = test::golden_score(trainer);
+  constexpr double expected = test::Golden<TypeParam>::kBitsPerByte;
+  EXPECT_TRUE(std::abs(bits - expected) <= test::kGoldenTolerance * expected) << bits << ", expected " << expected;
 }
 
 /// A long sequence is cut along its length; the state, and its gradient on the way back, go from piece to piece.
@@ -323,6 +332,25 @@ TYPED_TEST(TrainingContracts, LearnsWords) {
   // eight words of equal chance are 0.6 bits a byte; what is known before is what matches tell without any training
   const double bound = std::is_same_v<TypeParam, QLLKClassic<float>> ? before - 2 : 1.1;
   EXPECT_TRUE(after < bound && after < before - 0.7) << before << " to " << after;
+}
+
+/// Sequences of one text, of which a step leaves out other values each.
+TEST(TrainingNoise, SequencesDropValuesOfTheirOwn) {
+  using Model = QLLKTransformer<float>;
+  auto config = small<Model>().config();
+  config.recency = 0;  // nor anything else that knows how far a position is from the text's begin
+  config.words = 0;
+  config.match.lengths = {};
+  auto s = settings<Model>();
+  s.dropout = 0.5;
+  const auto loss = [&](Index sequences) {
+    s.batch = s.shards = sequences;
+    return Trainer<Model>(Model(config), s, data::Corpus::from_memory(std::vector<Byte>(500, 'a')), 1)
+        .step(0)
+        .bits_per_byte;
+  };
+  const double one = loss(1), two = loss(2);
+  EXPECT_TRUE(std::abs(one - two) >= 1e-4 * one) << one << ", " << two;
 }
 
 /// A crop's features know the bytes before it, as far as scoring would: the loss of a step is that of its crops, each

@@ -35,6 +35,12 @@ struct Options {
   bool together() const { return exchange || local_steps || outer_rate || outer_momentum; }
 
   void check() const {
+    const auto expect_name = [](const char* option, const std::string& name) {
+      if (name.empty()) throw std::invalid_argument(std::string(option) + " is empty, expected a name");
+    };
+    for (const auto& path : data) expect_name("--data", path);
+    if (val) expect_name("--val", *val);
+    if (out) expect_name("--out", *out);
     if ((outer_rate || outer_momentum) && !local_steps && !resume)
       throw std::invalid_argument("--outer-rate and --outer-momentum need --local-steps");
     if (resume && (!config.empty() || !set.empty()))

@@ -103,11 +103,11 @@ class Run {
     } catch (const Diverged&) {
       throw;                           // what there is to save is no better than what is saved
     } catch (const std::exception&) {  // as when the text is gone: what was learned from it is not lost
-      if (steps() > before && try_to_save())
+      if (steps() > before && (try_to_save() || rescue()))
         display_.line("saved " + folder_.path.string() + ": what was trained up to step " + grouped(steps()));
       throw;
     }
-    save();
+    save_at_last(before);
     if (Interrupt::requested()) {
       display_.line("interrupted after step " + grouped(steps()) + "; continue with: qllk-train --resume --out " +
                     folder_.path.string());
@@ -279,6 +279,34 @@ class Run {
     write_report();
   }
 
+  /// Hours of training are not lost for want of a place: a disk may have become read-only, or its mount be gone.
+  void save_at_last(std::uint64_t before) {
+    try {
+      save();
+    } catch (const std::exception& error) {
+      if (steps() == before || !rescue()) throw;
+      throw std::runtime_error(std::string(error.what()) + "; what was trained is saved in '" + folder_.path.string() +
+                               "': continue with --resume --out " + folder_.path.string());
+    }
+  }
+
+  /// Saves elsewhere, and goes on there. Returns whether it is saved.
+  bool rescue() {
+    std::optional<tool::RunFolder> other;
+    try {
+      other = tool::RunFolder::rescue();
+      std::swap(folder_, *other);
+      save_files();
+      return true;
+    } catch (const std::exception&) {
+      if (!other) return false;
+      std::error_code ignored;
+      std::filesystem::remove_all(folder_.path, ignored);
+      std::swap(folder_, *other);
+      return false;
+    }
+  }
+
   void write_report() {
     report_->write(folder_, journal_->rows(), [&] { return held_out_->costed(); });
   }
@@ -287,12 +315,16 @@ class Run {
   void save_files() {
     std::string failure;
     try {
-      trainer_->with_average([&](const auto& params) { io::save_model(folder_.model(), trainer_->model(), params); });
+      with_room([&] {
+        trainer_->with_average([&](const auto& params) { io::save_model(folder_.model(), trainer_->model(), params); });
+      });
     } catch (const std::exception& error) {
       failure = error.what();
     }
     try {
-      save_checkpoint();
+      folder_.keep_previous();
+      with_room([&] { save_checkpoint(); });
+      folder_.saved();
     } catch (const std::exception& error) {
       if (!failure.empty()) throw std::runtime_error(failure);
       std::error_code ignored;
@@ -302,6 +334,17 @@ class Run {
                                     : "', but there is no checkpoint to continue from"));
     }
     if (!failure.empty()) throw std::runtime_error(failure + "; the checkpoint is saved");
+  }
+
+  /// Where there is none, that of the previous checkpoint is used.
+  template <class Save>
+  void with_room(Save&& save) const {
+    try {
+      save();
+    } catch (const std::exception&) {
+      if (!folder_.drop_previous()) throw;
+      save();
+    }
   }
 
   void save_checkpoint() const {

@@ -52,9 +52,11 @@ class RunReport {
  public:
   RunReport(report::Run description, tool::Display& display) : run_(std::move(description)), display_(display) {}
 
-  /// text() gives a piece of held-out text with its costs.
+  /// text() gives a piece of held-out text with its costs. Without rows there is nothing to show yet: a run that is
+  /// continued may have lost its metrics.
   template <class Text>
   void write(const tool::RunFolder& folder, const std::vector<tool::MetricsRow>& rows, Text&& text) {
+    if (rows.empty()) return;
     try {
       run_.rows = rows;
       try {

@@ -1,11 +1,15 @@
 // Any architecture, by its name.
 #include "train/train.hpp"
 
+#include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <type_traits>
 #include <utility>
 
+#include "display.hpp"
 #include "qllk/io/architectures.hpp"
 #include "qllk/mixers/registry.hpp"
 #include "qllk/train/checkpoint.hpp"
@@ -18,6 +22,30 @@ namespace train_tool {
 // classic.cpp has it: one architecture alone takes a compiler half a minute and a gigabyte.
 extern template int train_model<QLLKClassic<float>>(const Options&, const train::Checkpoint*,
                                                     std::optional<tool::RunFolder>, distributed::Team*);
+
+namespace {
+/// The checkpoint to continue: where it is gone or damaged, the one before it.
+train::Checkpoint open_checkpoint(tool::RunFolder& folder) {
+  const auto open = [](const std::filesystem::path& path) {
+    train::Checkpoint checkpoint(path);
+    checkpoint.verify();
+    return checkpoint;
+  };
+  try {
+    return open(folder.training());
+  } catch (const RuntimeError& error) {
+    std::error_code ignored;
+    if (!std::filesystem::exists(folder.previous(), ignored)) throw;
+    const std::string why = error.what();
+    auto previous = open(folder.previous());
+    folder.go_on_from_previous();
+    tool::Display().line("warning: " + why + "; the run goes on from '" + folder.previous().string() +
+                         "', which was saved before, at step " +
+                         tool::grouped(static_cast<std::uint64_t>(previous.progress().steps)));
+    return previous;
+  }
+}
+}  // namespace
 
 int train(const Options& options, distributed::Team* team) {
   if (team != nullptr) expect_one_program(*team, options);
@@ -32,7 +60,7 @@ int train(const Options& options, distributed::Team* team) {
   const bool leads = team == nullptr || team->leads();
   if (leads && options.resume) {
     folder = tool::RunFolder::existing(*options.out);
-    checkpoint.emplace(folder->training());
+    checkpoint.emplace(open_checkpoint(*folder));
     agree("--arch", options.arch, checkpoint->arch());
     arch = checkpoint->arch();
   } else if (leads && options.out) {

@@ -248,8 +248,14 @@ Sizes decompress(const Model& model, const typename Model::Params& params, Bytes
 
   const bool adapts = file[detail::kVersion] == detail::kAdapting;
   const std::size_t begin = detail::kHeader + (adapts ? detail::kRate : 0);
-  detail::Forecast<Model> forecast(model, params,
-                                   adapts ? std::bit_cast<double>(detail::number_at(file, detail::kHeader)) : 0.0);
+  const double rate = adapts ? std::bit_cast<double>(detail::number_at(file, detail::kHeader)) : 0.0;
+  auto forecast = [&] {
+    try {
+      return detail::Forecast<Model>(model, params, rate);
+    } catch (const InvalidArgument& error) {
+      throw RuntimeError(name + " was made with a model that adapts, which this one cannot do so: " + error.what());
+    }
+  }();
   Frequencies frequencies;
   RangeDecoder decoder(file.subspan(begin, trailer - begin));
   detail::Output<Sink> output(sink);

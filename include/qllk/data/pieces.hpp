@@ -83,6 +83,8 @@ struct Pieces {
 /// open more; large compressed ones are decompressed into a scratch file; all else is packed into blocks of memory.
 class PiecesBuilder {
  public:
+  explicit PiecesBuilder(files::Machine machine = files::Machine()) : machine_(std::move(machine)) {}
+
   /// Nothing is added if this throws, unless it is a stream that fails on the way. A file that was added before, by
   /// whatever name, is skipped.
   void add_file(files::InputFile file) {
@@ -139,6 +141,8 @@ class PiecesBuilder {
   void pack(const files::InputFile& file) {
     for (;;) {
       if (block_.size() >= kBlock) seal();
+      if (const std::uint64_t all = size(); all % files::kLargeStream < kStep && all >= files::kLargeStream)
+        files::expect_room(file.name(), all, 2 * files::kLargeStream, machine_);
       const std::size_t begin = block_.size();
       block_.resize(begin + kStep);
       std::size_t count = 0;
@@ -190,6 +194,7 @@ class PiecesBuilder {
     pieces_.append(files::StoredBytes(files::SharedBytes::of(std::exchange(block_, {}))));
   }
 
+  files::Machine machine_;
   Pieces pieces_;
   std::shared_ptr<files::ScratchFile> scratch_;
   std::map<std::pair<std::uint64_t, std::uint64_t>, std::string> added_;  // regular files, and the names they came by

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "qllk/core/types.hpp"
+#include "qllk/files/machine.hpp"
 
 namespace qllk::files {
 
@@ -35,6 +36,16 @@ namespace qllk::files {
 /// second until it is ready, and after a signal has interrupted the wait. A program that watches for signals sets it,
 /// and throws from it to give up. At first it does nothing.
 inline std::atomic<void (*)()> on_wait{nullptr};
+
+/// Throws std::runtime_error unless there is memory for so many more bytes of a stream, which nobody knows the end of:
+/// the system would end a process that takes more than there is without a word.
+inline void expect_room(const std::string& name, std::uint64_t read, std::uint64_t more, const Machine& machine) {
+  const std::uint64_t available = machine.available_memory();
+  if (more <= available) return;
+  throw RuntimeError("'" + name + "' has more bytes than there is memory for: it goes on after " +
+                     std::to_string(read) + " bytes, and " + std::to_string(available) + " bytes are available");
+}
+inline constexpr std::uint64_t kLargeStream = std::uint64_t{1} << 26;  // bytes from which on expect_room is asked
 
 namespace detail {
 inline void waiting() {
@@ -169,11 +180,14 @@ class InputFile {
     if (const auto what = change()) throw RuntimeError(*what);
   }
 
-  /// All bytes up to its end, in memory. Throws std::runtime_error on an error, and if the file changes meanwhile.
-  SharedBytes contents() const {
+  /// All bytes up to its end, in memory. Throws std::runtime_error on an error, if the file changes meanwhile, and if
+  /// there is not enough memory.
+  SharedBytes contents(const Machine& machine = Machine()) const {
     constexpr std::size_t kStep = 1 << 16;
     std::vector<Byte> memory;
     for (std::size_t end = 0;;) {
+      if (end >= kLargeStream && end + kStep > memory.capacity())  // which doubles
+        expect_room(name_, end, 2 * std::uint64_t{memory.capacity()}, machine);
       memory.resize(end + std::max<std::size_t>(kStep, end == 0 ? static_cast<std::size_t>(size_) + 1 : 0));
       end += read(std::span(memory).subspan(end));
       if (end < memory.size()) {

@@ -16,6 +16,12 @@
 
 namespace qllk::files {
 
+/// Where files go that nobody gave a place: $TMPDIR, or else /var/tmp.
+inline std::string scratch_folder() {
+  const char* const wanted = std::getenv("TMPDIR");
+  return wanted != nullptr && *wanted != 0 ? wanted : "/var/tmp";
+}
+
 /// Lies in $TMPDIR, or else in /var/tmp, takes disk space until its last user is gone, and no memory. Appending is for
 /// one thread; any number may read what was appended before.
 ///
@@ -23,9 +29,7 @@ namespace qllk::files {
 class ScratchFile {
  public:
   /// An empty file without a name.
-  ScratchFile() {
-    const char* const wanted = std::getenv("TMPDIR");
-    folder_ = wanted != nullptr && *wanted != 0 ? wanted : "/var/tmp";
+  ScratchFile() : folder_(scratch_folder()) {
     std::string name = folder_ + "/qllk-XXXXXX";
     descriptor_ = FileDescriptor(::mkostemp(name.data(), O_CLOEXEC));
     if (!descriptor_.is_open()) throw_errno("cannot make a temporary file in the folder (see TMPDIR)", folder_, errno);

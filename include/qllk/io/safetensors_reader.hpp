@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -134,6 +135,48 @@ class SafetensorsReader {
   using Json = nlohmann::json;
   static constexpr std::uint64_t kMostHeader = 100'000'000;  // as in the reference implementation
 
+  /// The header's characters, read a block at a time: one that makes no sense is refused before there is memory for all
+  /// of it.
+  class HeaderBytes {
+   public:
+    using iterator_category = std::input_iterator_tag;
+    using value_type = char;
+    using difference_type = std::ptrdiff_t;
+    using pointer = const char*;
+    using reference = const char&;
+
+    HeaderBytes(const files::StoredBytes& data, std::uint64_t at, std::uint64_t end)
+        : data_(&data), at_(at), end_(end) {}
+
+    reference operator*() {
+      if (next_ == block_.size()) {
+        block_.resize(static_cast<std::size_t>(std::min<std::uint64_t>(kBlock, end_ - at_)));
+        data_->read(at_, bytes_of(block_.data(), block_.size()));
+        next_ = 0;
+      }
+      return block_[next_];
+    }
+    HeaderBytes& operator++() {
+      ++next_, ++at_;
+      return *this;
+    }
+    bool operator==(const HeaderBytes& other) const { return at_ == other.at_; }
+
+   private:
+    static constexpr std::uint64_t kBlock = 1 << 14;
+
+    const files::StoredBytes* data_;
+    std::uint64_t at_, end_;
+    std::string block_;
+    std::size_t next_ = 0;
+  };
+
+  /// Names may be as long as a header.
+  static std::string shown(const std::string& name) {
+    constexpr std::size_t kMost = 200;
+    return name.size() <= kMost ? name : name.substr(0, kMost) + "…";
+  }
+
   /// Finds what a parsed JSON value no longer shows: names that occur twice. Also bounds the nesting, which the format
   /// limits to tensor, member, list. Not a callback of Json::parse: that takes time with the square of the names.
   struct HeaderCheck : nlohmann::json_sax<Json> {
@@ -150,7 +193,7 @@ class SafetensorsReader {
     bool start_array(std::size_t) override { return open(); }
     bool end_array() override { return close(); }
     bool key(string_t& name) override {
-      if (!seen.back().insert(name).second) owner.fail("has the name '" + name + "' twice in its header");
+      if (!seen.back().insert(name).second) owner.fail("has the name '" + shown(name) + "' twice in its header");
       return true;
     }
     bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception& error) override {
@@ -180,14 +223,14 @@ class SafetensorsReader {
       fail("is not a safetensors file, or cut short: a header of " + std::to_string(length) + " bytes in a file of " +
            std::to_string(data_.size()));
     if (length > kMostHeader) fail("has a header of " + std::to_string(length) + " bytes, more than the format allows");
-    std::string header(static_cast<std::size_t>(std::min<std::uint64_t>(length, 1)), ' ');
-    data_.read(sizeof length, bytes_of(header.data(), header.size()));
-    if (header != "{") fail("is not a safetensors file: its header does not begin with '{'");
-    header.resize(static_cast<std::size_t>(length));
-    data_.read(sizeof length, bytes_of(header.data(), header.size()));
-    HeaderCheck check(*this);
-    Json::sax_parse(header, &check);
     first_ = sizeof length + length;
+    HeaderBytes begin(data_, sizeof length, first_);
+    const HeaderBytes end_of_header(data_, first_, first_);
+    if (length == 0 || *begin != '{') fail("is not a safetensors file: its header does not begin with '{'");
+    HeaderCheck check(*this);
+    Json::sax_parse(begin, end_of_header, &check);
+    std::string header(static_cast<std::size_t>(length), ' ');
+    data_.read(sizeof length, bytes_of(header.data(), header.size()));
     const std::uint64_t bytes = data_.size() - first_;
     std::vector<std::array<std::uint64_t, 2>> ranges;
     const Json parsed = Json::parse(header);
@@ -215,13 +258,13 @@ class SafetensorsReader {
   void parse_metadata(const Json& value) {
     if (!value.is_object()) fail("has '__metadata__' that is not an object");
     for (const auto& [key, text] : value.items()) {
-      if (!text.is_string()) fail("has metadata '" + key + "' that is not a string");
+      if (!text.is_string()) fail("has metadata '" + shown(key) + "' that is not a string");
       metadata_[key] = text.get<std::string>();
     }
   }
 
   std::array<std::uint64_t, 2> parse_entry(const std::string& name, const Json& value, std::uint64_t bytes) {
-    const std::string tensor = "has a tensor '" + name + "' ";
+    const std::string tensor = "has a tensor '" + shown(name) + "' ";
     const auto numbers = [&](const char* member) {
       if (!value.is_object() || !value.contains(member) || !value[member].is_array())
         fail(tensor + "without a list '" + member + "'");
@@ -238,19 +281,19 @@ class SafetensorsReader {
     const auto dtype_text = value["dtype"].get<std::string>();
     const auto known = std::ranges::find(detail::kDtypes, dtype_text, &detail::DtypeInfo::name);
     if (known == detail::kDtypes.end())
-      fail(tensor + "of dtype '" + dtype_text + "', expected U8, I32, U32, I64, U64, F16, BF16, F32 or F64");
+      fail(tensor + "of dtype '" + shown(dtype_text) + "', expected U8, I32, U32, I64, U64, F16, BF16, F32 or F64");
     std::uint64_t size = known->size;
     for (const std::uint64_t extent : shape) {
       if (extent != 0 && size > std::numeric_limits<std::uint64_t>::max() / extent)
-        fail(tensor + "whose shape " + shape_string(shape) + " is too large");
+        fail(tensor + "whose shape " + shown(shape_string(shape)) + " is too large");
       size *= extent;
     }
     if (offsets.size() != 2 || offsets[0] > offsets[1]) fail(tensor + "whose data_offsets are not [begin, end]");
     if (offsets[1] > bytes)
-      fail("is cut short: tensor '" + name + "' ends at data byte " + std::to_string(offsets[1]) + " of " +
+      fail("is cut short: tensor '" + shown(name) + "' ends at data byte " + std::to_string(offsets[1]) + " of " +
            std::to_string(bytes));
     if (offsets[1] - offsets[0] != size)
-      fail(tensor + "of shape " + shape_string(shape) + " and dtype " + dtype_text + " in " +
+      fail(tensor + "of shape " + shown(shape_string(shape)) + " and dtype " + dtype_text + " in " +
            std::to_string(offsets[1] - offsets[0]) + " bytes, expected " + std::to_string(size));
     entries_.emplace(name, Entry{known->dtype, shape, first_ + offsets[0], size});
     return {offsets[0], offsets[1]};

@@ -174,6 +174,8 @@ class Checkpoint {
   }
   /// False of files of an earlier version.
   bool has_checksum() const { return reader_.has_checksum(); }
+  /// Throws if the file has a checksum and any byte of it is not what was written; `restore` does so too.
+  void verify() const { reader_.verify(); }
   /// The budget of the run.
   const Budget& budget() const { return budget_; }
   /// Where the run stood.
