@@ -33,7 +33,8 @@ class Check:
                       for m in re.finditer(r"TEST(?:_F|_P)?\(\s*(\w+),\s*(\w+)\)", text)}
         self.cases |= {f"{m[1]}.{m[2]}" for text in sources
                        for m in re.finditer(r"TYPED_TEST(?:_P)?\(\s*(\w+),\s*(\w+)\)", text)}
-        self.scripts = "\n".join(p.read_text() for p in root.glob("tests/**/*.sh"))
+        others = [*root.glob("tests/**/*.sh"), *root.glob("examples/**/*.[ch]pp")]
+        self.scripts = "\n".join(p.read_text() for p in others)
         self.python = "\n".join(p.read_text() for p in root.glob("tests/**/*.py"))
 
     def fail(self, path, line, what):
@@ -82,7 +83,8 @@ class Check:
         others = {"--preset", "--workflow", "--build", "--target", "--component", "--prefix", "--no-install-recommends",
                   "--bind-to"}
         known = others.union(*self.commands.options.values())
-        scripts = "\n".join(p.read_text() for p in self.root.glob("bench/**/*.[sp][hy]"))
+        suffixes = (".sh", ".py", ".cpp", ".hpp")
+        scripts = "\n".join(p.read_text() for p in self.root.glob("bench/**/*") if p.suffix in suffixes)
         for path, document in self.documents.items():
             if path.name == "CHANGELOG.md":
                 continue

@@ -74,7 +74,7 @@ class Commands:
         names |= {p.stem for p in (root / "examples").glob("*.cpp")}
         for p in root.glob("bench/**/*_bench.cpp"):
             names.add("bench_" + "_".join(p.relative_to(root / "bench").with_suffix("").parts)[: -len("_bench")])
-        names |= set(re.findall(r"qllk_program\(\s*([\w-]+)", self.cmake))
+        names |= set(re.findall(r"qllk_(?:bench_)?program\(\s*([\w-]+)", self.cmake))
         return names
 
     def target_exists(self, name):
@@ -113,7 +113,7 @@ class Commands:
             elif name in ("cmake", "ctest") and at == 0:
                 yield from self.cmake_problems(name, words[1:])
             elif re.match(r"(\./)?build/\w+/(bin|tests)/", word) and name not in self.programs and \
-                    not self.is_test_program(name):
+                    not self.is_test_program(name) and not self.test_exists(name):
                 yield f"there is no program '{name}'"
             elif re.match(r"(\./)?(bench|examples|tests|include|cmake|\.ci|\.github)/\S", word):
                 if not (self.root / word).exists():
