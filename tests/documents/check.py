@@ -94,18 +94,22 @@ class Check:
                     self.fail(path, line, f"no tool has the option '{option[0]}'")
         guide = self.documents[self.root / "examples/README.md"]
         for tool, options in self.commands.options.items():
-            rows = [(n, row) for n, row in guide.section(tool) if row.startswith("| `-")]
+            section = guide.section(tool)
+            rows = [(n, row) for n, row in section if row.startswith("| `-")]
             told = {}
             for number, row in rows:
                 for span in re.findall(r"`(--?[a-z][a-z0-9-]*)[^`]*`", row.split(" | ")[0]):
                     told[span] = number
             for option in told.keys() - options:
                 self.fail(guide.path, told[option], f"{tool} has no option '{option}'")
-            if len(rows) < 3:
-                continue
+            if not any(row.startswith("| option") for _, row in section):  # few of them, which stand in the text
+                text = "\n".join(line for _, line in section)
+                told = {option for option in options if re.search(rf"`[^`]*{option}(?![\w-])[^`]*`", text)}
             self.count("options", len(told))
-            for option in options - told.keys() - {"-h", "--help", "--version"}:
-                self.fail(guide.path, rows[0][0], f"the table of {tool} lacks '{option}'")
+            for option in options - set(told) - {"-h", "--help", "--version"} if section else ():
+                self.fail(guide.path, section[0][0], f"the section of {tool} lacks '{option}'")
+            if not section and (self.root / "examples/tools" / f"{tool[5:].replace('-', '_')}.cpp").exists():
+                self.fail(guide.path, 1, f"{tool} has no section")
 
     def settings(self):
         """Every --set KEY=VALUE of qllk-train and qllk-experiment."""
