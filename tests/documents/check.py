@@ -33,7 +33,8 @@ class Check:
                       for m in re.finditer(r"TEST(?:_F|_P)?\(\s*(\w+),\s*(\w+)\)", text)}
         self.cases |= {f"{m[1]}.{m[2]}" for text in sources
                        for m in re.finditer(r"TYPED_TEST(?:_P)?\(\s*(\w+),\s*(\w+)\)", text)}
-        self.scripts = "\n".join(p.read_text() for p in root.glob("tests/**/*.sh"))
+        others = [*root.glob("tests/**/*.sh"), *root.glob("examples/**/*.[ch]pp")]
+        self.scripts = "\n".join(p.read_text() for p in others)
         self.python = "\n".join(p.read_text() for p in root.glob("tests/**/*.py"))
 
     def fail(self, path, line, what):
@@ -67,7 +68,7 @@ class Check:
                 for words in statements(text):
                     self.command(path, line, words)
             for line, text in document.code_spans():
-                if re.match(r"(\./|build/|bench/|mpirun |sudo )?[\w./-]*(qllk-|cmake |ctest |\.sh|\.py)", text) and \
+                if re.match(r"(python3 |mpirun .*|sudo )?[\w./-]*(qllk-|cmake |ctest |\.sh|\.py)", text) and \
                         "…" not in text.split(" ")[0]:
                     for words in statements(text):
                         self.command(path, line, words)
@@ -82,7 +83,8 @@ class Check:
         others = {"--preset", "--workflow", "--build", "--target", "--component", "--prefix", "--no-install-recommends",
                   "--bind-to"}
         known = others.union(*self.commands.options.values())
-        scripts = "\n".join(p.read_text() for p in self.root.glob("bench/**/*.[sp][hy]"))
+        suffixes = (".sh", ".py", ".cpp", ".hpp")
+        scripts = "\n".join(p.read_text() for p in self.root.glob("bench/**/*") if p.suffix in suffixes)
         for path, document in self.documents.items():
             if path.name == "CHANGELOG.md":
                 continue
@@ -92,18 +94,22 @@ class Check:
                     self.fail(path, line, f"no tool has the option '{option[0]}'")
         guide = self.documents[self.root / "examples/README.md"]
         for tool, options in self.commands.options.items():
-            rows = [(n, row) for n, row in guide.section(tool) if row.startswith("| `-")]
+            section = guide.section(tool)
+            rows = [(n, row) for n, row in section if row.startswith("| `-")]
             told = {}
             for number, row in rows:
                 for span in re.findall(r"`(--?[a-z][a-z0-9-]*)[^`]*`", row.split(" | ")[0]):
                     told[span] = number
             for option in told.keys() - options:
                 self.fail(guide.path, told[option], f"{tool} has no option '{option}'")
-            if len(rows) < 3:
-                continue
+            if not any(row.startswith("| option") for _, row in section):  # few of them, which stand in the text
+                text = "\n".join(line for _, line in section)
+                told = {option for option in options if re.search(rf"`[^`]*{option}(?![\w-])[^`]*`", text)}
             self.count("options", len(told))
-            for option in options - told.keys() - {"-h", "--help", "--version"}:
-                self.fail(guide.path, rows[0][0], f"the table of {tool} lacks '{option}'")
+            for option in options - set(told) - {"-h", "--help", "--version"} if section else ():
+                self.fail(guide.path, section[0][0], f"the section of {tool} lacks '{option}'")
+            if not section and (self.root / "examples/tools" / f"{tool[5:].replace('-', '_')}.cpp").exists():
+                self.fail(guide.path, 1, f"{tool} has no section")
 
     def settings(self):
         """Every --set KEY=VALUE of qllk-train and qllk-experiment."""
@@ -136,8 +142,9 @@ class Check:
                 for name in re.findall(r"`([\w-]+)`", m[2]):
                     self.named(path, line, m[1], name)
             for line, text in document.code_spans():
-                for name in re.findall(r"\bQLLK_\w+", text):
-                    if name not in self.commands.cmake and name not in self.identifiers and name not in self.scripts:
+                for name in re.findall(r"(?:\b|-D)(QLLK_\w+)", text):
+                    read = re.search(rf"\b{name}\b", self.commands.cmake + self.scripts)
+                    if name not in self.identifiers and not read:
                         self.fail(path, line, f"nothing reads '{name}'")
                 if re.fullmatch(SOURCE_NAMES, text) and not old:
                     self.file(path, line, text)
@@ -220,7 +227,8 @@ class Check:
             done = subprocess.run([*compiler, "-fsyntax-only", "-w", f"-I{Path(__file__).parent}", file.name],
                                   stderr=subprocess.PIPE)
         if done.returncode:
-            self.fail(path or Path(__file__).with_name("fragments.hpp"), line, "does not compile: " + done.stderr.decode()[:2000])
+            place = path or Path(__file__).with_name("fragments.hpp")
+            self.fail(place, line, "does not compile: " + done.stderr.decode()[:2000])
 
     def messages(self):
         guide = self.documents[self.root / "examples/tools/README.md"]

@@ -44,7 +44,8 @@ class Commands:
             p.read_text() for p in [*root.glob("*/**/CMakeLists.txt"), *root.glob("cmake/*"), root / "CMakeLists.txt"]
             if p.is_file() and "build" not in p.relative_to(root).parts)
         self.programs = self.named_programs()
-        self.formats = {name for p in root.glob("include/**/*.hpp") for name in re.findall(r'"(qllk-\w+)"', p.read_text())}
+        headers = "\n".join(p.read_text() for p in root.glob("include/**/*.hpp"))
+        self.formats = set(re.findall(r'"(qllk-\w+)"', headers))
         self.tests = self.run([ctest, "--test-dir", str(build), "-N"], emulated=False)
         self.tests = set(re.findall(r"Test +#\d+: (\S+)", self.tests))
         self.options = {}
@@ -73,12 +74,12 @@ class Commands:
         names |= {p.stem for p in (root / "examples").glob("*.cpp")}
         for p in root.glob("bench/**/*_bench.cpp"):
             names.add("bench_" + "_".join(p.relative_to(root / "bench").with_suffix("").parts)[: -len("_bench")])
-        names |= set(re.findall(r"qllk_program\(\s*([\w-]+)", self.cmake))
+        names |= set(re.findall(r"qllk_(?:bench_)?program\(\s*([\w-]+)", self.cmake))
         return names
 
     def target_exists(self, name):
         return (name in self.programs or self.is_test_program(name) or
-                re.search(r"add_(custom_target|library|executable|module)\(\s*" + re.escape(name) + r"[\s)]", self.cmake))
+                re.search(rf"add_(custom_target|library|executable|module)\(\s*{re.escape(name)}[\s)]", self.cmake))
 
     def is_test_program(self, name):
         """nn_linear_test is nn/linear_test.cpp."""
@@ -87,8 +88,8 @@ class Commands:
             for p in self.root.glob("tests/**/*_test.*"))
 
     def test_exists(self, name):
-        """A test of this build, or one that CMake would make elsewhere, as where MPI is installed. `…` is any text, and
-        N a number."""
+        """A test of this build, or one that CMake would make elsewhere, as where MPI is installed. `…` is any text, N a
+        number."""
         pattern = re.compile(re.escape(name).replace("…", ".*").replace("_N", r"_\d+"))
         if any(pattern.fullmatch(test) for test in self.tests):
             return True
@@ -100,7 +101,8 @@ class Commands:
 
     def problems(self, words):
         """Of one command line."""
-        while words and (re.fullmatch(r"\w+=.*", words[0]) or words[0] in ("sudo", "nice", "env", "time", "do", "then")):
+        before = ("sudo", "nice", "env", "time", "do", "then")
+        while words and (re.fullmatch(r"\w+=.*", words[0]) or words[0] in before):
             words = words[1:]
         for at, word in enumerate(words):
             name = word.rsplit("/", 1)[-1]
@@ -111,7 +113,7 @@ class Commands:
             elif name in ("cmake", "ctest") and at == 0:
                 yield from self.cmake_problems(name, words[1:])
             elif re.match(r"(\./)?build/\w+/(bin|tests)/", word) and name not in self.programs and \
-                    not self.is_test_program(name):
+                    not self.is_test_program(name) and not self.test_exists(name):
                 yield f"there is no program '{name}'"
             elif re.match(r"(\./)?(bench|examples|tests|include|cmake|\.ci|\.github)/\S", word):
                 if not (self.root / word).exists():
@@ -123,7 +125,8 @@ class Commands:
     def command_at(words):
         """Where the tool stands: first, or behind a launcher and its options."""
         for at, word in enumerate(words):
-            if word.rsplit("/", 1)[-1].startswith("qllk-") and (at == 0 or words[0] in ("mpirun", "mpiexec", "srun", "gdb")):
+            starts = at == 0 or words[0] in ("mpirun", "mpiexec", "srun", "gdb")
+            if starts and word.rsplit("/", 1)[-1].startswith("qllk-"):
                 return at
         return 0
 
@@ -142,7 +145,8 @@ class Commands:
         for argument in arguments:
             option = argument.split("=", 1)[0]
             passed_on = "qllk-experiment" in text and option in self.options.get("qllk-experiment", ())
-            if re.fullmatch(r"--[a-z][a-z0-9-]*", option) and option not in text and not passed_on and option != "--help":
+            known = passed_on or option == "--help" or re.search(re.escape(option) + r"(?![\w-])", text)
+            if re.fullmatch(r"--[a-z][a-z0-9-]*", option) and not known:
                 yield f"{path} has no option '{option}'"
 
     def cmake_problems(self, program, arguments):
@@ -162,5 +166,5 @@ class Commands:
                     not re.search(r"COMPONENT_NAME " + value, self.cmake):
                 yield f"there is no component '{value}'"
         for variable in re.findall(r"-D(QLLK_\w+)", " ".join(arguments)):
-            if variable not in self.cmake:
+            if not re.search(rf"\b{variable}\b", self.cmake):
                 yield f"CMake has no variable '{variable}'"

@@ -55,11 +55,11 @@ class Document:
             yield anchor if count == 0 else f"{anchor}-{count}"
 
     def section(self, heading):
-        """Lines from this heading to the next one of its level or above."""
+        """Lines from the heading that has this name to the next one of its level or above."""
         level, out = None, []
         for number, line in self.lines:
             found = re.match(r"(#+)\s+(.*)", line)
-            if found and level is None and found[2] == heading:
+            if found and level is None and heading in re.split(r",\s*", found[2]):
                 level = len(found[1])
             elif found and level is not None and len(found[1]) <= level:
                 break

@@ -105,7 +105,8 @@ class Messages:
                 if self.LOGIC.match(call[0]):
                     continue
                 said = argument(source, call.end() - 1)
-                if not said.strip("… ") or (call[0].endswith("line(") and not said.startswith(("warning: ", "note: "))):
+                tells = call[0].endswith("line(") and not said.startswith(("warning: ", "note: "))
+                if tells or not said.strip("… "):
                     continue
                 fragment = max(said.split("…"), key=len).strip()
                 if len(fragment) < 8 or self.OF_A_CLASS.match(said) or any(fragment in row for _, row in self.rows):

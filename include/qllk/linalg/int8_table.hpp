@@ -45,7 +45,9 @@ class Int8Table {
   Index cols() const { return values_.cols(); }
   Index size() const { return values_.size(); }
 
+  /// The rounded values of a key.
   const std::int8_t* column_of(Index key) const { return values_.data() + key * values_.rows(); }
+  /// What the values of a key are multiplied by; NaN where one was not finite.
   const float& scale_of(Index key) const { return scales_[key]; }
 
  private:

@@ -5,6 +5,7 @@
 
 namespace qllk::linalg {
 
+/// What is going to happen to the memory.
 enum class Access { read, write };
 
 /// Prefetches the cache lines at data, data + one line, … of `size` values. The addresses may lie outside of any

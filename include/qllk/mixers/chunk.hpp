@@ -22,6 +22,7 @@ inline constexpr Index kSolveBlock = 8;  // columns one by one; all before them 
 template <Real Scalar, Index kMost>
 class HeadViews {
  public:
+  /// Of heads of that width.
   explicit HeadViews(Index head_dim) : head_dim_(head_dim) {}
 
   /// The head's rows of a matrix [dim, n] at the chunk's positions: [d, C].
@@ -33,6 +34,7 @@ class HeadViews {
   Eigen::Map<Mat<Scalar>> state(Scalar* all, HeadChunk chunk) const {
     return {all + chunk.head * head_dim_ * head_dim_, head_dim_, head_dim_};
   }
+  /// The same, read only.
   Eigen::Map<const Mat<Scalar>> state(const Scalar* all, HeadChunk chunk) const {
     return {all + chunk.head * head_dim_ * head_dim_, head_dim_, head_dim_};
   }

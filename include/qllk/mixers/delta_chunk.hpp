@@ -34,7 +34,9 @@ class DeltaChunk : private HeadViews<Scalar, 32> {
   using Views::rows, Views::square, Views::state, Views::wide;
 
  public:
+  /// What the recurrence reads.
   using Inputs = RecurrenceInputs<Scalar>;
+  /// What backward overwrites.
   using Gradients = RecurrenceGrads<Scalar>;
 
   /// Positions of a chunk.

@@ -26,7 +26,9 @@ class LatentChunk : private HeadViews<Scalar, 32> {
   using Views::rows, Views::square, Views::state, Views::wide;
 
  public:
+  /// What the recurrence reads.
   using Inputs = RecurrenceInputs<Scalar>;
+  /// What backward overwrites.
   using Gradients = RecurrenceGrads<Scalar>;
 
   /// Positions of a chunk: the C×C and C×head_dim products then cost about the same for heads of 16 and 32.

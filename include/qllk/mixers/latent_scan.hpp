@@ -50,7 +50,9 @@ template <Real Scalar>
 class LatentScan {
  public:
   using State = LatentState<Scalar>;
+  /// What the recurrence reads.
   using Inputs = RecurrenceInputs<Scalar>;
+  /// What backward overwrites.
   using Gradients = RecurrenceGrads<Scalar>;
 
   struct Cache {

@@ -33,9 +33,10 @@ class SelectiveScan {
  public:
   template <class Matrix, class Vector>
   struct Tensors {
-    Matrix u, dt, b, c;
-    Vector &a, &skip;  // A and D
+    Matrix u, dt, b, c;  // [inner, n] and [states, n]
+    Vector &a, &skip;    // A and D
   };
+  /// What the recurrence reads.
   using Inputs = Tensors<Eigen::Ref<const Mat<Scalar>>, const Vec<Scalar>>;
   /// du and ddt may be u and dt.
   using Gradients = Tensors<MatOut<Scalar>, Vec<Scalar>>;

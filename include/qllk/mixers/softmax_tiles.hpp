@@ -43,19 +43,22 @@ class SoftmaxTiles {
     Index end(Index i) const { return offset + i + 1; }
   };
 
+  /// A matrix that is read.
   using MatrixIn = Eigen::Ref<const Mat<Scalar>>;
 
+  /// What attention reads.
   struct Inputs {
-    MatrixIn q, k, v;
-    Span span;
+    MatrixIn q, k, v;  // [d, queries] and [d, keys]
+    Span span;         // which keys a query sees
   };
   /// What forward computed.
   struct Outputs {
-    MatrixIn u;
-    const Scalar* l;
+    MatrixIn u;       // [d, queries]
+    const Scalar* l;  // one for each query
   };
+  /// What backward overwrites, q, and adds to, k and v.
   struct Gradients {
-    MatOut<Scalar> q, k, v;
+    MatOut<Scalar> q, k, v;  // in the shapes of the inputs
   };
 
   /// Overwrites u and l.

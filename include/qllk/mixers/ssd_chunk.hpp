@@ -35,9 +35,11 @@ class SsdChunk {
   /// log_decay is log a. Gradients may be the matrices that they are the gradients of.
   template <class Matrix>
   struct Tensors {
-    Matrix x, b, c, dt, log_decay;
+    Matrix x, b, c, dt, log_decay;  // [inner, n], [states, n] twice, [heads, n] twice
   };
+  /// What the recurrence reads.
   using Inputs = Tensors<Eigen::Ref<const Mat<Scalar>>>;
+  /// What backward overwrites.
   using Gradients = Tensors<MatOut<Scalar>>;
 
   /// Always sized for a whole chunk.

@@ -51,9 +51,9 @@ class TokenShift {
 
   /// What backward_add adds to.
   struct Gradients {
-    Vec<Scalar>& share;
-    Mat<Scalar>& previous;
-    MatOut<Scalar> x;
+    Vec<Scalar>& share;     // of μ
+    Mat<Scalar>& previous;  // of the column before the chunk
+    MatOut<Scalar> x;       // of x
   };
 
   /// Adds to d, from dy of one forward.

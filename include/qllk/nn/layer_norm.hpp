@@ -87,7 +87,7 @@ class LayerNorm {
 
   /// The gradient of y, and a gradient that reaches x on another way.
   struct Incoming {
-    Eigen::Ref<const Mat<Scalar>> dy, other;
+    Eigen::Ref<const Mat<Scalar>> dy, other;  // [dim, n]
   };
   /// As backward, plus in.other: dx = other + …, and dx may be `other` too.
   void backward_add(const Params& p, MatIn<Scalar> x, const Cache& cache, const Incoming& in, Grads& g,
