@@ -39,7 +39,7 @@ train::Checkpoint open_checkpoint(tool::RunFolder& folder) {
     const std::string why = error.what();
     auto previous = open(folder.previous());
     folder.go_on_from_previous();
-    tool::Display().line("warning: " + why + "; the run goes on from '" + folder.previous().string() +
+    tool::Display().line(std::string("warning: ") + why + "; the run goes on from '" + folder.previous().string() +
                          "', which was saved before, at step " +
                          tool::grouped(static_cast<std::uint64_t>(previous.progress().steps)));
     return previous;
