@@ -266,7 +266,7 @@ TYPED_TEST(TrainingContracts, WithoutAnAverageTheLastWeightsAreUsed) {
   Trainer<TypeParam> trainer(small<TypeParam>(), s, words(5000), 2);
   for (int step = 0; step < 4; ++step) trainer.step(0);
   trainer.with_average([&](const auto& params) { EXPECT_EQ(&params, &trainer.params()); });
-  expect_same_bits(Trainer<TypeParam>(small<TypeParam>(), s, words(5000), 2).average(), trainer.average());
+  EXPECT_EQ(parameter_count(trainer.average()), 0);  // no memory for what is not there
 }
 
 /// Blocks too few or too many, and tensors of another size.

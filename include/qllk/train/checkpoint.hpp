@@ -201,25 +201,23 @@ class Checkpoint {
     return io::detail::described_model<Model>(reader_, "params.");
   }
 
-  /// Puts weights, moments and progress into a trainer that was made with this model and these settings.
+  /// Puts weights, moments and progress into a trainer that was made with this model and these settings, in place: no
+  /// tensor is held twice. When it throws, the trainer has parts of both, and is of no use.
   template <class Model, Optimizer Optim>
   void restore(Trainer<Model, Optim>& trainer) const {
     expect_optimizer<Optim>();
-    auto params = trainer.model().zeros();
-    auto optimizer = optim::zero_state<Optim>(params);
-    auto average = trainer.average();
-    io::load_parameters(reader_, "params", params);
-    io::load_parameters(reader_, "average", average);
-    auto carried = trainer.carried();
-    io::load_parameters(reader_, "carried", carried);
-    io::load_parameters(reader_, detail::key_v<Optim>, optimizer);
-    io::detail::check_finite(reader_, params);
-    io::detail::check_finite(reader_, average);
-    io::detail::check_finite(reader_, optimizer);
-    io::detail::check_finite(reader_, carried);
-    reader_.verify();
-    optimizer.updates = updates_;
-    trainer.restore(std::move(params), std::move(optimizer), std::move(average), progress_, std::move(carried));
+    trainer.fill(progress_, [&](auto& params, auto& optimizer, auto& average, auto& carried) {
+      const auto load = [&](const char* prefix, auto& tree) {
+        io::load_parameters(reader_, prefix, tree);
+        io::detail::check_finite(reader_, tree);
+      };
+      load("params", params);
+      if (trainer.settings().average.every > 0) load("average", average);  // which files of old have always
+      load("carried", carried);
+      load(detail::key_v<Optim>, optimizer);
+      optimizer.updates = updates_;
+      reader_.verify();
+    });
   }
 
  private:

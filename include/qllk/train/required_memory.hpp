@@ -25,20 +25,24 @@ inline std::string megabytes(double bytes) {
   return text;
 }
 
-/// Fewer parameters than our models have of such a configuration, without making them; 0 for another model.
+struct Parameters {
+  double dense, rows;  // rows: of hashed tables
+};
+
+/// Fewer parameters than our models have of such a configuration, without making them; none for another model.
 template <class Config>
-double least_parameters(const Config& c) {
+Parameters least_parameters(const Config& c) {
   const auto real = [](Index value) { return static_cast<double>(value); };
   if constexpr (requires { c.bits; }) {
     const double patch_level = real(c.layers) * real(c.dim) * real(c.dim);
     const double rows = real(c.orders - 1 + c.words) * static_cast<double>(std::uint64_t{1} << c.bits);
     const double byte_level = real(c.encoder + c.decoder) * real(c.dim_local) * real(c.dim_local);
-    return rows * real(c.dim_local) + 2 * real(c.hidden) * (byte_level + patch_level) +
-           2 * real(c.patch) * real(c.dim_local) * real(c.dim);
+    return {2 * real(c.hidden) * (byte_level + patch_level) + 2 * real(c.patch) * real(c.dim_local) * real(c.dim),
+            rows * real(c.dim_local)};
   } else if constexpr (requires { c.patch; }) {
-    return 8 * real(c.layers) * real(c.dim) * real(c.dim) + real(kByteValues) * real(c.patch) * real(c.dim);
+    return {8 * real(c.layers) * real(c.dim) * real(c.dim) + real(kByteValues) * real(c.patch) * real(c.dim), 0};
   } else {
-    return 0;
+    return {0, 0};
   }
 }
 
@@ -62,7 +66,8 @@ QLLK_COLD Memory required_memory(const Model& model, const BasicTrainerSettings<
     const auto state = optim::zero_state<Optim>(params);
     const auto grads = model.zero_grads();
     memory.gradients = held(grads);
-    memory.optimizer = held(state) + memory.gradients;  // the average has as many as the dense gradients
+    memory.optimizer = held(state);
+    if (settings.average.every > 0) memory.optimizer += memory.gradients;  // it has as many as the dense gradients
   }
   const Index length = std::min(settings.context, kMeasured);
   const std::vector<Byte> bytes(static_cast<std::size_t>(length));
@@ -89,8 +94,11 @@ template <TrainableModel Model, Optimizer Optim>
 QLLK_COLD void expect_fits(const Model& model, const BasicTrainerSettings<Optim>& settings,
                            std::uint64_t available = files::Machine().available_memory()) {
   const auto limit = static_cast<double>(available);
-  // parameters, gradients, two moments and the average: a table has neither gradient nor average
-  const double least = 4.0 * detail::least_parameters(model.config()) * sizeof(typename Model::Scalar);
+  // beside dense parameters their gradients, moments and average, which a table has not
+  constexpr auto kMoments = qllk::detail::moments_v<typename Optim::template State<typename Model::Params>>;
+  const double copies = static_cast<double>(2 + kMoments) + (settings.average.every > 0 ? 1 : 0);
+  const detail::Parameters parameters = detail::least_parameters(model.config());
+  const double least = (copies * parameters.dense + parameters.rows) * sizeof(typename Model::Scalar);
   if (least > limit) detail::refuse("at least " + detail::megabytes(least), available);
   const Memory memory = required_memory(model, settings);
   if (static_cast<double>(memory.total()) <= limit) return;

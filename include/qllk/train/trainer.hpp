@@ -85,8 +85,9 @@ class Trainer {
     Random random = Random::of(settings.seed, 0x57E16475);
     params_ = model_.init(random);
     optimizer_ = optim::zero_state<Optim>(params_);
-    average_ = build_like<Params>(params_, [](const auto& p, auto& mean) {
-      if constexpr (!is_hash_table_v<std::remove_cvref_t<decltype(p)>>) mean = p;
+    average_ = build_like<Params>(params_, [this](const auto& p, auto& mean) {
+      if constexpr (!is_hash_table_v<std::remove_cvref_t<decltype(p)>>)
+        if (settings_.average.every > 0) mean = p;
     });
     crops_.check_length(settings_.context);
     if (settings_.crops == Crops::consecutive)
@@ -184,11 +185,17 @@ class Trainer {
     expect_shapes("cannot resume", optimizer_, optimizer);  // hashed tables have moments of other shapes than their own
     expect_shapes("cannot resume", average_, average);
     expect_shapes("cannot resume", carried_, carried);
-    params_ = std::move(params);
-    optimizer_ = std::move(optimizer);
-    average_ = std::move(average);
+    fill(progress, [&](Params& p, State& o, Params& a, Carried& c) {
+      p = std::move(params), o = std::move(optimizer), a = std::move(average), c = std::move(carried);
+    });
+  }
+  /// Likewise, from what load(params, optimizer, average, carried) writes to their places: without a second copy of
+  /// them. It must keep all shapes. When it throws, the trainer has parts of both, and is of no use.
+  template <class Load>
+  void fill(Progress progress, Load&& load) {
+    not_exchanged();
+    load(params_, optimizer_, average_, carried_);
     progress_ = progress;
-    carried_ = std::move(carried);
     states_of_ = kNoStep;
     reducer_ = Reducer<Scalar>(params_, settings_.precision, exchange_, std::min(settings_.shards, settings_.batch));
     attach();
@@ -223,7 +230,7 @@ class Trainer {
     not_exchanged();
     return params_;
   }
-  /// Without hashed tables.
+  /// Without hashed tables; all are empty where settings().average has none.
   const Params& average() const {
     not_exchanged();
     return average_;
