@@ -40,8 +40,8 @@ struct LatentState {
 ///   dk_t = w_t dS_t v_t,   dv_t = w_t dS_tᵀ k_t   (w_t the weight of k_t v_tᵀ),
 ///   da_t = <dS_t, S_{t-1} - k_t v_tᵀ>,   returned as the gradient a (1 - a) da of the logit of a, which stays finite
 ///
-/// head_dim 1 is a scan over [dim] vectors. Larger heads go in chunks of C positions (LatentChunk). Between chunks one S
-/// is stored, so that the cost is matrix products. Both are exact; they differ by rounding only.
+/// head_dim 1 is a scan over [dim] vectors. Larger heads go in chunks of C positions (LatentChunk). Between chunks one
+/// S is stored, so that the cost is matrix products. Both are exact; they differ by rounding only.
 ///
 /// Shapes   q, k, v, y: [dim, n]    decay: [heads, n] or empty    n = sequences × length
 /// Cost     a position: head_dim 1: 3·dim multiply-adds; else dim·(2·head_dim + 2·C) forward, about 2.5 times that
