@@ -27,19 +27,24 @@ class LatentChunk {
   /// Always sized for a whole chunk.
   struct Scratch {
     Vec<Scalar> share, dlog_w;
-    Mat<Scalar> weight, score, masked, dmasked, scaled, from_state, into_state, q, k, v;
+    Mat<Scalar> weight, score, masked, dmasked, scaled, from_state, into_state, q, k, v, sum;
+  };
+
+  /// S of all heads of a sequence, and what add_compensated keeps of it: null where decay bounds it.
+  struct Memory {
+    Scalar* sums;
+    Scalar* rest;
   };
 
   explicit LatentChunk(Index head_dim) : head_dim_(head_dim) {}
 
-  /// Writes the head's rows of y at positions begin … begin + size - 1, and advances its S; memory is that of all
-  /// heads.
+  /// Writes the head's rows of y at positions begin … begin + size - 1, and advances its S.
   void forward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Index head, Index begin,
-               Index size, Scalar* memory, Scratch& scratch, MatOut<Scalar> y) const {
+               Index size, Memory memory, Scratch& scratch, MatOut<Scalar> y) const {
     const Index d = head_dim_, at = head * d;
     const auto Q = block(q, at, begin, d, size), K = block(k, at, begin, d, size), V = block(v, at, begin, d, size);
     auto Y = block(y, at, begin, d, size);
-    Eigen::Map<Mat<Scalar>> S(memory + at * d, d, d);
+    Eigen::Map<Mat<Scalar>> S(memory.sums + at * d, d, d);
     masks(decay, head, begin, size, scratch);
     const auto M = block(scratch.weight, 0, 0, size, size);
     auto score = square(scratch.score, size);
@@ -49,9 +54,18 @@ class LatentChunk {
       column(score, i) *= column(M, i);
       column(scaled, i) = column(Q, i) * scratch.share[i];
     }
-    gemm(S.transpose(), scaled, Y);
+    if (memory.rest != nullptr) {
+      scratch.sum = S - Eigen::Map<const Mat<Scalar>>(memory.rest + at * d, d, d);
+      gemm(scratch.sum.transpose(), scaled, Y);
+    } else {
+      gemm(S.transpose(), scaled, Y);
+    }
     gemm_add(V, score, Y);
     for (Index i = 0; i < size; ++i) column(scaled, i) = column(K, i) * M(i, size - 1);
+    if (memory.rest != nullptr) {
+      gemm(scaled, V.transpose(), scratch.sum);
+      return add_compensated<Scalar>(values(S), values(memory.rest + at * d, d * d), values(scratch.sum));
+    }
     values(S) *= scratch.share[size - 1];
     gemm_add(scaled, V.transpose(), S);
   }

@@ -8,6 +8,7 @@
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/linalg/views.hpp"
+#include "qllk/mixers/compensated_sum.hpp"
 #include "qllk/mixers/latent_chunk.hpp"
 
 namespace qllk::mixers {
@@ -19,14 +20,18 @@ using linalg::column, linalg::values, linalg::Values;
 template <Real Scalar>
 struct LatentState {
   Mat<Scalar> memory;  // [head_dim · dim, sequences]
+  Mat<Scalar> rest{};  // of cumulative sums: what rounding added too much (add_compensated), likewise; else empty
 
   /// The tensors that have a gradient.
   template <class Visit, class... T>
   static void fields(Visit&& visit, T&... t) {
     visit("memory", t.memory...);
+    visit("rest", t.rest...);
   }
   Index sequences() const { return memory.cols(); }
 };
+
+enum class Sums { plain, compensated };
 
 /// Linear-time associative memory, `dim / head_dim` heads of it:
 ///
@@ -37,6 +42,8 @@ struct LatentState {
 /// backward, from dy and the final dS:   dS_t = q_t dy_tᵀ + a_{t+1} dS_{t+1};   dq_t = S_t dy_t,
 ///   dk_t = w_t dS_t v_t,   dv_t = w_t dS_tᵀ k_t   (w_t the weight of k_t v_tᵀ),
 ///   da_t = <dS_t, S_{t-1} - k_t v_tᵀ>,   returned as the gradient a (1 - a) da of the logit of a, which stays finite
+///
+/// Cumulative sums grow without bound. A state that was reset as Sums::compensated keeps them exact over any length.
 ///
 /// head_dim 1 is a scan over [dim] vectors. Larger heads go in chunks of C positions (LatentChunk), and between chunks
 /// one S is kept, so that the cost is matrix products. Both are exact; they differ by rounding only.
@@ -63,7 +70,10 @@ class LatentScan {
   }
 
   Index heads() const { return dim_ / head_dim_; }
-  void reset(State& state, Index sequences) const { state.memory.setZero(head_dim_ * dim_, sequences); }
+  void reset(State& state, Index sequences, Sums sums = Sums::plain) const {
+    state.memory.setZero(head_dim_ * dim_, sequences);
+    if (sums == Sums::compensated) state.rest.setZero(head_dim_ * dim_, sequences);
+  }
 
   /// Writes y, advances the state.
   void forward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, State& state, Cache& cache,
@@ -74,17 +84,18 @@ class LatentScan {
     QLLK_ASSERT(decay.size() == 0 || (decay.rows() == heads() && decay.cols() == q.cols()));
     if (head_dim_ == 1) {
       cache.kept.resize(dim_, q.cols());
-      for (Index s = 0; s < sequences; ++s)
-        scan_forward(q, k, v, decay, s * length, length, column(state.memory, s), cache.kept, y);
+      for (Index s = 0; s < sequences; ++s) scan_forward(q, k, v, decay, s * length, length, state, s, cache.kept, y);
     } else {
       const Index chunks = (length + kChunk - 1) / kChunk;
       cache.kept.resize(head_dim_ * dim_, chunks * sequences);
       for (Index s = 0; s < sequences; ++s)
         for (Index c = 0; c < chunks; ++c) {
           column(cache.kept, s * chunks + c) = column(state.memory, s);
+          if (state.rest.size() > 0) column(cache.kept, s * chunks + c) -= column(state.rest, s);
           const Index begin = c * kChunk, size = std::min(kChunk, length - begin);
           for (Index h = 0; h < heads(); ++h)
-            chunk_.forward(q, k, v, decay, h, s * length + begin, size, state.memory.col(s).data(), cache.chunk, y);
+            chunk_.forward(q, k, v, decay, h, s * length + begin, size, {state.memory.col(s).data(), rest(state, s)},
+                           cache.chunk, y);
         }
     }
   }
@@ -110,20 +121,30 @@ class LatentScan {
                             dstate.memory.col(s).data(), cache.chunk, dy, dq, dk, dv, ddecay);
         }
     }
+    if (length > 0 && dstate.rest.size() > 0) dstate.rest = -dstate.memory;
   }
 
  private:
   static constexpr Index kChunk = LatentChunk<Scalar>::kSize;
 
+  static Scalar* rest(State& state, Index sequence) {
+    return state.rest.size() > 0 ? state.rest.col(sequence).data() : nullptr;
+  }
+
   static void scan_forward(MatIn<Scalar> q, MatIn<Scalar> k, MatIn<Scalar> v, MatIn<Scalar> decay, Index begin,
-                           Index length, Values<Scalar> memory, Mat<Scalar>& kept, MatOut<Scalar> y) {
+                           Index length, State& state, Index sequence, Mat<Scalar>& kept, MatOut<Scalar> y) {
+    auto memory = column(state.memory, sequence);
+    Scalar* const lost = rest(state, sequence);
     for (Index t = begin; t < begin + length; ++t) {
       column(kept, t) = memory;
+      if (lost != nullptr) column(kept, t) -= values(lost, memory.size());
       const auto kv = column(k, t) * column(v, t);
-      if (decay.size() == 0)
-        memory += kv;
-      else
+      if (decay.size() != 0)
         memory = kv + column(decay, t) * (memory - kv);
+      else if (lost != nullptr)
+        add_compensated<Scalar>(memory, values(lost, memory.size()), kv);
+      else
+        memory += kv;
       column(y, t) = column(q, t) * memory;
     }
   }
