@@ -124,7 +124,7 @@ TEST(LossGradient, MatchesCentralDifference) {
   conformance::GradientReport report;
   conformance::detail::compare(
       "logits", logits.data(), gradient.reshaped(), [&] { return cross_entropy<double>(targets, logits); },
-      {.step = 0x1p-8, .entries = logits.size()}, random, report);
+      {{.step = 0x1p-8, .entries = logits.size()}, random, report});
   EXPECT_TRUE(report.passed(1e-9)) << report.str();
 }
 

@@ -38,8 +38,8 @@ float* pair_memory(Index size) {
   return memory.data();
 }
 
-/// The first `size` rows of A, 16 at most, each with its values side by side, as columns of out: pair p of row i goes to
-/// out[p · stride + i].
+/// The first `size` rows of A, 16 at most, each with its values side by side, as columns of out: pair p of row i goes
+/// to out[p · stride + i].
 inline void pack_rows(const FloatFactor& a, Index size, Index depth, PairBits* out, Index stride) {
   constexpr Index kPacket = GemmTile<float>::kPacket;
   static_assert(kPairLanes % kPacket == 0);

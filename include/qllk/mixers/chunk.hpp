@@ -17,8 +17,8 @@ namespace detail {
 inline constexpr Index kSolveBlock = 8;  // columns one by one; all before them by a matrix product
 }
 
-/// The matrices of one head of width d = head_dim, in chunks of up to kMost positions. Those of a scratch are sized for a
-/// whole chunk, so that they allocate once.
+/// The matrices of one head of width d = head_dim, in chunks of up to kMost positions. Those of a scratch are sized for
+/// a whole chunk, so that they allocate once.
 template <Real Scalar, Index kMost>
 class HeadViews {
  public:

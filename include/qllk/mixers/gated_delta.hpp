@@ -35,8 +35,8 @@ using linalg::column, linalg::values;
 ///   u_t        = S_tᵀ q̂_t
 ///   y_t        = W_o ( rms_norm(u_t) ⊙ silu(g_t) ) + b_o               the norm of each head
 ///
-/// The convolutions, of width 4 in the paper, let a key hold what came before a value: without them (conv = 0) one layer
-/// cannot bind a value to the byte before it.
+/// The convolutions, of width 4 in the paper, let a key hold what came before a value: without them (conv = 0) one
+/// layer cannot bind a value to the byte before it.
 ///
 /// Shapes   x, y, dy, dx: [dim, n]    n = state.sequences() × length, each sequence contiguous
 /// Cost     10·dim²·n FLOP for the six maps, and dim·(7·C + 6·head_dim + 6·conv) a position by chunks of C

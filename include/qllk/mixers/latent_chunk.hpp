@@ -38,19 +38,25 @@ class LatentChunk : private HeadViews<Scalar, 32> {
   struct Scratch {
     Vec<Scalar> share, dlog_w;                   // s; the gradient of log w
     Mat<Scalar> weight, score, masked, dmasked;  // M, KᵀQ, KᵀQ ∘ M and the gradient of KᵀQ
-    Mat<Scalar> scaled, from_state, into_state;
+    Mat<Scalar> scaled, from_state, into_state, sum;
     Mat<Scalar> q, k, v;  // copies, as gradients may take the place of what they are of
+  };
+
+  /// S of all heads of a sequence, and what add_compensated keeps of it: null where decay bounds it.
+  struct Memory {
+    Scalar* sums;
+    Scalar* rest;
   };
 
   /// Of heads of that width.
   explicit LatentChunk(Index head_dim) : Views(head_dim) {}
 
   /// Writes the head's rows of y at the chunk's positions, and advances its S; memory is that of all heads.
-  void forward(const Inputs& in, HeadChunk chunk, Scalar* memory, Scratch& scratch, MatOut<Scalar> y) const {
+  void forward(const Inputs& in, HeadChunk chunk, Memory memory, Scratch& scratch, MatOut<Scalar> y) const {
     const Index size = chunk.size;
     const auto Q = rows(in.q, chunk), K = rows(in.k, chunk), V = rows(in.v, chunk);
     auto Y = rows(y, chunk);
-    auto S = state(memory, chunk);
+    auto S = state(memory.sums, chunk);
     find_weights(in.decay, chunk, scratch);
     const auto M = block(scratch.weight, 0, 0, size, size);
     auto score = square(scratch.score, size);
@@ -60,9 +66,18 @@ class LatentChunk : private HeadViews<Scalar, 32> {
       column(score, i) *= column(M, i);
       column(scaled, i) = column(Q, i) * scratch.share[i];
     }
-    gemm(S.transpose(), scaled, Y);
+    if (memory.rest != nullptr) {
+      scratch.sum = S - state(memory.rest, chunk);
+      gemm(scratch.sum.transpose(), scaled, Y);
+    } else {
+      gemm(S.transpose(), scaled, Y);
+    }
     gemm_add(V, score, Y);
     for (Index i = 0; i < size; ++i) column(scaled, i) = column(K, i) * M(i, size - 1);
+    if (memory.rest != nullptr) {
+      gemm(scaled, V.transpose(), scratch.sum);
+      return add_compensated<Scalar>(values(S), values(state(memory.rest, chunk)), values(scratch.sum));
+    }
     values(S) *= scratch.share[size - 1];
     gemm_add(scaled, V.transpose(), S);
   }

@@ -131,7 +131,9 @@ class LatentKernel {
     return state;
   }
   /// Makes state an initial one again, without allocating where it was one of as many sequences.
-  void reset(State& state, Index sequences) const { scan_.reset(state, sequences); }
+  void reset(State& state, Index sequences) const {
+    scan_.reset(state, sequences, config_.decay == Decay::none ? Sums::compensated : Sums::plain);
+  }
 
   QLLK_COLD Params zeros() const {
     Params p;

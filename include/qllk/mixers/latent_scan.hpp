@@ -9,6 +9,7 @@
 #include "qllk/core/types.hpp"
 #include "qllk/linalg/prefetch.hpp"
 #include "qllk/linalg/views.hpp"
+#include "qllk/mixers/compensated_sum.hpp"
 #include "qllk/mixers/latent_chunk.hpp"
 #include "qllk/mixers/recurrence.hpp"
 
@@ -21,14 +22,19 @@ using linalg::column, linalg::values, linalg::Values;
 template <Real Scalar>
 struct LatentState {
   Mat<Scalar> memory;  // [head_dim · dim, sequences]
+  Mat<Scalar> rest{};  // of cumulative sums: what rounding added too much (add_compensated), likewise; else empty
 
   /// The tensors that have a gradient.
   template <class Visit, class... T>
   static void fields(Visit&& visit, T&... t) {
     visit("memory", t.memory...);
+    visit("rest", t.rest...);
   }
   Index sequences() const { return memory.cols(); }
 };
+
+/// How cumulative sums are kept: add_compensated is the second.
+enum class Sums { plain, compensated };
 
 /// Linear-time associative memory, `dim / head_dim` heads of it:
 ///
@@ -40,8 +46,10 @@ struct LatentState {
 ///   dk_t = w_t dS_t v_t,   dv_t = w_t dS_tᵀ k_t   (w_t the weight of k_t v_tᵀ),
 ///   da_t = <dS_t, S_{t-1} - k_t v_tᵀ>,   returned as the gradient a (1 - a) da of the logit of a, which stays finite
 ///
-/// head_dim 1 is a scan over [dim] vectors. Larger heads go in chunks of C positions (LatentChunk). Between chunks one S
-/// is stored, so that the cost is matrix products. Both are exact; they differ by rounding only.
+/// Cumulative sums grow without bound. A state that was reset as Sums::compensated keeps them exact over any length.
+///
+/// head_dim 1 is a scan over [dim] vectors. Larger heads go in chunks of C positions (LatentChunk). Between chunks one
+/// S is stored, so that the cost is matrix products. Both are exact; they differ by rounding only.
 ///
 /// Shapes   q, k, v, y: [dim, n]    decay: [heads, n] or empty    n = sequences × length
 /// Cost     a position: head_dim 1: 3·dim multiply-adds; else dim·(2·head_dim + 2·C) forward, about 2.5 times that
@@ -69,7 +77,10 @@ class LatentScan {
 
   /// How many heads there are.
   Index heads() const { return dim_ / head_dim_; }
-  void reset(State& state, Index sequences) const { state.memory.setZero(head_dim_ * dim_, sequences); }
+  void reset(State& state, Index sequences, Sums sums = Sums::plain) const {
+    state.memory.setZero(head_dim_ * dim_, sequences);
+    if (sums == Sums::compensated) state.rest.setZero(head_dim_ * dim_, sequences);
+  }
 
   /// Writes y, advances the state.
   void forward(const Inputs& in, State& state, Cache& cache, MatOut<Scalar> y) const {
@@ -84,8 +95,9 @@ class LatentScan {
       cache.states.resize(head_dim_ * dim_, chunks.count());
       chunks.forward([&](const Chunk& c) {
         column(cache.states, c.index) = column(state.memory, c.sequence);
-        for (Index h = 0; h < heads(); ++h)
-          chunk_.forward(in, {h, c.begin, c.size}, state.memory.col(c.sequence).data(), cache.chunk, y);
+        if (state.rest.size() > 0) column(cache.states, c.index) -= column(state.rest, c.sequence);
+        const typename LatentChunk<Scalar>::Memory memory{state.memory.col(c.sequence).data(), rest(state, c.sequence)};
+        for (Index h = 0; h < heads(); ++h) chunk_.forward(in, {h, c.begin, c.size}, memory, cache.chunk, y);
       });
     }
   }
@@ -104,6 +116,7 @@ class LatentScan {
         for (Index h = 0; h < heads(); ++h) chunk_.backward(in, {h, c.begin, c.size}, states, dy, cache.chunk, d);
       });
     }
+    if (length(in, dstate) > 0 && dstate.rest.size() > 0) dstate.rest = -dstate.memory;
   }
 
  private:
@@ -114,17 +127,25 @@ class LatentScan {
     return state.sequences() > 0 ? in.q.cols() / state.sequences() : 0;
   }
 
+  static Scalar* rest(State& state, Index sequence) {
+    return state.rest.size() > 0 ? state.rest.col(sequence).data() : nullptr;
+  }
+
   /// One sequence: S_t of every position, and y_t = S_t ⊙ q_t.
   static void scan_forward(const Inputs& in, Index sequence, State& state, Mat<Scalar>& states, MatOut<Scalar> y) {
     const Index begin = sequence * length(in, state), end = begin + length(in, state);
     auto memory = column(state.memory, sequence);
+    Scalar* const lost = rest(state, sequence);
     for (Index t = begin; t < end; ++t) {
       column(states, t) = memory;
+      if (lost != nullptr) column(states, t) -= values(lost, memory.size());
       const auto kv = column(in.k, t) * column(in.v, t);
-      if (in.decay.size() == 0)
-        memory += kv;
-      else
+      if (in.decay.size() != 0)
         memory = kv + column(in.decay, t) * (memory - kv);
+      else if (lost != nullptr)
+        add_compensated<Scalar>(memory, values(lost, memory.size()), kv);
+      else
+        memory += kv;
       column(y, t) = column(in.q, t) * memory;
     }
   }

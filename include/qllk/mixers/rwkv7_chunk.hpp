@@ -119,8 +119,8 @@ class Rwkv7Chunk : private HeadViews<Scalar, 32> {
     for (Index i = 0; i < size; ++i) column(dU, i) = -column(dU, i);
   }
 
-  /// From Y = SᵀR + V upper(KᵀR) - U upper(BᵀR) and H = U (I + above(BᵀX)) = SᵀX + V above(KᵀX), with [H Y] and [X R] as
-  /// one matrix each, D = [dH dY] and kx, bx the masked products:
+  /// From Y = SᵀR + V upper(KᵀR) - U upper(BᵀR) and H = U (I + above(BᵀX)) = SᵀX + V above(KᵀX), with [H Y] and [X R]
+  /// as one matrix each, D = [dH dY] and kx, bx the masked products:
   ///
   ///   dU -= dY upper(BᵀR)ᵀ,   dH = dU (I + above(BᵀX)ᵀ)⁻¹
   ///   dV += D kxᵀ,   dkx = VᵀD and dbx = UᵀD, masked
