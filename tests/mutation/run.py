@@ -45,7 +45,8 @@ class Compiler:
 def run(program, chosen):
     """passes, fails, or why it is neither."""
     try:
-        result = subprocess.run([program, f"--gtest_filter={chosen}"], capture_output=True, text=True, timeout=SECONDS)
+        result = subprocess.run([program, f"--gtest_filter={chosen}"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                timeout=SECONDS)
     except subprocess.TimeoutExpired:
         return "fails"
     if "Running 0 tests" in result.stdout:
