@@ -1453,7 +1453,8 @@ positions() {
   awk -F '\t' "\$1 == \"carried\" { n = \$2 == 1 ? 2 : \$2; if (2 * \$2 > $half) n = $half - \$2; s += n * \$3 }
     END { printf \"%.0f\", s }" out > sum
   tool eval --model $model --data it --lines 2> err | tail -n 60 > lines
-  [ $(($(cat sum) - $(sum 1 lines | cut -d . -f 1))) -le 2 ] || die "carried bits are $(cat sum), not $(sum 1 lines)"
+  local difference=$(($(cat sum) - $(sum 1 lines | cut -d . -f 1)))
+  [ ${difference#-} -le 2 ] || die "carried bits are $(cat sum), not $(sum 1 lines)"
   refuse 1 "--positions cuts the text into documents of 1000000 bytes" eval --model $model --data it --positions 1000000
   refuse 1 "--positions takes one text" eval --model $model --data it --data text --positions 512
   refuse 2 "--positions" eval --model $model --data it --positions 1

@@ -77,6 +77,7 @@ class LatentScan {
 
   /// How many heads there are.
   Index heads() const { return dim_ / head_dim_; }
+  /// Makes state one of streams that have read nothing.
   void reset(State& state, Index sequences, Sums sums = Sums::plain) const {
     state.memory.setZero(head_dim_ * dim_, sequences);
     if (sums == Sums::compensated) state.rest.setZero(head_dim_ * dim_, sequences);
