@@ -35,6 +35,7 @@ class Check:
                        for m in re.finditer(r"TYPED_TEST(?:_P)?\(\s*(\w+),\s*(\w+)\)", text)}
         others = [*root.glob("tests/**/*.sh"), *root.glob("examples/**/*.[ch]pp")]
         self.scripts = "\n".join(p.read_text() for p in others)
+        self.tests_sources = "\n".join(p.read_text() for p in root.glob("tests/**/*.[ch]pp"))
         self.python = "\n".join(p.read_text() for p in root.glob("tests/**/*.py"))
 
     def fail(self, path, line, what):
@@ -127,7 +128,8 @@ class Check:
         for pair, (path, line) in pairs.items():
             self.count("settings")
             done = subprocess.run(
-                [*self.commands.emulator, program, "--data", str(self.root / "README.md"), "--steps", "1",
+                [*self.commands.emulator, program, "--data", str(self.root / "tests" / "documents" / "check.py"),
+                 "--data", str(self.root / "include"), "--steps", "1",
                  "--print-config", "--set", pair], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             if done.returncode:
                 self.fail(path, line, f"--set {pair}: {done.stderr.decode().strip()}")
@@ -143,7 +145,7 @@ class Check:
                     self.named(path, line, m[1], name)
             for line, text in document.code_spans():
                 for name in re.findall(r"(?:\b|-D)(QLLK_\w+)", text):
-                    read = re.search(rf"\b{name}\b", self.commands.cmake + self.scripts)
+                    read = re.search(rf"\b{name}\b", self.commands.cmake + self.scripts + self.tests_sources)
                     if name not in self.identifiers and not read:
                         self.fail(path, line, f"nothing reads '{name}'")
                 if re.fullmatch(SOURCE_NAMES, text) and not old:

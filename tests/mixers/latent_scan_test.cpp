@@ -173,7 +173,8 @@ TEST(LatentScan, CompensatedSumsKeepTheirPrecisionInAnyChunks) {
         scan.forward({.q = v, .k = k, .v = v, .decay = none, .beta = none}, state, cache, y);
       const double wanted = static_cast<double>(0.1F) * static_cast<double>(kPositions);
       for (Index i = 0; i < state.memory.size(); ++i)
-        EXPECT_TRUE(std::abs(static_cast<double>(state.memory.data()[i]) / wanted - 1) <= 1e-7)
+        EXPECT_TRUE(std::abs(static_cast<double>(state.memory.data()[i]) / wanted - 1) <=
+                    1e-6)  // a chunk's own sum is rounded too
             << "head_dim " << head_dim << ", pieces of " << piece << ": " << state.memory.data()[i];
     }
 }

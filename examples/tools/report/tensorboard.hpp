@@ -7,8 +7,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "metrics.hpp"
@@ -96,7 +98,9 @@ inline std::string event_file(const std::vector<tool::MetricsRow>& rows, double 
 /// Writes folder/name/events.out.tfevents.qllk, whole or not at all.
 inline void write_events(const std::filesystem::path& folder, const std::string& name,
                          const std::vector<tool::MetricsRow>& rows, double start) {
-  std::filesystem::create_directories(folder / name);
+  std::error_code error;
+  std::filesystem::create_directories(folder / name, error);
+  if (error) throw std::runtime_error("cannot make the folder '" + (folder / name).string() + "': " + error.message());
   qllk::files::AtomicFile file(folder / name / "events.out.tfevents.qllk");
   file.write(event_file(rows, start));
   file.commit();

@@ -84,10 +84,10 @@ template <int Cols, bool b_transposed>
 void pair_rows(Index rows, PairFactors factors, PairTarget target) {
   while (rows > 0) {
     const Index vectors = strip_vectors(rows), width = vectors * kPairLanes;
-    if (vectors == 4)
-      pair_tile<4, Cols, b_transposed>(factors, target);
-    else if (vectors == 2)
-      pair_tile<2, Cols, b_transposed>(factors, target);
+    if (kHasBFloat16Products && vectors == 4)
+      pair_tile<kHasBFloat16Products ? 4 : 1, Cols, b_transposed>(factors, target);
+    else if (kHasBFloat16Products && vectors == 2)
+      pair_tile<kHasBFloat16Products ? 2 : 1, Cols, b_transposed>(factors, target);
     else if (rows >= width)
       pair_tile<1, Cols, b_transposed>(factors, target);
     else
@@ -111,10 +111,13 @@ void pair_strips(Index rows, Index count, PairFactors& factors, PairTarget& targ
 /// A packed panel of A by all packed columns of B.
 template <bool b_transposed>
 void pair_columns(Index rows, Index cols, PairFactors factors, PairTarget target) {
-  const Index sixes = cols / 6, fours = cols % 6 / 4;
-  pair_strips<6, b_transposed>(rows, sixes, factors, target);
-  pair_strips<4, b_transposed>(rows, fours, factors, target);
-  pair_strips<1, b_transposed>(rows, cols - 6 * sixes - 4 * fours, factors, target);
+  if constexpr (kHasBFloat16Products) {
+    const Index sixes = cols / 6, fours = cols % 6 / 4;
+    pair_strips<6, b_transposed>(rows, sixes, factors, target);
+    pair_strips<4, b_transposed>(rows, fours, factors, target);
+    cols -= 6 * sixes + 4 * fours;
+  }
+  pair_strips<1, b_transposed>(rows, cols, factors, target);
 }
 
 /// One of several products with the same right factor.

@@ -24,8 +24,11 @@ struct FloatFactor {
 };
 
 /// How many vectors of rows the next strip has, where `left` rows are to come: 4, 2 or 1. Only one may be partly
-/// filled.
-inline Index strip_vectors(Index left) { return left >= 4 * kPairLanes ? 4 : left >= 2 * kPairLanes ? 2 : 1; }
+/// filled. Without the instruction strips have one, as wider tiles would take long to compile and gain nothing.
+inline Index strip_vectors(Index left) {
+  if (!kHasBFloat16Products) return 1;
+  return left >= 4 * kPairLanes ? 4 : left >= 2 * kPairLanes ? 2 : 1;
+}
 
 /// Rows with those that fill up the last vector.
 inline Index whole_vectors(Index rows) { return (rows + kPairLanes - 1) / kPairLanes * kPairLanes; }

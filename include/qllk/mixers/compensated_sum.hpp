@@ -1,8 +1,6 @@
 // Sums of so many terms that rounding would add up.
 #pragma once
 
-#include <algorithm>
-
 #include "qllk/core/types.hpp"
 #include "qllk/linalg/views.hpp"
 
@@ -19,18 +17,12 @@ using linalg::Values;
 ///
 /// Shapes   all the same    Cost  4 additions a term
 /// Source   Kahan 1965, "Further remarks on reducing truncation errors"
-template <Real Scalar, class Terms>
-void add_compensated(Values<Scalar> sum, Values<Scalar> rest, const Terms& terms) {
-  constexpr Index kTile = 128;
-  alignas(64) Scalar corrected[kTile], added[kTile];
-  for (Index at = 0; at < sum.size(); at += kTile) {
-    const Index size = std::min(kTile, sum.size() - at);
-    auto term = linalg::values(corrected, size), total = linalg::values(added, size);
-    auto before = sum.segment(at, size), lost = rest.segment(at, size);
-    term = terms.segment(at, size) - lost;
-    total = before + term;
-    lost = (total - before) - term;
-    before = total;
+template <Real Scalar>
+QLLK_NOINLINE void add_compensated(Values<Scalar> sum, Values<Scalar> rest, Values<Scalar> terms) {
+  for (Index i = 0; i < sum.size(); ++i) {
+    const Scalar term = terms[i] - rest[i], total = sum[i] + term;
+    rest[i] = (total - sum[i]) - term;
+    sum[i] = total;
   }
 }
 

@@ -44,8 +44,8 @@ class LatentChunk : private HeadViews<Scalar, 32> {
 
   /// S of all heads of a sequence, and what add_compensated keeps of it: null where decay bounds it.
   struct Memory {
-    Scalar* sums;
-    Scalar* rest;
+    Scalar* sums;  // S
+    Scalar* rest;  // what rounding added too much, or null
   };
 
   /// Of heads of that width.
@@ -67,7 +67,8 @@ class LatentChunk : private HeadViews<Scalar, 32> {
       column(scaled, i) = column(Q, i) * scratch.share[i];
     }
     if (memory.rest != nullptr) {
-      scratch.sum = S - state(memory.rest, chunk);
+      scratch.sum.resize(S.rows(), S.cols());
+      values(scratch.sum) = values(S) - values(state(memory.rest, chunk));
       gemm(scratch.sum.transpose(), scaled, Y);
     } else {
       gemm(S.transpose(), scaled, Y);

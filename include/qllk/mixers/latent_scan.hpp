@@ -83,7 +83,7 @@ class LatentScan {
     if (sums == Sums::compensated) state.rest.setZero(head_dim_ * dim_, sequences);
   }
 
-  /// Writes y, advances the state.
+  /// Writes y, which must be no input's, and advances the state.
   void forward(const Inputs& in, State& state, Cache& cache, MatOut<Scalar> y) const {
     QLLK_ASSERT(state.memory.rows() == head_dim_ * dim_);
     QLLK_ASSERT(in.q.cols() == state.sequences() * length(in, state));
@@ -141,13 +141,16 @@ class LatentScan {
       column(states, t) = memory;
       if (lost != nullptr) column(states, t) -= values(lost, memory.size());
       const auto kv = column(in.k, t) * column(in.v, t);
-      if (in.decay.size() != 0)
+      auto out = column(y, t);
+      if (in.decay.size() != 0) {
         memory = kv + column(in.decay, t) * (memory - kv);
-      else if (lost != nullptr)
-        add_compensated<Scalar>(memory, values(lost, memory.size()), kv);
-      else
+      } else if (lost != nullptr) {
+        out = kv;
+        add_compensated<Scalar>(memory, values(lost, memory.size()), out);
+      } else {
         memory += kv;
-      column(y, t) = column(in.q, t) * memory;
+      }
+      out = column(in.q, t) * memory;
     }
   }
 
