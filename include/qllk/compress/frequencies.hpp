@@ -18,7 +18,7 @@ namespace qllk::compress {
 
 /// How often each byte value occurs in kTotal: softmax of its logit, at least 1, so that any byte can be coded.
 ///
-///   f_i = 1 + ⌊ (kTotal - 256) · w_i / Σ w ⌋       w_i = e^{z_i - max z}; what rounding leaves goes to the largest
+///   f_i = 1 + ⌊ (kTotal - 256) · w_i / Σ w ⌋,   w_i = e^{z_i - max z}; what rounding leaves goes to the largest
 ///
 /// The same logits give the same frequencies on every machine, compiler and mathematical library: but for a subtraction
 /// and a product, which IEEE 754 defines to the bit, everything is whole numbers, the exponential too.

@@ -16,7 +16,7 @@ namespace qllk::inline QLLK_ISA {
 /// A layer: what a module computes of each position by itself, or of bytes.
 ///
 ///   forward(params, x, cache, y)            writes y
-///   backward(params, x, cache, dy, g, dx)   adds to g, overwrites dx; may overwrite the cache: call it once per forward
+///   backward(params, x, cache, dy, g, dx)   adds to g, overwrites dx; may overwrite the cache: once for each forward
 ///
 /// Shapes   x, dx: [in, n]    y, dy: [out, n]    n may be 0
 template <class L, class Scalar>

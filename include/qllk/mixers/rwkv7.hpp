@@ -324,7 +324,7 @@ class Rwkv7 {
       }
   }
 
-  /// From k̃ = k ⊙ (1 + (a - 1) ⊙ α), κ = unit(k ⊙ ξ) and b = a ⊙ κ, with z what the sigmoids of a and w see:
+  /// From k̃ = k ⊙ (1 + (a - 1) ⊙ α), κ = unit(k ⊙ ξ) and b = a ⊙ κ, with z the arguments of the sigmoids:
   ///
   ///   dκ += db ⊙ a,   da = db ⊙ κ + dk̃ ⊙ k ⊙ α,   dk = dk̃ ⊙ (1 + (a - 1) ⊙ α) + d(k ⊙ ξ) ⊙ ξ
   ///   dα += dk̃ ⊙ k ⊙ (a - 1),   dξ += d(k ⊙ ξ) ⊙ k

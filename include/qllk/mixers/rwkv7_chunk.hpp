@@ -89,8 +89,8 @@ class Rwkv7Chunk : private HeadViews<Scalar, 32> {
   }
 
  private:
-  /// From S' = diag(W_C) (S + K Vᵀ - B Uᵀ), whose bracket has the gradient D = diag(W_C) dS', which takes the place of
-  /// dS':
+  /// From S' = diag(W_C) (S + K Vᵀ - B Uᵀ), whose bracket has the gradient D = diag(W_C) dS', which takes the place
+  /// of dS':
   ///
   ///   dK = D V,   dB = -D U,   dV = DᵀK,   dU = -DᵀB,   dS = D
   ///   d(log W_C) = Σ over values (D ∘ S) + Σ_i (dK_i ⊙ K_i + dB_i ⊙ B_i), left in sum
@@ -119,8 +119,8 @@ class Rwkv7Chunk : private HeadViews<Scalar, 32> {
     for (Index i = 0; i < size; ++i) column(dU, i) = -column(dU, i);
   }
 
-  /// From Y = SᵀR + V upper(KᵀR) - U upper(BᵀR) and H = U (I + above(BᵀX)) = SᵀX + V above(KᵀX), with [H Y] and [X R]
-  /// as one matrix each, D = [dH dY] and kx, bx the masked products:
+  /// From Y = SᵀR + V upper(KᵀR) - U upper(BᵀR) and H = U (I + above(BᵀX)) = SᵀX + V above(KᵀX), with
+  /// [H Y] and [X R] as one matrix each, D = [dH dY] and kx, bx the masked products:
   ///
   ///   dU -= dY upper(BᵀR)ᵀ,   dH = dU (I + above(BᵀX)ᵀ)⁻¹
   ///   dV += D kxᵀ,   dkx = VᵀD and dbx = UᵀD, masked

@@ -81,7 +81,7 @@ class SsdChunk {
   }
 
   /// Overwrites d at the chunk's positions: dx, dB, dC, d(dt) as far as dt is a factor of x, and d(log a). Turns dS
-  /// after the chunk into dS before it. With P = BᵀC ∘ G and Z = dY diag(s) of each head, Ḡ = diag(G_1L … G_LL):
+  /// after the chunk into dS before it. With P = BᵀC ∘ G and Z = dY diag(s) a head, Ḡ = diag(G_1L … G_LL):
   ///
   ///   d(BᵀC) = Σ_heads (X̄ᵀdY ∘ G)
   ///   dC = S Z + B d(BᵀC),   dB = dS' (X̄ Ḡ)ᵀ + C d(BᵀC)ᵀ,   dS = s_L dS' + C Zᵀ
@@ -115,8 +115,8 @@ class SsdChunk {
   /// What one head adds to backward; leaves X̄ Ḡ in v and Z in scaled_dy:
   ///
   ///   dX̄ = dY Pᵀ + dS'ᵀB Ḡ,   dx = dX̄ diag(dt),   d(dt)_i = <dX̄_i, x_i>
-  ///   gained_i = <(SᵀC)_i, Z_i> + Σ_j (P ∘ X̄ᵀdY)_ji                             of log s_i and column i of log G
-  ///   passed_i = Σ_j (P ∘ X̄ᵀdY)_ij + G_iL <(dS'ᵀB)_i, X̄_i>                      of row i of log G
+  ///   gained_i = <(SᵀC)_i, Z_i> + Σ_j (P ∘ X̄ᵀdY)_ji                       of log s_i and column i of log G
+  ///   passed_i = Σ_j (P ∘ X̄ᵀdY)_ij + G_iL <(dS'ᵀB)_i, X̄_i>                of row i of log G
   ///   d(log a_t) = s_L <S, dS'> + Σ_i G_iL <(dS'ᵀB)_i, X̄_i> + Σ_{i >= t} (gained_i - passed_i)
   void head_backward(const Inputs& in, HeadChunk chunk, ChunkStates<Scalar> states, MatIn<Scalar> dy, Scratch& scratch,
                      Gradients& d) const {
