@@ -28,11 +28,7 @@ struct Options {
     using tool::add_number, tool::Range;
     constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
     app.add_option("--label", label, "What the output calls this run")->type_name("TEXT");
-    app.add_option("--set", set,
-                   "Change a member of the model's Config or of the TrainerSettings, as mixer.decay=none or "
-                   "context=65536. May be given several times")
-        ->allow_extra_args(false)
-        ->type_name("KEY=VALUE");
+    tool::add_overrides(app, set, "Change a member of the model's Config or of the TrainerSettings");
     app.add_flag("--features", features, "With n-grams, words, matches and recency, as the default model has them");
     add_number(app, "--longest", longest, Range<double>{16, 1e9},
                "Spread the first memories of the latent kernel over up to N bytes. Default: what the kernel does");
@@ -48,12 +44,8 @@ struct Options {
 
 /// Small sizes, no features of the stream unless asked for, one block of bytes more than mixers need to see a pair.
 EveryTransformer::Config small_config(bool features) {
-  EveryTransformer::Config config{.dim_local = 64, .dim = 128, .bits = 10};
-  if (!features) {
-    config.orders = 1, config.words = 0, config.recency = 0;
-    config.match.lengths.clear();
-  }
-  return config;
+  const EveryTransformer::Config config{.dim_local = 64, .dim = 128, .bits = 10};
+  return features ? config : config.without_features();
 }
 
 train::TrainerSettings small_settings(std::uint64_t seed) {

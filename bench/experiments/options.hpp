@@ -43,11 +43,7 @@ struct Options {
     add_number(app, "--eval-every", eval_every, kSeconds,
                "Score after every T seconds of training too, each a line of its own")
         ->type_name("T");
-    app.add_option("--set", set,
-                   "Change a member of the model's Config or of the TrainerSettings, as mixer.decay=none or batch=8. "
-                   "May be given several times")
-        ->allow_extra_args(false)
-        ->type_name("KEY=VALUE");
+    tool::add_overrides(app, set, "Change a member of the model's Config or of the TrainerSettings");
     app.add_flag("--plain", plain, "Start from the defaults of the structs instead of what qllk-train would pick");
     app.add_option(
            "--results", results,

@@ -55,12 +55,6 @@ inline Mixer::Config mixer_config(const std::string& name, Index window) {
   return config;
 }
 
-/// No n-grams, words, matches or recency.
-inline void remove_features(Model::Config& config) {
-  config.orders = 1, config.words = 0, config.recency = 0;
-  config.match.lengths.clear();
-}
-
 inline Model::Config model_config(const Shell& shell, std::string_view mixers, Index dim, Index hidden) {
   Model::Config config;
   config.dim = config.dim_local = dim;
@@ -68,16 +62,15 @@ inline Model::Config model_config(const Shell& shell, std::string_view mixers, I
   config.encoder = config.decoder = 0;
   config.layers = shell.layers;
   config.hidden = hidden;
-  if (!shell.features) remove_features(config);
+  if (!shell.features) config = config.without_features();
   config.mixer.clear();
   for (const std::string& name : split_mixers(mixers)) config.mixer.push_back(mixer_config(name, shell.context));
   return config;
 }
 
 /// A model's size without its hash tables, which are the same for all.
-inline Index dense_parameters(Model::Config config) {
-  remove_features(config);
-  return qllk::parameter_count(Model(config).zeros());
+inline Index dense_parameters(const Model::Config& config) {
+  return qllk::parameter_count(Model(config.without_features()).zeros());
 }
 
 /// The configuration of a mixer that comes to as many parameters as the reference.

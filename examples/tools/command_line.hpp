@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "build_info.hpp"
 #include "display.hpp"
@@ -54,6 +55,16 @@ inline CLI::Option* add_bytes(CLI::App& app, const std::string& name, std::optio
     }
   };
   return app.add_option_function<std::string>(name, assign, description)->type_name("N");
+}
+
+/// --set KEY=VALUE, any number of times, behind what is in `set` already, for set_member.
+inline CLI::Option* add_overrides(CLI::App& app, std::vector<std::string>& set, const std::string& what) {
+  const auto append = [&set](const std::vector<std::string>& all) { set.insert(set.end(), all.begin(), all.end()); };
+  return app
+      .add_option_function<std::vector<std::string>>(
+          "--set", append, what + ", as mixer.decay=none or clip=2. May be given several times")
+      ->allow_extra_args(false)
+      ->type_name("KEY=VALUE");
 }
 
 /// Of --threads.

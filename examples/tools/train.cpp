@@ -50,14 +50,7 @@ void add_model(CLI::App& app, train_tool::Options& options) {
   add_member("--dropout", "dropout", "Share of values left out in training", "F");
   app.add_option("--config", options.config, "Start from a file that --print-config printed, whole or in part")
       ->type_name("FILE");
-  app.add_option_function<std::vector<std::string>>(
-         "--set",
-         [&options](const std::vector<std::string>& all) {
-           options.set.insert(options.set.end(), all.begin(), all.end());
-         },
-         "Change any member that --print-config shows, as mixer.decay=none or clip=2. May be given several times")
-      ->allow_extra_args(false)
-      ->type_name("KEY=VALUE");
+  tool::add_overrides(app, options.set, "Change any member that --print-config shows");
   app.add_flag("--print-config", options.print_config,
                "Print the configuration and settings of the run as JSON, and stop");
 }

@@ -12,18 +12,12 @@
 #include "qllk/core/random.hpp"
 #include "qllk/data/corpus.hpp"
 #include "support/temporary_folder.hpp"
+#include "support/words.hpp"
 
 namespace qllk::data {
 namespace {
 
-std::vector<Byte> words(std::size_t size, std::uint64_t seed) {
-  static const char* const kWords[] = {"the ", "quick ", "brown ", "fox ", "jumps ", "over ", "lazy ", "dog.\n"};
-  Random random(seed);
-  std::vector<Byte> bytes;
-  while (bytes.size() < size)
-    for (const char* c = kWords[random.below(8)]; *c != 0; ++c) bytes.push_back(static_cast<Byte>(*c));
-  return bytes;
-}
+using test::words;
 
 void write(const std::filesystem::path& path, const std::vector<Byte>& bytes) {
   std::ofstream(path, std::ios::binary)

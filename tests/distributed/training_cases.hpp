@@ -13,6 +13,7 @@
 #include "qllk/model/classic.hpp"
 #include "qllk/model/transformer.hpp"
 #include "qllk/train/trainer.hpp"
+#include "support/words.hpp"
 
 namespace qllk::test {
 
@@ -38,14 +39,7 @@ inline train::TrainerSettings tiny_settings() {
   return s;
 }
 
-inline data::Corpus tiny_text(std::uint64_t seed = 5) {
-  static const char* const kWords[] = {"the ", "quick ", "brown ", "fox ", "jumps ", "over ", "lazy ", "dog. "};
-  Random random(seed);
-  std::vector<Byte> bytes;
-  while (bytes.size() < 5000)
-    for (const char* c = kWords[random.below(8)]; *c != 0; ++c) bytes.push_back(static_cast<Byte>(*c));
-  return data::Corpus::from_memory(std::move(bytes));
-}
+inline data::Corpus tiny_text(std::uint64_t seed = 5) { return data::Corpus::from_memory(words(5000, seed)); }
 
 /// Of all bits of weights, moments and average.
 template <class Trainer>

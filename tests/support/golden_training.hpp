@@ -10,6 +10,7 @@
 #include "qllk/model/transformer.hpp"
 #include "qllk/train/evaluate.hpp"
 #include "qllk/train/trainer.hpp"
+#include "support/words.hpp"
 
 namespace qllk::test {
 
@@ -32,14 +33,7 @@ struct Golden<QLLKTransformer<float>> {
 /// The largest difference from that score, relative to it, that another order of additions has a right to.
 inline constexpr double kGoldenTolerance = 1e-3;
 
-inline data::Corpus golden_text() {
-  static const char* const kWords[] = {"the ", "quick ", "brown ", "fox ", "jumps ", "over ", "lazy ", "dog.\n"};
-  Random random(11);
-  std::vector<Byte> bytes;
-  while (bytes.size() < 6000)
-    for (const char* c = kWords[random.below(8)]; *c != 0; ++c) bytes.push_back(static_cast<Byte>(*c));
-  return data::Corpus::from_memory(std::move(bytes));
-}
+inline data::Corpus golden_text() { return data::Corpus::from_memory(test::words(6000, 11, "dog.\n")); }
 
 template <class Model>
 train::Trainer<Model> golden_training() {

@@ -32,24 +32,18 @@ double parameters() {
   return given != nullptr ? std::atof(given) : 2e6;
 }
 
-/// What knows much before it has learned would hide what is learned in few steps.
-Model::Config without_stream_memory(Model::Config config) {
-  config.match.lengths.clear();
-  config.recency = 0;
-  return config;
-}
-
-/// Two blocks of the patch level have 20·dim² parameters.
+/// Two blocks of the patch level have 20·dim² parameters. Without memory: what is known before anything is learned would
+/// hide what is learned in few steps.
 Model::Config dense() {
   constexpr Index kStep = 64;
   const auto dim = static_cast<Index>(std::ceil(std::sqrt(parameters() / 20) / kStep)) * kStep;
-  return without_stream_memory({.dim = dim, .orders = 2, .words = 0, .bits = 8});
+  return Model::Config{.dim = dim, .orders = 2, .words = 0, .bits = 8}.without_memory();
 }
 
 /// Eight orders of 2^bits rows with 128 values each.
 Model::Config hashed() {
   const int bits = static_cast<int>(std::ceil(std::log2(parameters() / (8 * 128))));
-  return without_stream_memory({.orders = 7, .words = 2, .bits = bits});
+  return Model::Config{.orders = 7, .words = 2, .bits = bits}.without_memory();
 }
 
 TrainerSettings settings() {

@@ -17,6 +17,7 @@
 #include "support/models.hpp"
 #include "support/optimizers.hpp"
 #include "support/temporary_folder.hpp"
+#include "support/words.hpp"
 
 namespace qllk::train {
 namespace {
@@ -38,14 +39,7 @@ BasicTrainerSettings<Optim> settings() {
   return s;
 }
 
-data::Corpus words(std::size_t size) {
-  static const char* const kWords[] = {"the ", "quick ", "brown ", "fox ", "jumps ", "over ", "lazy ", "dog. "};
-  Random random(5);
-  std::vector<Byte> bytes;
-  while (bytes.size() < size)
-    for (const char* c = kWords[random.below(8)]; *c != 0; ++c) bytes.push_back(static_cast<Byte>(*c));
-  return data::Corpus::from_memory(std::move(bytes));
-}
+data::Corpus words(std::size_t size) { return data::Corpus::from_memory(test::words(size)); }
 
 template <class Optim>
 Trainer<Model, Optim> trainer(int threads) {

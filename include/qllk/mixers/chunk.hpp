@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "qllk/core/types.hpp"
 #include "qllk/linalg/gemm.hpp"
@@ -11,7 +12,7 @@
 
 namespace qllk::mixers {
 
-using linalg::block, linalg::column, linalg::gemm_add, linalg::part;
+using linalg::block, linalg::column, linalg::gemm, linalg::gemm_add, linalg::part, linalg::values;
 
 namespace detail {
 inline constexpr Index kSolveBlock = 8;  // columns one by one; all before them by a matrix product
@@ -47,6 +48,49 @@ class HeadViews {
   auto wide(Mat<Scalar>& matrix, Index size) const {
     matrix.resize(head_dim_, kMost);
     return block(matrix, 0, 0, head_dim_, size);
+  }
+
+  /// What a chunk writes to the state, [d, C], and its gradient.
+  struct Written {
+    Eigen::Ref<const Mat<Scalar>> value;  // W
+    MatOut<Scalar> gradient;              // dW
+  };
+
+  /// Backward through the state of a chunk with Y += SᵀQ diag(s) and S' = s_C S + K diag(m) Wᵀ, where s is
+  /// scratch.share and m the last column of scratch.weight:
+  ///
+  ///   dQ += S dY diag(s),   dK += dS' W diag(m),   dW += dS'ᵀ K diag(m)
+  ///
+  /// Leaves S dY diag(s) in scratch.from_state, and dS' W diag(m) in scratch.into_state.
+  template <class Block, class Scratch>
+  void across_backward(ChunkStates<Scalar> states, HeadChunk chunk, const Block& dY, Written written, Scratch& scratch,
+                       RecurrenceGrads<Scalar>& d) const {
+    const auto S = state(states.before, chunk);
+    const auto dS = state(states.gradient, chunk);
+    const auto K = wide(scratch.k, chunk.size);
+    auto dQ = rows(d.q, chunk), dK = rows(d.k, chunk);
+    auto from_state = wide(scratch.from_state, chunk.size), into_state = wide(scratch.into_state, chunk.size),
+         scaled = wide(scratch.scaled, chunk.size);
+    gemm(S, dY, from_state);
+    gemm(dS, written.value, into_state);
+    gemm(dS.transpose(), K, scaled);
+    for (Index i = 0; i < chunk.size; ++i) {
+      const Scalar last = scratch.weight(i, chunk.size - 1);
+      column(dQ, i) += column(from_state, i) *= scratch.share[i];
+      column(dK, i) += column(into_state, i) *= last;
+      column(written.gradient, i) += column(scaled, i) * last;
+    }
+  }
+
+  /// dS = s_C dS' + Q diag(s) dYᵀ of the same chunk.
+  template <class Block, class Scratch>
+  void carry_backward(ChunkStates<Scalar> states, HeadChunk chunk, const Block& dY, Scratch& scratch) const {
+    auto dS = state(states.gradient, chunk);
+    const auto Q = wide(scratch.q, chunk.size);
+    auto scaled = wide(scratch.scaled, chunk.size);
+    for (Index i = 0; i < chunk.size; ++i) column(scaled, i) = column(Q, i) * scratch.share[i];
+    values(dS) *= scratch.share[chunk.size - 1];
+    gemm_add(scaled, dY.transpose(), dS);
   }
 
  private:

@@ -31,7 +31,7 @@ using linalg::block, linalg::column, linalg::gemm, linalg::gemm_add, linalg::par
 template <Real Scalar>
 class DeltaChunk : private HeadViews<Scalar, 32> {
   using Views = HeadViews<Scalar, 32>;
-  using Views::rows, Views::square, Views::state, Views::wide;
+  using Views::across_backward, Views::carry_backward, Views::rows, Views::square, Views::state, Views::wide;
 
  public:
   /// What the recurrence reads.
@@ -79,8 +79,8 @@ class DeltaChunk : private HeadViews<Scalar, 32> {
     gemm_add(scaled, U.transpose(), S);
   }
 
-  /// Overwrites the head's rows of d at the chunk's positions: dq, dk, dv, d(log α) and d(logit β). Turns dS after the
-  /// chunk into dS before it.
+  /// Overwrites the head's rows of d at the chunk's positions: dq, dk, dv, d(log α) and d(logit β). Turns dS after
+  /// the chunk into dS before it.
   void backward(const Inputs& in, HeadChunk chunk, ChunkStates<Scalar> states, MatIn<Scalar> dy, Scratch& scratch,
                 Gradients& d) const {
     const Index size = chunk.size;
@@ -94,15 +94,9 @@ class DeltaChunk : private HeadViews<Scalar, 32> {
     find_decays(in.decay, chunk, scratch);
     solve_updates(K, V, S, in.beta, chunk, scratch);
     inside_backward(dY, chunk, scratch, d);
-    across_backward(S, dS, dY, chunk, scratch, d);
+    across_backward(states, chunk, dY, {wide(scratch.u, size), wide(scratch.du, size)}, scratch, d);
     const Scalar through = across_decays(S, dS, size, scratch);
-
-    // dS = γ_C dS' + Q diag(γ) dYᵀ - K diag(γ) dVᵀ, whose last term is error_backward's
-    auto scaled = wide(scratch.scaled, size);
-    for (Index i = 0; i < size; ++i) column(scaled, i) = column(Q, i) * scratch.share[i];
-    values(dS) *= scratch.share[size - 1];
-    gemm_add(scaled, dY.transpose(), dS);
-
+    carry_backward(states, chunk, dY, scratch);  // error_backward adds -K diag(γ) dVᵀ
     system_backward(in.beta, chunk, scratch, d);
     error_backward(S, dS, in.beta, chunk, scratch, d);
     decay_backward(through, in.beta, chunk, scratch, d);
@@ -130,32 +124,7 @@ class DeltaChunk : private HeadViews<Scalar, 32> {
     gemm(Q, dscore.transpose(), rows(d.k, chunk));
   }
 
-  /// From Y += SᵀQ diag(γ) and S' = γ_C S + K diag(g) Uᵀ, with g_i = G_iC:
-  ///
-  ///   dQ += S dY diag(γ),   dK += dS' U diag(g),   dU += dS'ᵀ K diag(g)
-  ///
-  /// Leaves S dY diag(γ) in from_state, and dS' U diag(g) in into_state.
-  template <class Before, class After, class Block>
-  void across_backward(const Before& S, const After& dS, const Block& dY, HeadChunk chunk, Scratch& scratch,
-                       Gradients& d) const {
-    const Index size = chunk.size;
-    const auto K = wide(scratch.k, size), U = wide(scratch.u, size);
-    const auto G = block(scratch.weight, 0, 0, size, size);
-    auto dQ = rows(d.q, chunk), dK = rows(d.k, chunk), dU = wide(scratch.du, size);
-    auto from_state = wide(scratch.from_state, size), into_state = wide(scratch.into_state, size),
-         scaled = wide(scratch.scaled, size);
-    gemm(S, dY, from_state);
-    gemm(dS, U, into_state);
-    gemm(dS.transpose(), K, scaled);
-    for (Index i = 0; i < size; ++i) {
-      const Scalar last = G(i, size - 1);
-      column(dQ, i) += column(from_state, i) *= scratch.share[i];
-      column(dK, i) += column(into_state, i) *= last;
-      column(dU, i) += column(scaled, i) * last;
-    }
-  }
-
-  /// What the logarithms get from across_backward:
+  /// What the logarithms get from across_backward, with g_i = G_iC:
   ///
   ///   d(log γ_i) = <q_i, (S dY diag(γ))_i>,   d(log G_iC) = <k_i, (dS' U diag(g))_i>
   ///
@@ -176,7 +145,8 @@ class DeltaChunk : private HeadViews<Scalar, 32> {
   /// From U (I + A) = E diag(β), with E the error, R = KᵀK and A = R ∘ G diag(β) above the diagonal:
   ///
   ///   dB = dU (I + Aᵀ)⁻¹, which takes the place of dU,   dA = -UᵀdB
-  ///   dβ_i = <dB_i, E_i> + Σ_j (dA ∘ R ∘ G)_ji,   dR = dA ∘ G diag(β),   dK += K (dR + dRᵀ),   d(log G) += dR ∘ R
+  ///   dβ_i = <dB_i, E_i> + Σ_j (dA ∘ R ∘ G)_ji,   dR = dA ∘ G diag(β)
+  ///   dK += K (dR + dRᵀ),   d(log G) += dR ∘ R
   void system_backward(MatIn<Scalar> beta, HeadChunk chunk, Scratch& scratch, Gradients& d) const {
     const Index size = chunk.size;
     const auto K = wide(scratch.k, size), U = wide(scratch.u, size), error = wide(scratch.error, size);

@@ -23,7 +23,7 @@ using linalg::block, linalg::column, linalg::gemm, linalg::gemm_add, linalg::val
 template <Real Scalar>
 class LatentChunk : private HeadViews<Scalar, 32> {
   using Views = HeadViews<Scalar, 32>;
-  using Views::rows, Views::square, Views::state, Views::wide;
+  using Views::across_backward, Views::carry_backward, Views::rows, Views::square, Views::state, Views::wide;
 
  public:
   /// What the recurrence reads.
@@ -96,15 +96,9 @@ class LatentChunk : private HeadViews<Scalar, 32> {
     wide(scratch.v, size) = rows(in.v, chunk);
     find_weights(in.decay, chunk, scratch);
     inside_backward(dY, chunk, scratch, d);
-    across_backward(S, dS, dY, chunk, scratch, d);
+    across_backward(states, chunk, dY, {wide(scratch.v, size), rows(d.v, chunk)}, scratch, d);
     if (in.decay.size() != 0) decay_backward(S, dS, in.decay, chunk, scratch, d.decay);
-
-    // dS = s_C dS' + Q diag(s) dYᵀ
-    const auto Q = wide(scratch.q, size);
-    auto scaled = wide(scratch.scaled, size);
-    for (Index i = 0; i < size; ++i) column(scaled, i) = column(Q, i) * scratch.share[i];
-    values(dS) *= scratch.share[size - 1];
-    gemm_add(scaled, dY.transpose(), dS);
+    carry_backward(states, chunk, dY, scratch);
   }
 
  private:
@@ -129,32 +123,7 @@ class LatentChunk : private HeadViews<Scalar, 32> {
     gemm(Q, dmasked.transpose(), rows(d.k, chunk));
   }
 
-  /// From Y += SᵀQ diag(s) and S' = s_C S + K diag(m) Vᵀ, with m_i = M_iC:
-  ///
-  ///   dQ += S dY diag(s),   dK += dS' V diag(m),   dV += dS'ᵀ K diag(m)
-  ///
-  /// Leaves S dY diag(s) in from_state, and dS' V diag(m) in into_state.
-  template <class Before, class After, class Block>
-  void across_backward(const Before& S, const After& dS, const Block& dY, HeadChunk chunk, Scratch& scratch,
-                       Gradients& d) const {
-    const Index size = chunk.size;
-    const auto K = wide(scratch.k, size), V = wide(scratch.v, size);
-    const auto M = block(scratch.weight, 0, 0, size, size);
-    auto dQ = rows(d.q, chunk), dK = rows(d.k, chunk), dV = rows(d.v, chunk);
-    auto from_state = wide(scratch.from_state, size), into_state = wide(scratch.into_state, size),
-         scaled = wide(scratch.scaled, size);
-    gemm(S, dY, from_state);
-    gemm(dS, V, into_state);
-    gemm(dS.transpose(), K, scaled);
-    for (Index i = 0; i < size; ++i) {
-      const Scalar last = M(i, size - 1);
-      column(dQ, i) += column(from_state, i) *= scratch.share[i];
-      column(dK, i) += column(into_state, i) *= last;
-      column(dV, i) += column(scaled, i) * last;
-    }
-  }
-
-  /// Through the logarithms. a_s is a factor of M_ji where j < s <= i, and of s_i where s <= i:
+  /// Through the logarithms, with m_i = M_iC. a_s is a factor of M_ji where j < s <= i, and of s_i where s <= i:
   ///
   ///   d(log M_ji) = M_ji (KᵀQ ∘ VᵀdY)_ji, and <k_j, (dS' V diag(m))_j> more where i = C
   ///   d(log s_i)  = <q_i, (S dY diag(s))_i>, and s_C <S, dS'> more where i = C

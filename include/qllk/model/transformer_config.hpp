@@ -42,6 +42,21 @@ struct TransformerConfig {
     f("mixer_local", c.mixer_local), f("mixer", c.mixer);
   }
   bool operator==(const TransformerConfig&) const = default;
+
+  /// The same model without the memory of the stream: no matches and no recency.
+  TransformerConfig without_memory() const {
+    TransformerConfig config = *this;
+    config.match.lengths.clear();
+    config.recency = 0;
+    return config;
+  }
+  /// Nor with n-grams and words: what its mixers can do alone.
+  TransformerConfig without_features() const {
+    TransformerConfig config = without_memory();
+    config.orders = 1;
+    config.words = 0;
+    return config;
+  }
 };
 
 /// The configurations of a level's blocks. Throws std::invalid_argument if there is no mixer or count is negative.
