@@ -100,6 +100,9 @@ def best_settings(python, seconds):
     trials = {}
     for setting in [(core_type, wait) for core_type in core_types() for wait in (None, "passive")]:
         trial = trials[setting] = run_torch(python, setting, *SHAPES[0], seconds)
+        if len(trials) == 1 and "openmp" not in (trial["blas"] or ""):  # before minutes are spent on it
+            print(f"note: PyTorch's BLAS is {trial['blas'] or 'not known'}, and not OpenBLAS with OpenMP threads "
+                  "(Debian: libopenblas0-openmp), its fastest", flush=True)
         print(f"  {name_of(setting):60} train {trial['train']:9,.0f}  forward {trial['forward']:9,.0f}", flush=True)
     ranked = sorted(trials, key=lambda s: -trials[s]["train"])
     return list(dict.fromkeys(ranked[:2] + [max(trials, key=lambda s: trials[s]["forward"])]))
@@ -130,8 +133,6 @@ def main():
     print(f"\nPyTorch {any_torch['torch']}, {any_torch['threads']} threads, BLAS {any_torch['blas'] or 'not known'}; "
           f"QLLK by {ours[SHAPES[0]][0]['compiler']}; medians of {args.rounds} rounds, load average now "
           f"{os.getloadavg()[0]:.2f}")
-    if "openmp" not in (any_torch["blas"] or ""):
-        print("note: this is not OpenBLAS with OpenMP threads (Debian: libopenblas0-openmp), PyTorch's fastest")
     print(f"\n{'bytes a second':28}{'QLLK':>12}{'PyTorch':>12}{'ratio':>8}{'of FMA peak':>13}  PyTorch's setting")
     rows = []
     for which in PASSES:
