@@ -48,7 +48,7 @@ MUTANTS = [
     # Backward passes of mixers.
     ("latent scan: the gradient does not decay", "mixers/latent_scan.hpp", "          ds *= a;\n", "",
      "mixers/latent_scan_test.cpp", "*Recurrence*"),
-    ("latent chunk: the gradient does not decay", "mixers/latent_chunk.hpp", "    values(dS) *= scratch.share[size - 1];\n    gemm_add(scaled, dY.transpose(), dS);\n",
+    ("latent chunk: the gradient does not decay", "mixers/chunk.hpp", "    values(dS) *= scratch.share[chunk.size - 1];\n    gemm_add(scaled, dY.transpose(), dS);\n",
      "    gemm_add(scaled, dY.transpose(), dS);\n",
      "mixers/latent_scan_test.cpp", "*Recurrence*"),
     ("latent kernel: slope of the gate", "mixers/latent_kernel.hpp", "gate = dn * n * (Scalar(1) - gate);",

@@ -27,7 +27,8 @@ class Compiler:
         self.folder = folder
         self.command = [os.environ.get("CXX", "g++"), "-std=c++20", *os.environ.get("CXXFLAGS", "-O1").split(), "-w",
                         "-UNDEBUG", "-fno-math-errno", "-isystem", "/usr/include/eigen3",
-                        f'-DQLLK_TEST_DATA="{ROOT}/tests/golden"', f'-DQLLK_TEST_BIN="{folder}"', '-DQLLK_TEST_EMULATOR=""']
+                        f'-DQLLK_TEST_DATA="{ROOT}/tests/golden"', f'-DQLLK_TEST_BIN="{folder}"',
+                        '-DQLLK_TEST_EMULATOR=""', "-DQLLK_TEST_MODELS=template"]  # as support/models.cpp, which is not linked
         header = folder / "precompiled.hpp"
         header.write_text(PRECOMPILED)
         subprocess.run([*self.command, "-x", "c++-header", header, "-o", f"{header}.gch"], check=True)
