@@ -45,22 +45,21 @@ struct Options {
     app.add_option(
            "--mixers", mixers,
            "Mixers, or several joined by + that the blocks take in turn. Default: all of the library, and in the "
-           "full form two of one attention or delta-rule block in four")
+           "full form hybrids with one attention or delta-rule block in four, for the tasks in two")
         ->type_name("NAME");
     app.add_option("--only", only, "Parts to measure. Default: speed text tasks")
         ->check(CLI::IsMember({"speed", "text", "tasks"}));
     add_number(app, "--dim", dim, Range<Index>{16, 4096}, "Width for speed and text, a multiple of 8. Default: 64");
-    add_number(app, "--layers", layers, Range<Index>{1, 64}, "Blocks. Default: 2 in the quick form, else 4");
+    add_number(app, "--layers", layers, Range<Index>{1, 64}, "Blocks. Default: 2; 4 for text in the full form");
     add_number(app, "--bytes", bytes, Range<std::uint64_t>{1, 1'000'000'000'000}, "Of text for each training run");
     add_number(app, "--seconds", seconds, Range<double>{0, 1e9, true},
                "CPU seconds of each training run at equal time");
     add_number(app, "--task-length", task_length, Range<Index>{kShortestExample, 65536},
                "Positions of a task's sequence");
     add_number(app, "--task-steps", task_steps, Range<Index>{1, 1'000'000'000}, "Updates of each task's run");
-    app.add_option("--rates", rates, "Learning rates to try on text")->check(CLI::PositiveNumber)->type_name("R");
-    app.add_option("--task-rates", task_rates, "Learning rates to try on the tasks")
-        ->check(CLI::PositiveNumber)
-        ->type_name("R");
+    const Range<double> positive{0, 1, true};
+    tool::add_numbers(app, "--rates", rates, positive, "Learning rates to try on text");
+    tool::add_numbers(app, "--task-rates", task_rates, positive, "Learning rates to try on the tasks");
     add_number(app, "--jobs", jobs, tool::kThreads,
                "Training runs at a time, one thread each. Speed is measured one at a time. Default: all processors");
     app.add_flag("--features", features,
@@ -77,43 +76,52 @@ struct Options {
     if (plan.text_shell.dim % 8 != 0)
       throw std::invalid_argument("--dim is " + std::to_string(plan.text_shell.dim) + ", expected a multiple of 8");
     if (layers) plan.text_shell.layers = plan.task_shell.layers = *layers;
-    plan.bytes = bytes.value_or(plan.bytes);
+    if (bytes) plan.bytes = plan.sweep_bytes = *bytes;
     plan.seconds = seconds.value_or(plan.seconds);
     plan.task_steps = task_steps.value_or(plan.task_steps);
     plan.task_length = task_length.value_or(plan.task_length);
     if (!rates.empty()) plan.rates = rates;
     if (!task_rates.empty()) plan.task_rates = task_rates;
     plan.compare_features = plan.compare_features || features;
-    plan.mixers = mixers;
-    if (mixers.empty()) {
-      plan.mixers.assign(Mixer::names.begin(), Mixer::names.end());
-      if (form == "full" && plan.text_shell.layers % 4 == 0)
-        plan.mixers.insert(plan.mixers.end(), {"latent+latent+latent+attention", "latent+latent+latent+gated_delta"});
-    }
-    for (const std::string& mixer : plan.mixers) check(mixer, plan);
+    choose_mixers(plan);
     return plan;
   }
 
  private:
-  static void check(const std::string& name, const Plan& plan) {
+  /// In the full form also hybrids: one block in four of the model for text, one in two of that for the tasks.
+  void choose_mixers(Plan& plan) const {
+    plan.mixers = plan.task_mixers = mixers;
+    if (mixers.empty()) {
+      plan.mixers.assign(Mixer::names.begin(), Mixer::names.end());
+      plan.task_mixers = plan.mixers;
+      for (const char* other : {"attention", "gated_delta"}) {
+        const std::string hybrid = std::string("latent+") + other;
+        if (form == "full" && plan.text_shell.layers % 4 == 0) plan.mixers.push_back("latent+latent+" + hybrid);
+        if (form == "full" && plan.task_shell.layers % 2 == 0) plan.task_mixers.push_back(hybrid);
+      }
+    }
+    for (const std::string& mixer : plan.mixers) check(mixer, plan.text_shell.layers);
+    for (const std::string& mixer : plan.task_mixers) check(mixer, plan.task_shell.layers);
+  }
+  static void check(const std::string& name, Index blocks) {
     const auto parts = split_mixers(name);
     for (const std::string& part : parts) Mixer::Config::named(part);
-    for (const Index blocks : {plan.text_shell.layers, plan.task_shell.layers})
-      if (std::ssize(parts) > blocks)
-        throw std::invalid_argument("--mixers " + name + " has " + std::to_string(parts.size()) +
-                                    " mixers, but the model " + std::to_string(blocks) +
-                                    " blocks: give fewer, or more --layers");
+    if (std::ssize(parts) > blocks)
+      throw std::invalid_argument("--mixers " + name + " has " + std::to_string(parts.size()) +
+                                  " mixers, but the model " + std::to_string(blocks) +
+                                  " blocks: give fewer, or more --layers");
   }
 };
 
 Text open_text(const std::string& path, const Plan& plan) {
   auto [training, held_out] = qllk::data::split_tail(qllk::data::Corpus::open(path), 0.1);
-  held_out = held_out.slice(held_out.size() - std::min(plan.held_out, held_out.size()), held_out.size());
+  const std::uint64_t size = held_out.size(), scored = std::min(plan.held_out, size), middle = size - scored / 2;
   const auto context = static_cast<std::uint64_t>(plan.text_shell.context);
-  if (training.size() <= context || held_out.size() < context)
+  if (training.size() <= context || scored / 2 < context)
     throw std::invalid_argument("--data '" + path + "' is too short: its last 10 % must have " +
-                                std::to_string(context) + " bytes or more");
-  return {std::filesystem::path(path).filename().string(), training, held_out};
+                                std::to_string(2 * context) + " bytes or more");
+  return {std::filesystem::path(path).filename().string(), training, held_out.slice(size - scored, middle),
+          held_out.slice(middle, size)};
 }
 
 void write(const std::filesystem::path& path, const std::string& text) {
@@ -126,11 +134,12 @@ void write(const std::filesystem::path& path, const std::string& text) {
 std::string about(const Plan& plan, const Text& text) {
   return "Blocks: " + std::to_string(plan.text_shell.layers) + " of width " + std::to_string(plan.text_shell.dim) +
          ", patch 1, context " + std::to_string(plan.text_shell.context) +
-         "; tasks: " + std::to_string(plan.task_shell.layers) + " of width " + std::to_string(plan.task_shell.dim) +
-         ". Parameters within 5 % of attention's by the width and the Mlp. Text: " + text.name + ", " +
+         "; tasks: " + std::to_string(plan.task_shell.layers) +
+         " blocks. Parameters within 5 % of attention's by the width and the Mlp. Text: " + text.name + ", " +
          tool::grouped(plan.bytes) + " bytes or " + detail::cell("%g", plan.seconds) +
-         " CPU seconds a run on one thread, scored on " + tool::grouped(text.held_out.size()) +
-         " held-out bytes. Compiled for " + tool::instruction_set() + ".\n";
+         " CPU seconds a run on one thread. Learning rates are chosen after " + tool::grouped(plan.sweep_bytes) +
+         " bytes on " + tool::grouped(text.choosing.size()) + " bytes, figures are of the " +
+         tool::grouped(text.held_out.size()) + " bytes behind them. Compiled for " + tool::instruction_set() + ".\n";
 }
 
 void write_table(const Options& options, const Jobs& jobs, const Results& results, const Text& text) {
@@ -148,7 +157,9 @@ void write_table(const Options& options, const Jobs& jobs, const Results& result
     json["text"] = quality.text_json();
   }
   if (options.has("tasks")) {
-    out += "\nTasks, accuracy:\n\n" + quality.tasks_markdown();
+    const Index length = jobs.plan().task_length;
+    out += "\nTasks, accuracy at " + std::to_string(length) + " positions as trained / at " +
+           std::to_string(kLonger * length) + ":\n\n" + quality.tasks_markdown();
     json["tasks"] = quality.tasks_json();
   }
   const std::filesystem::path folder(options.out);

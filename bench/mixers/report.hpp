@@ -97,7 +97,7 @@ class SpeedTable {
     for (const Index n : positions_) names.push_back("train " + thousands(n));
     for (std::size_t i = 1; i < positions_.size(); ++i)
       names.push_back("exponent " + thousands(positions_[i - 1]) + " to " + thousands(positions_[i]));
-    names.insert(names.end(), {"times attention", "faster from"});
+    names.insert(names.end(), {"times attention", "faster from", "of peak " + thousands(positions_[middle()])});
     for (const Index n : positions_) names.push_back("generate " + thousands(n));
     for (const Index n : {positions_.front(), positions_.back()}) names.push_back("state " + thousands(n));
     names.push_back("peak memory");
@@ -108,6 +108,7 @@ class SpeedTable {
       for (std::size_t i = 1; i < positions_.size(); ++i) cells.push_back(cell("%.2f", exponent(r, i)));
       cells.push_back(cell("%.1f", ratio(r, positions_.size() - 1)));
       cells.push_back(crossing(r));
+      cells.push_back(cell("%.0f %%", 100 * number(r.results[middle()], "peak_share")));
       for (std::size_t i = 0; i < positions_.size(); ++i)
         cells.push_back(count(1 / number(r.results[i], "generate_seconds")));
       cells.push_back(size(number(r.results.front(), "state_bytes")));
@@ -126,7 +127,8 @@ class SpeedTable {
       for (std::size_t i = 0; i < positions_.size(); ++i) {
         Json length{{"positions", positions_[i]}, {"train_positions_per_second", value(train_rate(r, i))}};
         length["generate_bytes_per_second"] = value(1 / number(r.results[i], "generate_seconds"));
-        for (const char* key : {"state_bytes", "peak_bytes"}) length[key] = value(number(r.results[i], key));
+        for (const char* key : {"state_bytes", "peak_bytes", "peak_share"})
+          length[key] = value(number(r.results[i], key));
         if (i > 0) length["exponent"] = value(exponent(r, i));
         length["times_attention"] = value(ratio(r, i));
         line["lengths"].push_back(length);
@@ -153,6 +155,7 @@ class SpeedTable {
     std::vector<const Json*> results;  // at every length
   };
 
+  std::size_t middle() const { return positions_.size() / 2; }
   double seconds(const Row& r, std::size_t i) const { return detail::number(r.results[i], "train_seconds"); }
   double train_rate(const Row& r, std::size_t i) const { return static_cast<double>(positions_[i]) / seconds(r, i); }
   /// Of the time of a whole sequence, between a length and the one before: 1 is linear, 2 quadratic.
@@ -190,7 +193,7 @@ class QualityTable {
   QualityTable(const Jobs& jobs, const Results& results) : jobs_(jobs), results_(results) {
     for (const std::string& mixer : jobs.plan().mixers) {
       const auto done = [&](double rate) {
-        return results.find(jobs.text(mixer, jobs.of_bytes(rate, jobs.plan().seeds[0]), false).what) != nullptr;
+        return results.find(jobs.text(mixer, jobs.of_sweep(rate), false).what) != nullptr;
       };
       if (std::ranges::all_of(jobs.plan().rates, done)) rows_.push_back(text_row(mixer));
     }
@@ -223,24 +226,36 @@ class QualityTable {
     return out;
   }
 
+  /// A row for each mixer and width: accuracy at the trained length, then at kLonger times that.
   std::string tasks_markdown() const {
-    std::vector<std::string> names{"mixer"}, chance{"(guessing)"};
-    for (const Task& task : kTasks) names.emplace_back(task.name), chance.push_back(detail::cell("%.2f", task.chance));
-    std::string out = detail::head(names) + detail::row(chance);
-    for (const std::string& mixer : jobs_.plan().mixers) {
-      std::vector<std::string> cells{mixer};
-      for (const Task& task : kTasks) cells.push_back(detail::cell("%.2f", accuracy(mixer, task)));
-      out += detail::row(cells);
-    }
+    using namespace detail;
+    std::vector<std::string> names{"mixer", "width"}, chance{"(guessing)", ""};
+    for (const Task& task : kTasks) names.emplace_back(task.name), chance.push_back(cell("%.2f", task.chance));
+    std::string out = head(names) + row(chance);
+    for (const std::string& mixer : jobs_.plan().task_mixers)
+      for (const Index dim : jobs_.plan().task_dims) {
+        std::vector<std::string> cells{mixer, std::to_string(dim)};
+        for (const Task& task : kTasks) {
+          const Accuracy best = accuracy(mixer, task, dim);
+          cells.push_back(cell("%.2f", best.trained) + " / " + cell("%.2f", best.longer));
+        }
+        out += row(cells);
+      }
     return out;
   }
   Json tasks_json() const {
     Json out = Json::array();
-    for (const std::string& mixer : jobs_.plan().mixers) {
-      Json line{{"mixer", mixer}};
-      for (const Task& task : kTasks) line[std::string(task.name)] = detail::value(accuracy(mixer, task));
-      out.push_back(line);
-    }
+    for (const std::string& mixer : jobs_.plan().task_mixers)
+      for (const Index dim : jobs_.plan().task_dims) {
+        Json line{{"mixer", mixer}, {"width", dim}};
+        for (const Task& task : kTasks) {
+          const Accuracy best = accuracy(mixer, task, dim);
+          line[std::string(task.name)] = {{"accuracy", detail::value(best.trained)},
+                                          {"longer_accuracy", detail::value(best.longer)},
+                                          {"learning_rate", detail::value(best.rate)}};
+        }
+        out.push_back(line);
+      }
     return out;
   }
 
@@ -276,11 +291,18 @@ class QualityTable {
     return row;
   }
 
-  /// The best of the learning rates.
-  double accuracy(const std::string& mixer, const Task& task) const {
-    double best = detail::kNothing;
-    for (const double rate : jobs_.plan().task_rates)
-      best = std::fmax(best, detail::number(results_.find(jobs_.task(mixer, task, rate).what), "accuracy"));
+  struct Accuracy {
+    double trained = detail::kNothing, longer = detail::kNothing, rate = detail::kNothing;
+  };
+  /// Of the learning rate that is best at the trained length.
+  Accuracy accuracy(const std::string& mixer, const Task& task, Index dim) const {
+    Accuracy best;
+    for (const double rate : jobs_.plan().task_rates) {
+      const Json* result = results_.find(jobs_.task(mixer, task, dim, rate).what);
+      const double trained = detail::number(result, "accuracy");
+      if (trained > best.trained || (std::isnan(best.trained) && !std::isnan(trained)))
+        best = {trained, detail::number(result, "longer_accuracy"), rate};
+    }
     return best;
   }
 

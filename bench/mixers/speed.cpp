@@ -4,11 +4,13 @@
 #include <limits>
 
 #include "clock.hpp"
+#include "flops.hpp"
 #include "qllk/core/concepts.hpp"
 #include "qllk/core/parameters.hpp"
 #include "qllk/core/random.hpp"
 #include "qllk/mixers/registry.hpp"
 #include "qllk/train/memory.hpp"
+#include "roofline/fma_peak.hpp"
 #include "shell.hpp"
 
 namespace mixer_table {
@@ -52,6 +54,13 @@ double seconds_of_a_step(const Mixer& mixer, const Mixer::Params& params, const 
   return least;
 }
 
+/// Of forward and backward, for a whole sequence. A position without a window sees half the sequence on average. What
+/// backward computes again is not counted.
+double training_flop(const std::string& name, Index dim, Index positions) {
+  const Mixer mixer(qllk::with_dim(mixer_config(name, std::max<Index>(positions / 2, 1)), dim));
+  return qllk::bench::kTraining * mixer.flop() * static_cast<double>(positions);
+}
+
 }  // namespace
 
 Speed measure_speed(const std::string& name, Index dim, Index positions) {
@@ -72,6 +81,8 @@ Speed measure_speed(const std::string& name, Index dim, Index positions) {
     mixer.forward(params, x, state, cache, y);
     mixer.backward(params, x, cache, dy, dstate, gradients, dx);
   });
+  speed.peak_share =
+      training_flop(name, dim, positions) / speed.train_seconds / qllk::bench::fma_peak(1, /*attempts=*/5);
   speed.state_bytes = static_cast<double>(qllk::train::held(state));
 
   speed.generate_seconds = seconds_of_a_step(mixer, params, x, state);

@@ -11,6 +11,7 @@ struct Speed {
   double train_seconds;     // forward and backward of one sequence
   double generate_seconds;  // forward of one position after that sequence
   double state_bytes;       // of one sequence and layer, after it
+  double peak_share;        // FLOP/s of its products in training, as a share of this core's multiply-add peak
 };
 
 /// One layer, one sequence from an empty state, no window. Seconds are CPU seconds of this thread, the least of several

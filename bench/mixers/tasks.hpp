@@ -169,13 +169,13 @@ enum class Items {
   any,   // 1 to the most, drawn evenly: to train, as small cases are what larger ones are learned from
 };
 
-/// `count` sequences of a task, one after the other.
-inline Example examples(const Task& task, Index count, Index length, Items items, Random& random) {
+/// `count` sequences of a task, one after the other. `most` items fit any length of task.most(length) or more.
+inline Example examples(const Task& task, Index count, Index length, Index most, Items items, Random& random) {
   if (length < kShortestExample)
     throw std::invalid_argument("the length of a task is " + std::to_string(length) + ", expected at least 16");
   Example all;
   for (Index i = 0; i < count; ++i) {
-    Index number = task.most(length);
+    Index number = most;
     if (items == Items::any && number > 1)
       number = 1 + static_cast<Index>(random.below(static_cast<std::uint64_t>(number)));
     const Example one = task.generate(length, number, random);

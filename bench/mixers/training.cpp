@@ -54,7 +54,7 @@ class TaskTrainer {
 
   void step(Index number) {
     qllk::Random random = qllk::Random::of(run_.seed, 1, number);
-    const Example batch = examples(task_, run_.batch, run_.length, Items::any, random);
+    const Example batch = examples(task_, run_.batch, run_.length, task_.most(run_.length), Items::any, random);
     forward(batch, run_.batch);
     mask(batch);
     model_.reset(dstate_, run_.batch);
@@ -70,10 +70,11 @@ class TaskTrainer {
     reducer_.clear_sparse();
   }
 
-  double accuracy() {
+  /// On sequences of `length`, with the most items that the trained length has.
+  double accuracy(Index length) {
     constexpr Index kSequences = 512;
     qllk::Random random = qllk::Random::of(run_.seed, 2);
-    const Example test = examples(task_, kSequences, run_.length, Items::most, random);
+    const Example test = examples(task_, kSequences, length, task_.most(run_.length), Items::most, random);
     forward(test, kSequences);
     Index scored = 0, right = 0;
     for (std::size_t t = 0; t < test.roles.size(); ++t) {
@@ -122,15 +123,14 @@ class TaskTrainer {
 
 }  // namespace
 
-TextResult train_on_text(const Model::Config& config, const TextRun& run, const qllk::data::Corpus& training,
-                         const qllk::data::Corpus& held_out) {
+TextResult train_on_text(const Model::Config& config, const TextRun& run, const Text& text) {
   qllk::train::TrainerSettings settings;
   settings.batch = run.batch;
   settings.context = run.context;
   settings.optimizer = optimizer(run.learning_rate);
   settings.schedule = kSchedule;
   settings.seed = run.seed;
-  qllk::train::Trainer<Model> trainer(Model(config), settings, training, 1);
+  qllk::train::Trainer<Model> trainer(Model(config), settings, text.training, 1);
   double used = 0;
   const double start = cpu_seconds();
   while (used < 1) {
@@ -141,11 +141,12 @@ TextResult train_on_text(const Model::Config& config, const TextRun& run, const 
   TextResult result{};
   result.seconds = cpu_seconds() - start;
   result.bytes_seen = trainer.progress().bytes;
-  std::vector<qllk::Byte> text(static_cast<std::size_t>(run.context));
-  held_out.copy(0, text);
+  std::vector<qllk::Byte> prompt(static_cast<std::size_t>(run.context));
+  text.held_out.copy(0, prompt);
   trainer.with_average([&](const auto& params) {
-    result.bits_per_byte = qllk::train::evaluate(trainer.model(), params, held_out).bits_per_byte();
-    result.generate_bytes_per_second = generation_speed(trainer.model(), params, text);
+    result.bits_per_byte = qllk::train::evaluate(trainer.model(), params, text.held_out).bits_per_byte();
+    result.choosing_bits_per_byte = qllk::train::evaluate(trainer.model(), params, text.choosing).bits_per_byte();
+    result.generate_bytes_per_second = generation_speed(trainer.model(), params, prompt);
   });
   return result;
 }
@@ -154,8 +155,8 @@ TaskResult train_on_task(const Model::Config& config, const TaskRun& run, const 
   const double start = cpu_seconds();
   TaskTrainer trainer(config, run, task);
   for (Index step = 0; step < run.steps; ++step) trainer.step(step);
-  const double accuracy = trainer.accuracy();
-  return {accuracy, cpu_seconds() - start};
+  const double accuracy = trainer.accuracy(run.length), longer = trainer.accuracy(kLonger * run.length);
+  return {accuracy, longer, cpu_seconds() - start};
 }
 
 }  // namespace mixer_table

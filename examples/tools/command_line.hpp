@@ -37,6 +37,20 @@ CLI::Option* add_number(CLI::App& app, const std::string& name, Value& value, co
   return app.add_option_function<std::string>(name, assign, description)->type_name("N");
 }
 
+/// An option that takes numbers, and may be given several times.
+template <class T>
+CLI::Option* add_numbers(CLI::App& app, const std::string& name, std::vector<T>& values, const Range<T>& range,
+                         const std::string& description) {
+  const auto assign = [&values, name, range](const std::vector<std::string>& texts) {
+    try {
+      for (const std::string& text : texts) values.push_back(parse_number(name, text, range));
+    } catch (const std::invalid_argument& error) {
+      throw CLI::ValidationError(error.what());
+    }
+  };
+  return app.add_option_function<std::vector<std::string>>(name, assign, description)->type_name("N");
+}
+
 /// An option that takes a size: bytes, or with k, M, G or T behind it thousands, millions, …
 inline CLI::Option* add_bytes(CLI::App& app, const std::string& name, std::optional<double>& value,
                               const std::string& description) {

@@ -36,7 +36,8 @@ struct TextSources {
   std::vector<std::string> data;
   std::optional<std::string> val;  // all of data is for training if this is there
   double val_fraction = 0.1;
-  bool whole_files = true;  // of several files, whole ones are held out; runs of before 0.2.0 hold out the end
+  std::vector<double> weights;  // of each path of data, or none
+  bool whole_files = true;      // of several files, whole ones are held out; runs of before 0.2.0 hold out the end
 
   qllk::io::Json to_json() const {
     // Another day the tool may be started in another folder.
@@ -47,6 +48,7 @@ struct TextSources {
         {"val_fraction", val_fraction}, {"whole_files", whole_files}, {"data", qllk::io::Json::array()}};
     for (const auto& path : data) json["data"].push_back(name_to_json(anywhere(path)));
     if (val) json["val"] = name_to_json(anywhere(*val));
+    if (!weights.empty()) json["weights"] = weights;
     return json;
   }
   static TextSources of_json(const qllk::io::Json& json) {
@@ -55,13 +57,17 @@ struct TextSources {
     sources.val_fraction = json.at("val_fraction").get<double>();
     sources.whole_files = json.value("whole_files", false);
     if (json.contains("val")) sources.val = name_of_json(json.at("val"));
+    if (json.contains("weights")) sources.weights = json.at("weights").get<std::vector<double>>();
     return sources;
   }
 
   /// For people.
   std::string description() const {
     std::string text;
-    for (const auto& path : data) text += (text.empty() ? "" : ", ") + (path == "-" ? "standard input" : path);
+    for (std::size_t i = 0; i < data.size(); ++i) {
+      text += (i == 0 ? "" : ", ") + (data[i] == "-" ? "standard input" : data[i]);
+      if (i < weights.size()) text += " (weight " + qllk::io::Json(weights[i]).dump() + ")";
+    }
     return text;
   }
 };
@@ -74,7 +80,7 @@ struct Texts {
     using qllk::data::Corpus;
     const auto streams = std::count(sources.data.begin(), sources.data.end(), "-") + (sources.val == "-" ? 1 : 0);
     if (streams > 1) throw std::invalid_argument("standard input ('-') is asked for twice, but can be read once only");
-    Corpus all = Corpus::open_all(sources.data);
+    Corpus all = Corpus::open_all(sources.data, sources.weights);
     if (sources.val) return {std::move(all), Corpus::open(*sources.val), {}};
     if (sources.whole_files) {
       auto [training, validation, held_out] = qllk::data::split_files(all, sources.val_fraction);

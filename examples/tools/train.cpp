@@ -20,6 +20,9 @@ void add_texts(CLI::App& app, train_tool::Options& options) {
                  "Default: the Eigen headers that this tool was built with")
       ->allow_extra_args(false)
       ->type_name("PATH");
+  tool::add_numbers(app, "--weight", options.weights, Range<double>{0.001, 1000},
+                    "How often bytes of each --data are drawn, in their order, relative to their number: 2 is twice as "
+                    "often as 1. Default: 1 for all");
   auto* const path = app.add_option("--val", options.val, "Held-out text to score; all of --data is training text then")
                          ->type_name("PATH");
   add_number(

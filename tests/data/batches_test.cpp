@@ -2,12 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <numeric>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "qllk/core/random.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace {
 
@@ -73,6 +76,49 @@ TEST(RandomCrops, EveryStartIsAboutAsLikely) {
     const bool likely = starts[start] > 50 && starts[start] < 150;
     EXPECT_TRUE(start < 90 ? likely : starts[start] == 0) << start << ": " << starts[start];
   }
+}
+
+/// Three files of 10, 30 and 60 bytes; byte i is i.
+Corpus weighted(const qllk::test::TemporaryFolder& folder, const std::vector<double>& weights) {
+  std::vector<std::string> paths;
+  int next = 0;
+  for (const int size : {10, 30, 60}) {
+    std::string text(static_cast<std::size_t>(size), ' ');
+    for (char& c : text) c = static_cast<char>(next++);
+    paths.push_back(folder / std::to_string(size));
+    qllk::test::write_text(paths.back(), text);
+  }
+  return Corpus::open_all(paths, weights);
+}
+
+TEST(RandomCrops, DrawsFilesByWeightAndSize) {
+  const qllk::test::TemporaryFolder folder;
+  const RandomCrops crops(weighted(folder, {3, 1, 0.5}), 5);  // 30 + 30 + 30
+  constexpr int kDraws = 9000, kLength = 10;
+  std::vector<int> starts(100, 0);
+  for (std::uint64_t b = 0; b < kDraws / 9; ++b) {
+    const Batch batch = batch_of(crops, b, 9, kLength);
+    for (std::size_t s = 0; s < 9; ++s) ++starts[batch.inputs[s * kLength]];
+  }
+  const auto share = [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
+    return static_cast<double>(std::accumulate(starts.begin() + begin, starts.begin() + end, 0)) / kDraws;
+  };
+  for (const auto& [begin, end] : {std::pair{0, 10}, {10, 40}, {40, 100}})
+    EXPECT_NEAR(share(begin, end), 1.0 / 3, 0.02) << begin;
+  for (std::ptrdiff_t i = 0; i < 10; ++i) EXPECT_NEAR(share(i, i + 1), 1.0 / 30, 0.01) << i;
+  EXPECT_EQ(share(90, 100), 0) << "a crop of " << kLength << " + 1 bytes would go beyond the end";
+  EXPECT_NEAR(share(89, 90), 11 * 0.5 / 90, 0.02) << "so that it begins earlier";
+}
+
+TEST(RandomCrops, EqualWeightsOfOneAreNone) {
+  const qllk::test::TemporaryFolder folder;
+  const RandomCrops plain(counting(100), 5), ones(weighted(folder, {1, 1, 1}), 5);
+  for (std::uint64_t b = 0; b < 10; ++b) EXPECT_EQ(batch_of(plain, b, 9, 10), batch_of(ones, b, 9, 10));
+}
+
+TEST(ConsecutiveSegments, RefusesWeights) {
+  const qllk::test::TemporaryFolder folder;
+  EXPECT_THROW(ConsecutiveSegments(weighted(folder, {1, 2, 1}), 5, 2, 10), std::invalid_argument);
 }
 
 TEST(RandomCrops, BatchIsAPureFunctionOfSeedAndNumber) {

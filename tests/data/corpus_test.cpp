@@ -72,6 +72,23 @@ TEST(Corpus, OfSeveralFilesIsTheirBytesInTheOrderGiven) {
   EXPECT_THROW(Corpus::open_all({}), std::invalid_argument);
 }
 
+TEST(Corpus, FilesHaveTheWeightOfTheirPath) {
+  const TemporaryFolder folder;
+  fs::create_directories(folder / "of_two");
+  write_text(folder / "of_two/a", "12");
+  write_text(folder / "of_two/b", "345");
+  write_text(folder / "c", "6789");
+  const std::vector<std::string> paths{folder / "of_two", folder / "c", folder / "of_two/b"};
+  const Corpus corpus = Corpus::open_all(paths, std::vector{2.0, 0.5, 7.0});
+  EXPECT_EQ(corpus.weights(), (std::vector{2.0, 2.0, 0.5})) << "a file counts once, as it came first";
+  EXPECT_EQ(corpus.slice(3, 7).weights(), (std::vector{2.0, 0.5}));
+  EXPECT_EQ(corpus.select(std::vector<Corpus::Range>{{6, 9}, {0, 2}}).weights(), (std::vector{0.5, 2.0}));
+  EXPECT_EQ(Corpus::open_all(paths).weights(), (std::vector{1.0, 1.0, 1.0}));
+  EXPECT_THROW(Corpus::open_all(paths, std::vector{1.0, 1.0}), std::invalid_argument);
+  for (const double weight : {0.0, -1.0, 1001.0, std::nan("")})
+    EXPECT_THROW(Corpus::open_all(paths, std::vector{1.0, weight, 1.0}), std::invalid_argument) << weight;
+}
+
 TEST(Corpus, OfManySmallFilesPacksThemIntoFewPieces) {
   const TemporaryFolder folder;
   std::string all;

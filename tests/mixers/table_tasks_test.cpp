@@ -102,7 +102,7 @@ TEST(TableTasks, AnswersAreSpreadEvenly) {
   for (const Task& task : kTasks) {
     SCOPED_TRACE(task.name);
     Random random(1);
-    const Example all = examples(task, 4000, 32, Items::most, random);
+    const Example all = examples(task, 4000, 32, task.most(32), Items::most, random);
     std::map<Byte, int> counts;
     int scored = 0, most = 0;
     for (std::size_t t = 0; t < all.roles.size(); ++t)
@@ -115,7 +115,7 @@ TEST(TableTasks, AnswersAreSpreadEvenly) {
 TEST(TableTasks, AreTheSameForTheSameSeed) {
   for (const Task& task : kTasks) {
     Random a(3), b(3), c(4);
-    const auto of = [&](Random& random) { return examples(task, 4, 64, Items::any, random).inputs; };
+    const auto of = [&](Random& random) { return examples(task, 4, 64, task.most(64), Items::any, random).inputs; };
     const auto first = of(a);
     EXPECT_EQ(first, of(b)) << task.name;
     EXPECT_NE(first, of(c)) << task.name;
@@ -125,7 +125,7 @@ TEST(TableTasks, AreTheSameForTheSameSeed) {
 TEST(TableTasks, BadInputIsAnError) {
   Random random(1);
   EXPECT_THROW(task_named("addition"), std::invalid_argument);
-  EXPECT_THROW(examples(kTasks[0], 1, 15, Items::most, random), std::invalid_argument);
+  EXPECT_THROW(examples(kTasks[0], 1, 15, 1, Items::most, random), std::invalid_argument);
 }
 
 }  // namespace

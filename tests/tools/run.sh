@@ -97,6 +97,7 @@ bad_command_lines() {
   refuse 1 "'gpt'" train --arch gpt
   refuse 1 "'softmax'" train --mixer softmax
   refuse 1 "--out" train --resume
+  refuse 1 "--weight has 1 numbers, --data 2 paths" train --data text --data more --weight 2
   refuse 1 "--data is empty" train --data ""
   refuse 1 "--val is empty" train --data text --val ""
   refuse 1 "--out is empty" train --data text --out ""
@@ -125,6 +126,7 @@ numbers() {
   for value in "" " 1" "1 " "+1" "0x10" "1,5" "abc" "nan" "inf" "1e999" "-1"; do
     refuse 2 "--seconds is " train --seconds "$value"
     refuse 2 "--val-fraction is " train --val-fraction "$value"
+    refuse 2 "--weight is " train --weight 1 "$value"
     refuse 2 "--temperature is " generate --model x --temperature "$value"
     refuse 2 "--top-p is " generate --model x --top-p "$value"
   done
@@ -192,6 +194,8 @@ bad_checkpoints() {
   refuse 1 "--batch is 2" train --resume --out run --batch 2
   refuse 1 "--context is 8" train --resume --out run --context 8
   refuse 1 "--seed is 9" train --resume --out run --seed 9
+  refuse 1 "the files of the corpus have weights" train --data text --weight 2 --carry --arch classic --batch 1 --context 16 --out weighted
+  refuse 1 "--weight is [2.0], but the run to continue has []" train --resume --out run --weight 2
   refuse 1 "--arch" train --resume --out run --arch default
   refuse 1 "--val-fraction" train --resume --out run --val-fraction 0.3
   head -n 50 text > other

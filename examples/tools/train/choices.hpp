@@ -41,7 +41,7 @@ inline linalg::Precision precision_of(const Options& options) {
 
 inline tool::TextSources sources_of(const Options& options) {
   return {options.data.empty() ? std::vector<std::string>{QLLK_DEFAULT_CORPUS} : options.data, options.val,
-          options.val_fraction.value_or(0.1)};
+          options.val_fraction.value_or(0.1), options.weights};
 }
 
 /// Throws if an option was given that the run to continue was not made with.

@@ -15,6 +15,7 @@ namespace train_tool {
 /// As the command line gives them, numbers within their ranges. What is not there is picked, or is the checkpoint's.
 struct Options {
   std::vector<std::string> data;
+  std::vector<double> weights;  // of data
   std::optional<std::string> val, arch, mixer, precision, out;
   std::string config;            // a file of --print-config
   std::vector<std::string> set;  // KEY=VALUE
@@ -39,6 +40,9 @@ struct Options {
       if (name.empty()) throw std::invalid_argument(std::string(option) + " is empty, expected a name");
     };
     for (const auto& path : data) expect_name("--data", path);
+    if (!weights.empty() && weights.size() != data.size() && !(resume && data.empty()))
+      throw std::invalid_argument("--weight has " + std::to_string(weights.size()) + " numbers, --data " +
+                                  std::to_string(data.size()) + " paths: give one for each path, in their order");
     if (val) expect_name("--val", *val);
     if (out) expect_name("--out", *out);
     if ((outer_rate || outer_momentum) && !local_steps && !resume)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <stdexcept>
 #include <string>
 
@@ -33,7 +34,7 @@ class RunTexts {
     sources_note_ = sources_.to_json();
     if (team != nullptr && options.resume) sources_ = tool::TextSources::of_json(from_leader(*team, sources_note_));
     if (!leads && sources_.val)
-      texts_.training = data::Corpus::open_all(sources_.data);
+      texts_.training = data::Corpus::open_all(sources_.data, sources_.weights);
     else
       texts_ = tool::Texts::open(sources_);
     tool::warn_of_skipped(display, texts_.training);
@@ -43,6 +44,9 @@ class RunTexts {
     if (team != nullptr)
       distributed::expect_same(*team, unchanged_training_.fingerprint(), "training text",
                                "give the same files, byte for byte, to all");
+    if (team != nullptr)
+      distributed::expect_same(*team, std::hash<std::string>()(io::Json(sources_.weights).dump()), "weights of texts",
+                               "give the same --weight to all");
   }
 
   /// Whether the run with these notes had these texts.
@@ -84,6 +88,7 @@ class RunTexts {
     if (options.val_fraction && sources_.val)
       throw std::invalid_argument("--val-fraction is given, but the run to continue has a --val text; leave it out");
     agree("--val-fraction", options.val_fraction, sources_.val_fraction);
+    if (!options.weights.empty()) agree("--weight", std::optional(options.weights), sources_.weights);
   }
 
   tool::TextSources sources_;

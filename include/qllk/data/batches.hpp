@@ -2,6 +2,8 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <stdexcept>
@@ -37,6 +39,11 @@ inline std::span<Byte> sequence(std::span<Byte> batch, Index s, Index length) {
   return batch.subspan(static_cast<std::size_t>(s * length), static_cast<std::size_t>(length));
 }
 
+/// Whether a file has another weight than 1.
+inline bool has_weights(const Corpus& corpus) {
+  return std::ranges::any_of(corpus.weights(), [](double weight) { return weight != 1; });
+}
+
 }  // namespace detail
 
 /// Where the sequences of a batch begin in a text, whose last byte is followed by its first.
@@ -59,14 +66,23 @@ struct BatchText {
   }
 };
 
-/// Independent crops of a corpus, each start equally likely.
+/// Independent crops of a corpus, each start equally likely; where its files have weights, in proportion to these.
 ///
 /// Batch b is a pure function of (corpus, seed, b): the same bytes on every compiler and machine, in any order of
 /// calls, for a run that was resumed as for one that was not.
 class RandomCrops {
  public:
   /// Throws std::invalid_argument if the corpus is empty.
-  RandomCrops(Corpus corpus, std::uint64_t seed) : corpus_(std::move(corpus)), seed_(seed) {}
+  RandomCrops(Corpus corpus, std::uint64_t seed) : corpus_(std::move(corpus)), seed_(seed) {
+    if (!detail::has_weights(corpus_)) return;
+    const std::vector<double> weights = corpus_.weights();
+    const std::vector<Corpus::Range> files = corpus_.files();
+    for (std::size_t i = 0; i < files.size(); ++i) {
+      const auto tickets = static_cast<std::uint64_t>(std::llround(weights[i] / Corpus::kLeastWeight));
+      weighted_.push_back({files[i].begin, tickets_, tickets});
+      tickets_ += tickets * (files[i].end - files[i].begin);
+    }
+  }
 
   /// The text.
   const Corpus& corpus() const { return corpus_; }
@@ -92,18 +108,32 @@ class RandomCrops {
   }
 
   /// Calls f(s, start) with the position in the corpus at which sequence s of batch b begins: what stands before it is
-  /// its history. The corpus is longer than `length`.
+  /// its history. The corpus is longer than `length`. With weights, a crop that would go beyond the end begins earlier.
   template <class F>
   void for_each_start(std::uint64_t b, Index sequences, Index length, F&& f) const {
     Random random = Random::of(kPurpose, seed_, b);
-    for (Index s = 0; s < sequences; ++s) f(s, random.below(corpus_.size() - static_cast<std::uint64_t>(length)));
+    const std::uint64_t starts = corpus_.size() - static_cast<std::uint64_t>(length);
+    for (Index s = 0; s < sequences; ++s)
+      f(s, weighted_.empty() ? random.below(starts) : std::min(weighted_start(random.below(tickets_)), starts - 1));
   }
 
  private:
+  /// A file, each of whose bytes has so many tickets: whole numbers, for the same draws on every machine.
+  struct Weighted {
+    std::uint64_t begin, first_ticket, tickets;
+  };
+
+  std::uint64_t weighted_start(std::uint64_t ticket) const {
+    const Weighted& file = *(std::ranges::upper_bound(weighted_, ticket, {}, &Weighted::first_ticket) - 1);
+    return file.begin + (ticket - file.first_ticket) / file.tickets;
+  }
+
   static constexpr std::uint64_t kPurpose = 0x63726F7073;  // no other user of the seed draws the same numbers
 
   Corpus corpus_;
   std::uint64_t seed_;
+  std::vector<Weighted> weighted_;  // empty if all weights are 1
+  std::uint64_t tickets_ = 0;
 };
 
 /// Parallel streams through a corpus, for training with a state that is carried from batch to batch.
@@ -117,7 +147,8 @@ class RandomCrops {
 /// Batch b is a pure function of (corpus, seed, sequences, length, b), as that of RandomCrops.
 class ConsecutiveSegments {
  public:
-  /// Throws std::invalid_argument unless both are positive and the corpus has more than sequences × length bytes.
+  /// Throws std::invalid_argument unless both are positive, the corpus has more than sequences × length bytes, and its
+  /// files have no weights but 1: every byte is read once.
   ConsecutiveSegments(Corpus corpus, std::uint64_t seed, Index sequences, Index length)
       : corpus_(std::move(corpus)), seed_(seed), sequences_(sequences), length_(length) {
     if (sequences <= 0 || length <= 0)
@@ -128,6 +159,11 @@ class ConsecutiveSegments {
       throw InvalidArgument("the corpus has " + std::to_string(corpus_.size()) + " bytes, but " +
                             std::to_string(sequences) + " streams of length " + std::to_string(length) + " need " +
                             std::to_string(sequences) + " × " + std::to_string(length) + " + 1");
+    if (detail::has_weights(corpus_))
+      throw InvalidArgument(
+          "consecutive crops read every byte once, but the files of the corpus have weights: leave these out, or "
+          "choose "
+          "random crops");
     stream_ = corpus_.size() / static_cast<std::uint64_t>(sequences);
     batches_per_epoch_ = stream_ / static_cast<std::uint64_t>(length);
   }

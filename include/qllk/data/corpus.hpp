@@ -43,21 +43,18 @@ class Corpus {
   /// Throws std::runtime_error that names the path if it is missing, unreadable, not a thing to read, or has no bytes.
   static Corpus open(const std::string& path) { return open_all({path}); }
 
-  /// All of them, in the order given. Throws as `open`, and std::invalid_argument if there is no path.
-  static Corpus open_all(const std::vector<std::string>& paths) {
+  /// All of them, in the order given. `weights`, if there are any, tell for each path how often training draws its
+  /// bytes, relative to their number: of bytes of weight 2 twice as often as of those of weight 1.
+  ///
+  /// Throws as `open`, and std::invalid_argument if there is no path, or weights are not one for each path and from
+  /// 0.001 to 1000.
+  static Corpus open_all(const std::vector<std::string>& paths, std::span<const double> weights = {}) {
     if (paths.empty()) throw InvalidArgument("Corpus: no paths, expected at least one");
+    check_weights(weights, paths.size());
     detail::PiecesBuilder builder;
-    for (const std::string& path : detail::expand(paths)) {
-      std::error_code ignored;
-      if (path != "-" && std::filesystem::is_directory(path, ignored)) {
-        detail::add_folder(builder, path);
-        continue;
-      }
-      const std::uint64_t before = builder.size();
-      const std::size_t skipped = builder.skipped();
-      builder.add_file(path == "-" ? files::InputFile::standard_input() : files::InputFile(path));
-      if (builder.size() == before && builder.skipped() == skipped)
-        throw RuntimeError(path == "-" ? "standard input is empty" : "the file '" + path + "' is empty");
+    for (std::size_t i = 0; i < paths.size(); ++i) {
+      if (!weights.empty()) builder.set_weight(weights[i]);
+      for (const std::string& path : detail::expand(paths[i])) detail::add_path(builder, path);
     }
     return Corpus(builder.finish());
   }
@@ -68,8 +65,12 @@ class Corpus {
     pieces.append(files::StoredBytes(files::SharedBytes::of(std::move(bytes))));
     pieces.sources.push_back(std::move(name));
     pieces.begins.push_back(0);
+    pieces.weights.push_back(1);
     return Corpus(std::move(pieces));
   }
+
+  /// The least weight of a path; the most is its inverse.
+  static constexpr double kLeastWeight = 0.001;
 
   /// The number of bytes.
   std::uint64_t size() const { return end_ - begin_; }
@@ -83,13 +84,15 @@ class Corpus {
   /// Where each file's bytes stand in this corpus, in order; those of files that a slice leaves out are not there.
   std::vector<Range> files() const {
     std::vector<Range> files;
-    const auto& begins = pieces_->begins;
-    for (std::size_t i = 0; i < begins.size(); ++i) {
-      const std::uint64_t after = i + 1 < begins.size() ? begins[i + 1] : pieces_->size;
-      const std::uint64_t begin = std::max(begins[i], begin_), end = std::min(after, end_);
-      if (begin < end) files.push_back({begin - begin_, end - begin_});
-    }
+    for_each_file([&](std::size_t, Range range) { files.push_back(range); });
     return files;
+  }
+
+  /// The weight of each of `files`: see open_all. 1 if none was given.
+  std::vector<double> weights() const {
+    std::vector<double> weights;
+    for_each_file([&](std::size_t file, Range) { weights.push_back(pieces_->weights[file]); });
+    return weights;
   }
 
   /// Paths of the files, in order. A slice names those of the whole.
@@ -140,6 +143,7 @@ class Corpus {
       const auto& begins = pieces_->begins;
       const auto file = std::upper_bound(begins.begin(), begins.end(), part.begin_) - begins.begin() - 1;
       selected.sources.push_back(pieces_->sources[static_cast<std::size_t>(file)]);
+      selected.weights.push_back(pieces_->weights[static_cast<std::size_t>(file)]);
       selected.begins.push_back(selected.size);
       part.for_each_part(part.begin_, part.end_,
                          [&](const detail::PieceData& data, std::uint64_t from, std::uint64_t count) {
@@ -172,6 +176,26 @@ class Corpus {
  private:
   explicit Corpus(detail::Pieces pieces)
       : pieces_(std::make_shared<const detail::Pieces>(std::move(pieces))), end_(pieces_->size) {}
+
+  static void check_weights(std::span<const double> weights, std::size_t paths) {
+    if (!weights.empty() && weights.size() != paths)
+      throw InvalidArgument("Corpus: " + std::to_string(weights.size()) + " weights for " + std::to_string(paths) +
+                            " paths, expected one for each");
+    for (const double weight : weights)
+      if (!(weight >= kLeastWeight && weight <= 1 / kLeastWeight))
+        throw InvalidArgument("Corpus: a weight is " + std::to_string(weight) + ", expected 0.001 to 1000");
+  }
+
+  /// Calls f(number among the sources, range) for each file that has bytes here.
+  template <class F>
+  void for_each_file(F&& f) const {
+    const auto& begins = pieces_->begins;
+    for (std::size_t i = 0; i < begins.size(); ++i) {
+      const std::uint64_t after = i + 1 < begins.size() ? begins[i + 1] : pieces_->size;
+      const std::uint64_t begin = std::max(begins[i], begin_), end = std::min(after, end_);
+      if (begin < end) f(i, Range{begin - begin_, end - begin_});
+    }
+  }
 
   /// Calls f(bytes of a piece, first, count) for positions of the whole, begin <= end.
   template <class F>

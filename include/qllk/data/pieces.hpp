@@ -65,6 +65,7 @@ struct Pieces {
   std::vector<Piece> list;
   std::vector<std::string> sources, skipped;
   std::vector<std::uint64_t> begins;  // of each source
+  std::vector<double> weights;        // of each source
   std::uint64_t size = 0;
 
   void append(files::StoredBytes data) { append(PieceData(std::move(data))); }
@@ -84,6 +85,9 @@ struct Pieces {
 class PiecesBuilder {
  public:
   explicit PiecesBuilder(files::Machine machine = files::Machine()) : machine_(std::move(machine)) {}
+
+  /// Of what is added from now on; 1 before.
+  void set_weight(double weight) { weight_ = weight; }
 
   /// Nothing is added if this throws, unless it is a stream that fails on the way. A file that was added before, by
   /// whatever name, is skipped.
@@ -115,6 +119,7 @@ class PiecesBuilder {
     if (size() == before) return;
     pieces_.sources.push_back(name);
     pieces_.begins.push_back(before);
+    pieces_.weights.push_back(weight_);
   }
 
   void skip(std::string why) { pieces_.skipped.push_back(std::move(why)); }
@@ -200,6 +205,7 @@ class PiecesBuilder {
   std::map<std::pair<std::uint64_t, std::uint64_t>, std::string> added_;  // regular files, and the names they came by
   std::vector<Byte> block_;
   std::uint64_t open_files_ = 0;
+  double weight_ = 1;
 };
 
 /// Appends the regular files in a folder and in its folders. Calls left_out(why) for each folder that cannot be listed,
@@ -220,25 +226,17 @@ void list_regular_files(const std::filesystem::path& folder, std::vector<std::st
   if (error) left_out("cannot read the folder '" + folder.string() + "': " + error.message());
 }
 
-/// Replaces each path that is not there, but a pattern, by what it matches. Throws std::runtime_error where that is
-/// nothing.
-inline std::vector<std::string> expand(const std::vector<std::string>& paths) {
-  std::vector<std::string> all;
-  for (const std::string& path : paths) {
-    std::error_code ignored;
-    if (path.find_first_of("*?[") == std::string::npos || std::filesystem::exists(path, ignored)) {
-      all.push_back(path);
-      continue;
-    }
-    glob_t found{};
-    const int status = ::glob(path.c_str(), GLOB_NOSORT, nullptr, &found);
-    const std::unique_ptr<glob_t, void (*)(glob_t*)> end(&found, ::globfree);
-    if (status != 0 || found.gl_pathc == 0) throw RuntimeError("no file matches '" + path + "'");
-    std::vector<std::string> matches(found.gl_pathv, found.gl_pathv + found.gl_pathc);
-    std::sort(matches.begin(), matches.end());
-    all.insert(all.end(), matches.begin(), matches.end());
-  }
-  return all;
+/// The path, or what it matches if it is not there, but a pattern. Throws std::runtime_error where that is nothing.
+inline std::vector<std::string> expand(const std::string& path) {
+  std::error_code ignored;
+  if (path.find_first_of("*?[") == std::string::npos || std::filesystem::exists(path, ignored)) return {path};
+  glob_t found{};
+  const int status = ::glob(path.c_str(), GLOB_NOSORT, nullptr, &found);
+  const std::unique_ptr<glob_t, void (*)(glob_t*)> end(&found, ::globfree);
+  if (status != 0 || found.gl_pathc == 0) throw RuntimeError("no file matches '" + path + "'");
+  std::vector<std::string> matches(found.gl_pathv, found.gl_pathv + found.gl_pathc);
+  std::sort(matches.begin(), matches.end());
+  return matches;
 }
 
 /// Adds the files of a folder that can be read, but for those that are qllk's own. Throws std::runtime_error if none of
@@ -263,6 +261,18 @@ inline void add_folder(PiecesBuilder& builder, const std::string& path) {
   if (nothing && !skipped.empty()) throw RuntimeError(skipped.front());
   if (nothing) throw RuntimeError("the folder '" + path + "' is empty: no regular file in it has any bytes");
   for (std::string& why : skipped) builder.skip(std::move(why));
+}
+
+/// Adds a folder, a file, or standard input, "-". Throws std::runtime_error if it has no bytes, as add_folder and
+/// add_file.
+inline void add_path(PiecesBuilder& builder, const std::string& path) {
+  std::error_code ignored;
+  if (path != "-" && std::filesystem::is_directory(path, ignored)) return add_folder(builder, path);
+  const std::uint64_t before = builder.size();
+  const std::size_t skipped = builder.skipped();
+  builder.add_file(path == "-" ? files::InputFile::standard_input() : files::InputFile(path));
+  if (builder.size() == before && builder.skipped() == skipped)
+    throw RuntimeError(path == "-" ? "standard input is empty" : "the file '" + path + "' is empty");
 }
 
 }  // namespace detail
