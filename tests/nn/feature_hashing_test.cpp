@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <stdexcept>
 #include <vector>
 
@@ -46,6 +48,65 @@ TEST(FeatureHashing, SameNgramSameColumnWhateverCameBefore) {
   EXPECT_EQ(a.y.col(4), b.y.col(5));
   EXPECT_NE(a.y.col(3), b.y.col(4) * 2);
   EXPECT_NE(a.y.col(2), b.y.col(3));  // its longest n-gram has the x or z in it
+}
+
+using Memory = FeatureHashing<double, NgramContext, WordContext, MatchContext>;
+
+Memory memory_with(Documents documents) {
+  return Memory(2, documents, NgramContext({.orders = 4, .bits = 10}), WordContext({.orders = 2, .bits = 10}),
+                MatchContext({.lengths = {4, 2}, .window_bits = 8}));
+}
+
+/// Rows of a stream after `before`, `chunk` bytes at a time.
+std::vector<std::uint32_t> rows_after(const Memory& memory, const std::vector<Byte>& before, bool prime,
+                                      const std::vector<Byte>& bytes, std::size_t chunk) {
+  const auto p = memory.zeros();
+  Memory::State state;
+  Memory::Cache cache;
+  memory.reset(state, 1);
+  if (prime)
+    memory.prime(state, 0, before);
+  else
+    for (std::size_t at = 0; at < before.size(); at += 45)
+      memory.follow(Bytes(before).subspan(at, std::min<std::size_t>(45, before.size() - at)), state);
+  std::vector<std::uint32_t> rows;
+  for (std::size_t at = 0; at < bytes.size(); at += chunk) {
+    const Bytes part = Bytes(bytes).subspan(at, std::min(chunk, bytes.size() - at));
+    Mat<double> y = Mat<double>::Zero(2, std::ssize(part));
+    Noise noise;
+    memory.forward(p, part, state, noise, cache, y);
+    rows.insert(rows.end(), cache.rows.begin(), cache.rows.end());
+  }
+  return rows;
+}
+
+TEST(FeatureHashing, DocumentsKnowNothingOfEachOther) {
+  const Memory memory = memory_with(Documents('|')), without = memory_with(Documents());
+  Random random(3);
+  std::vector<Byte> text(1500);
+  for (auto& byte : text) byte = static_cast<Byte>("abc "[random.below(4)]);
+  for (const std::size_t at : {0, 100, 101, 102, 700, 1499}) text[at] = '|';
+  std::vector<std::uint32_t> expected;
+  for (std::size_t begin = 0, end; begin < text.size(); begin = end) {
+    end = begin + 1;
+    while (end < text.size() && text[end] != '|') ++end;
+    const std::vector<Byte> document(text.begin() + std::ptrdiff_t(begin), text.begin() + std::ptrdiff_t(end));
+    const auto rows = rows_after(without, {}, false, document, document.size());
+    expected.insert(expected.end(), rows.begin(), rows.end());
+  }
+  for (const std::size_t chunk : {1, 7, 100, 1500})
+    EXPECT_EQ(rows_after(memory, {}, false, text, chunk), expected) << chunk;
+  EXPECT_NE(rows_after(without, {}, false, text, 1500), expected) << "without documents they know each other";
+  // what stands before is read like what stands inside
+  const std::size_t width = expected.size() / text.size();
+  for (const bool prime : {false, true})
+    for (const std::size_t cut : {50, 100, 101, 650, 701, 1000}) {
+      const std::vector<Byte> before(text.begin(), text.begin() + std::ptrdiff_t(cut));
+      const std::vector<Byte> rest(text.begin() + std::ptrdiff_t(cut), text.end());
+      const auto rows = rows_after(memory, before, prime, rest, 64);
+      EXPECT_TRUE(std::equal(rows.begin(), rows.end(), expected.begin() + std::ptrdiff_t(cut * width))) << cut;
+    }
+  for (const int byte : {-2, 256}) EXPECT_THROW(Documents{byte}, std::invalid_argument) << byte;
 }
 
 TEST(FeatureHashing, GradientIsWhatEveryPositionAddsToItsRows) {

@@ -122,9 +122,9 @@ TEST(LossGradient, MatchesCentralDifference) {
   Mat<double> logits = random_matrix<double>(kByteValues, 2, random), gradient = logits;
   softmax_cross_entropy<double>(targets, gradient, 1.0);
   conformance::GradientReport report;
-  conformance::detail::compare(
-      "logits", logits.data(), gradient.reshaped(), [&] { return cross_entropy<double>(targets, logits); },
-      {{.step = 0x1p-8, .entries = logits.size()}, random, report});
+  conformance::detail::compare("logits", logits.data(), gradient.reshaped(),
+                               [&] { return cross_entropy<double>(targets, logits); },
+                               {{.step = 0x1p-8, .entries = logits.size()}, random, report});
   EXPECT_TRUE(report.passed(1e-9)) << report.str();
 }
 

@@ -140,8 +140,38 @@ TEST(Recency, PrimingIsHavingReadAndResettingIsNotHavingRead) {
   EXPECT_EQ(biases(recency, state, text, 200), biases(recency, text));
 }
 
+TEST(Recency, DocumentsKnowNothingOfEachOther) {
+  const R recency(8, Documents('|')), without(8);
+  auto text = babble(1000, 20);
+  for (const std::size_t at : {0, 90, 91, 92, 500, 999}) text[at] = '|';
+  Mat<double> expected(kByteValues, 1000);
+  for (std::size_t begin = 0, end; begin < text.size(); begin = end) {
+    end = begin + 1;
+    while (end < text.size() && text[end] != '|') ++end;
+    const std::vector<Byte> document(text.begin() + std::ptrdiff_t(begin), text.begin() + std::ptrdiff_t(end));
+    expected.middleCols(static_cast<Index>(begin), std::ssize(document)) = biases(without, document);
+  }
+  for (const Index chunk : {1, 7, 100, 1000}) {
+    auto state = fresh(recency, 1);
+    EXPECT_EQ(biases(recency, state, text, chunk), expected) << chunk;
+  }
+  EXPECT_NE(biases(without, text), expected) << "without documents they know each other";
+  for (const bool prime : {false, true})
+    for (const std::size_t cut : {50, 90, 91, 300, 600}) {
+      const std::vector<Byte> before(text.begin(), text.begin() + std::ptrdiff_t(cut));
+      const std::vector<Byte> rest(text.begin() + std::ptrdiff_t(cut), text.end());
+      auto state = fresh(recency, 1);
+      if (prime)
+        recency.prime(state, 0, before);
+      else
+        for (std::size_t at = 0; at < cut; at += 45)
+          recency.follow(Bytes(before).subspan(at, std::min<std::size_t>(45, cut - at)), state);
+      EXPECT_EQ(biases(recency, state, rest, 64), expected.rightCols(std::ssize(rest))) << cut;
+    }
+}
+
 TEST(Recency, BackwardMatchesCentralDifference) {
-  const R recency(8);
+  const R recency(8, Documents('B'));
   Random random(6);
   auto p = generic(recency);
   auto state = fresh(recency, 2);

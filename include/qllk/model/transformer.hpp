@@ -52,6 +52,7 @@ namespace qllk::inline QLLK_ISA {
 ///
 /// FeatureHashing looks up n-grams, words and matches: what followed the same bytes before, within the last 64 kB.
 /// Contexts of your own come behind these as `More`. Recency knows what came lately, in a window of the same size.
+/// Both begin anew with each document (Config::document_start); mixers carry their state on.
 ///
 /// Causal: position t sees bytes up to t only. Patch p is complete at byte P·p, the first of the P that it serves.
 ///
@@ -165,7 +166,7 @@ class BasicTransformer {
         norm_({.dim = config.dim_local}),
         head_({config.dim_local, kByteValues}),
         copy_(std::ssize(config.match.lengths), hashing_.template first_row<kMatches>()),
-        recency_(config.recency) {}
+        recency_(config.recency, nn::Documents(config.document_start)) {}
 
   const Config& config() const { return config_; }
   /// Floating-point operations of one byte forward: matrix products and mixers.
@@ -286,9 +287,9 @@ class BasicTransformer {
   static Hashing hashing(const Config& c) {
     return std::apply(
         [&](const auto&... more) {
-          return Hashing(c.dim_local, nn::NgramContext({.orders = c.orders, .bits = c.bits}),
-                         nn::WordContext({.orders = c.words, .bits = c.bits}), nn::MatchContext(c.match),
-                         More(more)...);
+          return Hashing(
+              c.dim_local, nn::Documents(c.document_start), nn::NgramContext({.orders = c.orders, .bits = c.bits}),
+              nn::WordContext({.orders = c.words, .bits = c.bits}), nn::MatchContext(c.match), More(more)...);
         },
         c.more);
   }

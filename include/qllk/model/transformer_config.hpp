@@ -26,6 +26,7 @@ struct TransformerConfig {
   int bits = 16;                                         // log2 of the rows for each of these orders
   nn::MatchContext::Config match{.lengths = {8, 4, 2}};  // lengths of matches, and their window
   int recency = 16;                                      // log2 of the bytes whose recency counts; 0: none
+  int document_start = -1;                               // byte that clears the memory of the stream; -1: none
   /// Block i of a level has mixer i, counted from the front again where there are more blocks.
   std::vector<typename Mixer::Config> mixer_local{Mixer::recommended()};
   /// As mixer_local, of the patch level.
@@ -39,6 +40,7 @@ struct TransformerConfig {
     f("dim_local", c.dim_local), f("dim", c.dim), f("patch", c.patch), f("encoder", c.encoder), f("layers", c.layers);
     f("decoder", c.decoder), f("orders", c.orders), f("bits", c.bits), f("hidden", c.hidden);
     f("words", c.words, Index{0}), f("match", c.match, nn::MatchContext::Config{}), f("recency", c.recency, 0);
+    f("document_start", c.document_start, -1);
     f("mixer_local", c.mixer_local), f("mixer", c.mixer);
   }
   bool operator==(const TransformerConfig&) const = default;

@@ -17,6 +17,7 @@
 #include "qllk/linalg/sparse_table.hpp"
 #include "qllk/linalg/views.hpp"
 #include "qllk/nn/contexts/context.hpp"
+#include "qllk/nn/contexts/documents.hpp"
 #include "qllk/nn/dropout.hpp"
 
 namespace qllk::nn {
@@ -35,6 +36,8 @@ using linalg::column, linalg::HashTable, linalg::SparseGrads;
 /// A training pass may leave out, at a share of the positions, the longer orders of contexts with LeftOut::longer: of
 /// their K orders in turn all from one drawn evenly from 0 … K-1 on; and at another share all of those with
 /// LeftOut::together. There the model learns to do without them, as it must with what it has never seen.
+///
+/// All contexts begin anew with each of the Documents.
 ///
 /// Shapes   bytes: [n]    y, dy: [dim, n]    the table: [dim, rows()]
 /// Cost     orders()·dim additions a byte and as many random reads of a column, forward and backward, and the
@@ -66,7 +69,10 @@ class FeatureHashing {
   };
 
   /// Throws std::invalid_argument unless dim > 0.
-  explicit FeatureHashing(Index dim, Contexts... contexts) : dim_(dim), contexts_(std::move(contexts)...) {
+  explicit FeatureHashing(Index dim, Contexts... contexts) : FeatureHashing(dim, Documents(), std::move(contexts)...) {}
+  /// The same, with documents.
+  FeatureHashing(Index dim, Documents documents, Contexts... contexts)
+      : dim_(dim), documents_(documents), contexts_(std::move(contexts)...) {
     if (dim <= 0) throw InvalidArgument("FeatureHashing: dim is " + std::to_string(dim) + ", expected > 0");
     for_each_context([&]<std::size_t I>(const auto& context) {
       first_order_[I] = orders_;
@@ -102,7 +108,9 @@ class FeatureHashing {
   /// Reads bytes of a sequence that no row is wanted for: those before a training crop.
   void prime(State& state, Index sequence, Bytes bytes) const {
     auto& stream = state.streams[static_cast<std::size_t>(sequence)];
-    for_each_context([&]<std::size_t I>(const auto& context) { context.prime(bytes, std::get<I>(stream)); });
+    for_each_context([&]<std::size_t I>(const auto& context) {
+      context.prime(begin_document(context, std::get<I>(stream), bytes), std::get<I>(stream));
+    });
   }
   /// Reads the next bytes of all sequences as forward does, but for no rows: leaves the same state, bit by bit. Priming
   /// does not, as it need not find what was read long before.
@@ -110,7 +118,8 @@ class FeatureHashing {
     const std::size_t length = length_of(bytes, state);
     for (std::size_t s = 0; s < state.streams.size(); ++s)
       for_each_context([&]<std::size_t I>(const auto& context) {
-        nn::follow(context, bytes.subspan(s * length, length), std::get<I>(state.streams[s]));
+        auto& stream = std::get<I>(state.streams[s]);
+        nn::follow(context, begin_document(context, stream, bytes.subspan(s * length, length)), stream);
       });
   }
 
@@ -170,10 +179,23 @@ class FeatureHashing {
     cache.rows.resize(bytes.size() * orders);
     for (std::size_t s = 0; s < state.streams.size(); ++s)
       for_each_context([&]<std::size_t I>(const auto& context) {
-        const RowWriter out(cache.rows.data() + s * length * orders + first_order_[I], orders,
-                            static_cast<std::uint64_t>(first_row_[I]));
-        context.look_up(bytes.subspan(s * length, length), std::get<I>(state.streams[s]), out);
+        auto& stream = std::get<I>(state.streams[s]);
+        documents_.for_each(bytes.subspan(s * length, length), [&](std::size_t offset, Bytes document, bool anew) {
+          if (anew) nn::forget(context, stream);
+          const RowWriter out(cache.rows.data() + (s * length + offset) * orders + first_order_[I], orders,
+                              static_cast<std::uint64_t>(first_row_[I]));
+          context.look_up(document, stream, out);
+        });
       });
+  }
+
+  /// What of some bytes still counts at their end. Forgets all before the last document.
+  template <class Context>
+  Bytes begin_document(const Context& context, typename Context::State& state, Bytes bytes) const {
+    const Bytes last = documents_.last(bytes);
+    if (last.empty()) return bytes;
+    nn::forget(context, state);
+    return last;
   }
 
   static std::size_t length_of(Bytes bytes, const State& state) {
@@ -208,6 +230,7 @@ class FeatureHashing {
   }
 
   Index dim_;
+  Documents documents_;
   std::tuple<Contexts...> contexts_;
   std::array<Index, sizeof...(Contexts)> first_order_{}, first_row_{};
   Index orders_ = 0, rows_ = 0, longer_ = 0, history_ = 0;

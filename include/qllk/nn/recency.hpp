@@ -12,6 +12,7 @@
 #include "qllk/core/random.hpp"
 #include "qllk/core/types.hpp"
 #include "qllk/linalg/views.hpp"
+#include "qllk/nn/contexts/documents.hpp"
 #include "qllk/nn/contexts/occurrences.hpp"
 
 namespace qllk::nn {
@@ -66,8 +67,9 @@ class Recency {
     std::vector<std::uint32_t> ends;     // [2, n]: where the ones and the others end
   };
 
-  /// Of the last 2^bits bytes; 0: nothing is added. Throws std::invalid_argument for other bits than 0 and 8 to 16.
-  explicit Recency(int bits) : occurrences_(bits) {}
+  /// Of the last 2^bits bytes, of this document where there are several; 0: nothing is added. Throws
+  /// std::invalid_argument for other bits than 0 and 8 to 16.
+  explicit Recency(int bits, Documents documents = Documents()) : occurrences_(bits), documents_(documents) {}
 
   /// How many bytes before a training crop decide what is added in it, at most.
   Index history() const { return on() ? occurrences_.window() : 0; }
@@ -86,14 +88,13 @@ class Recency {
   void prime(State& s, Index sequence, Bytes bytes) const {
     if (!on()) return;
     const auto known = std::min(bytes.size(), static_cast<std::size_t>(history()));
-    occurrences_.read(bytes.last(known), s.streams[static_cast<std::size_t>(sequence)]);
+    read(bytes.last(known), s.streams[static_cast<std::size_t>(sequence)]);
   }
 
   /// Advances the state as look_up does.
   void follow(Bytes bytes, State& s) const {
     const std::size_t length = s.streams.empty() ? 0 : bytes.size() / s.streams.size();
-    for (std::size_t i = 0; i < s.streams.size(); ++i)
-      occurrences_.read(bytes.subspan(i * length, length), s.streams[i]);
+    for (std::size_t i = 0; i < s.streams.size(); ++i) read(bytes.subspan(i * length, length), s.streams[i]);
   }
 
   /// Finds what each position's logits are to be given, and advances the state.
@@ -103,12 +104,14 @@ class Recency {
     c.ends.clear();
     if (!on()) return;
     constexpr std::size_t kMost = 1 + kAges + Occurrences::kContexts * kBytes;
-    c.entries.reserve(bytes.size() * kMost);  // so that a later step with more of them does not allocate
+    // so that a later step with more of them does not allocate; a new document changes ages of all that was read before
+    c.entries.reserve(bytes.size() * kMost + s.streams.size() * static_cast<std::size_t>(kByteValues));
     const std::size_t length = s.streams.empty() ? 0 : bytes.size() / s.streams.size();
     for (std::size_t i = 0; i < s.streams.size(); ++i) {
       Occurrences::State& stream = s.streams[i];
       for (const std::uint64_t last : stream.last) c.ages.push_back(static_cast<std::uint8_t>(age(stream, last)));
       for (const Byte& byte : bytes.subspan(i * length, length)) {
+        if (documents_.start_with(byte)) forget_all(stream, c);
         occurrences_.read(Bytes(&byte, 1), stream);
         find_changes(byte, stream, c);
         c.ends.push_back(static_cast<std::uint32_t>(c.entries.size()));
@@ -149,6 +152,19 @@ class Recency {
   static constexpr Scalar kScale = 4;
 
   bool on() const { return occurrences_.bits() > 0; }
+
+  void read(Bytes bytes, Occurrences::State& stream) const {
+    const Bytes last = documents_.last(bytes);
+    if (!last.empty()) occurrences_.reset(stream);
+    occurrences_.read(last.empty() ? bytes : last, stream);
+  }
+
+  /// A document begins.
+  void forget_all(Occurrences::State& stream, Cache& c) const {
+    for (std::size_t byte = 0; byte < kByteValues; ++byte)
+      if (age(stream, stream.last[byte]) != kAges) add(kAges, static_cast<Byte>(byte), c);
+    occurrences_.reset(stream);
+  }
 
   static void add(Index weight, Byte byte, Cache& c) {
     c.entries.push_back(static_cast<std::uint32_t>(weight << 8) | byte);
@@ -204,6 +220,7 @@ class Recency {
   }
 
   Occurrences occurrences_;
+  Documents documents_;
 };
 
 }  // namespace qllk::nn

@@ -117,6 +117,19 @@ TYPED_TEST(Contexts, PrimingIsHavingReadAndResettingIsNotHavingRead) {
   EXPECT_EQ(rows_of(context, state, text, {text.size()}), rows_of(context, text));
 }
 
+/// Whatever the tables still hold: texts shorter and longer than the window, of the same few bytes.
+TYPED_TEST(Contexts, ForgettingIsNotHavingRead) {
+  const auto context = make<TypeParam>();
+  typename TypeParam::State state;
+  context.reset(state);
+  std::uint64_t seed = 100;
+  for (const std::size_t size : {1, 3, 40, 200, 255, 256, 257, 900, 5, 2000, 30, 300}) {
+    nn::forget(context, state);
+    const auto text = babble(size, seed++);
+    ASSERT_EQ(rows_of(context, state, text, {text.size()}), rows_of(context, text)) << size;
+  }
+}
+
 /// Changed together with the hashes: files made before would be read with other rows.
 /// A context of someone else's, without what it may leave out.
 template <class Context>

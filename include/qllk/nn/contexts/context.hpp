@@ -58,6 +58,7 @@ enum class LeftOut { never, longer, together };
 ///   prime     reads bytes without asking for rows: what came before a training crop. At most the last history() bytes
 ///             of what was read decide later rows
 ///   reset     makes a state that of a stream's start; the same memory whatever was read
+///   forget    may be there: makes a state that gives the rows of a stream's start, at less cost than reset
 ///   follow    may be there: leaves the state, bit by bit, as look_up does, and asks for no rows. See nn::follow
 ///
 /// A State is a value of constant size: of one stream, without a gradient. kLeftOut says what training may leave out.
@@ -73,6 +74,15 @@ concept StreamContext = std::copyable<C> && std::default_initializable<typename 
   context.look_up(bytes, state, out);
   context.prime(bytes, state);
 };
+
+/// What is read from now on gives the rows that it gives at a stream's start.
+template <StreamContext Context>
+void forget(const Context& context, typename Context::State& state) {
+  if constexpr (requires { context.forget(state); })
+    context.forget(state);
+  else
+    context.reset(state);
+}
 
 /// Reads bytes of a stream that no row is wanted for, and leaves the state as look_up does.
 template <StreamContext Context>

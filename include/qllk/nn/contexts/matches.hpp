@@ -72,6 +72,12 @@ class MatchContext {
     if (orders() == 0) return;
     state.ring.assign(static_cast<std::size_t>(kReach + window()), Byte{0});
     state.tables.assign(static_cast<std::size_t>(orders()) << table_bits(), std::uint16_t{0});
+    forget(state);
+  }
+
+  /// What tables and ring hold stays, and is not found again: a position counts only where as many bytes before it were
+  /// read since then, and agree. Where they do, it was written since then.
+  void forget(State& state) const {
     state.count = state.recent = state.older = 0;
     state.agreement = state.pointer = 0;
   }
