@@ -8,6 +8,7 @@
 #include "qllk/core/types.hpp"
 #include "qllk/linalg/scratch.hpp"
 #include "qllk/linalg/views.hpp"
+#include "qllk/mixers/compensated_sum.hpp"
 #include "qllk/mixers/latent_scan.hpp"
 #include "qllk/mixers/qkv.hpp"
 
@@ -28,7 +29,8 @@ using linalg::block, linalg::column, linalg::scratch, linalg::values;
 ///
 /// Shapes   x, y, dy, dx: [dim, n]    n = sequences × length, each sequence contiguous
 /// Cost     8·dim²·n FLOP and LatentScan's; backward about twice that
-/// State    (head_dim + 1)·dim scalars a sequence, whatever the length
+/// State    2·(head_dim + 1)·dim scalars a sequence, whatever the length: both sums grow without bound, and
+///          add_compensated keeps them exact
 /// Source   Katharopoulos et al. 2020, "Transformers are RNNs", sections 3.2 and 3.3
 template <Real S>
 class LinearAttention {
@@ -53,18 +55,20 @@ class LinearAttention {
   using Grads = Params;
 
   struct State : LatentState<Scalar> {
-    Mat<Scalar> sum;  // z [dim, sequences]
+    Mat<Scalar> sum;       // z [dim, sequences]
+    Mat<Scalar> sum_rest;  // what rounding added too much to it
 
     template <class Visit, class... T>
     static void fields(Visit&& visit, T&... t) {
-      visit("memory", t.memory...);
+      LatentState<Scalar>::fields(visit, t...);
       visit("sum", t.sum...);
+      visit("sum_rest", t.sum_rest...);
     }
   };
 
   struct Cache {
     typename Qkv<Scalar>::Cache qkv;  // q and k after φ
-    Mat<Scalar> sum;                  // z before the first position
+    Mat<Scalar> sum, sum_rest;        // z before the first position
     Mat<Scalar> divisor;              // m [heads, n]; in backward its gradient
     typename LatentScan<Scalar>::Cache scan;
   };
@@ -88,8 +92,9 @@ class LinearAttention {
     return state;
   }
   void reset(State& state, Index sequences) const {
-    scan_.reset(state, sequences);
+    scan_.reset(state, sequences, Sums::compensated);
     state.sum.setZero(config_.dim, sequences);
+    state.sum_rest.setZero(config_.dim, sequences);
   }
   Params zeros() const { return qkv_.zeros(); }
   Params init(Random& random) const { return qkv_.init(random); }
@@ -105,10 +110,11 @@ class LinearAttention {
     }
     scan_.forward({.q = c.qkv.q, .k = c.qkv.k, .v = c.qkv.v}, state, c.scan, c.qkv.u);
     c.sum = state.sum;
+    c.sum_rest = state.sum_rest;
     c.divisor.resize(scan_.heads(), n);
     for (Index s = 0; s < sequences; ++s)
       for (Index t = s * length; t < (s + 1) * length; ++t) {
-        column(state.sum, s) += column(c.qkv.k, t);
+        add_compensated<Scalar>(column(state.sum, s), column(state.sum_rest, s), column(c.qkv.k, t));
         for (Index h = 0; h < scan_.heads(); ++h) {
           c.divisor(h, t) = (head(c.qkv.q, h, t) * head(state.sum, h, s)).sum() + static_cast<Scalar>(kEpsilon);
           head(c.qkv.u, h, t) /= c.divisor(h, t);
@@ -141,13 +147,14 @@ class LinearAttention {
         column(dk, t) += column(dstate.sum, s);
       }
       for (Index t = s * length; t < (s + 1) * length; ++t) {
-        column(c.sum, s) += column(c.qkv.k, t);
+        add_compensated<Scalar>(column(c.sum, s), column(c.sum_rest, s), column(c.qkv.k, t));
         for (Index h = 0; h < scan_.heads(); ++h) head(dq, h, t) += c.divisor(h, t) * head(c.sum, h, s);
         auto q = column(c.qkv.q, t), k = column(c.qkv.k, t);
         q = column(dq, t) * q.min(Scalar(1));  // φ' is φ below 1, and 1 above
         k = column(dk, t) * k.min(Scalar(1));
       }
     }
+    if (length > 0) dstate.sum_rest = -dstate.sum;
     qkv_.backward_in(p, x, c.qkv, g, dx);
   }
 
