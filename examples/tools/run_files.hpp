@@ -76,6 +76,8 @@ struct Texts {
   qllk::data::Corpus training, validation;
   qllk::data::HeldOut held_out = qllk::data::HeldOut::end;  // where they are of one text
 
+  std::uint64_t bytes_in_memory() const { return training.bytes_in_memory() + validation.bytes_in_memory(); }
+
   static Texts open(const TextSources& sources) {
     using qllk::data::Corpus;
     const auto streams = std::count(sources.data.begin(), sources.data.end(), "-") + (sources.val == "-" ? 1 : 0);

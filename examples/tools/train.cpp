@@ -72,7 +72,7 @@ void add_training(CLI::App& app, train_tool::Options& options) {
       "Bytes of a sequence to hold in memory at once; a longer sequence is computed in parts, exactly, in 1.3 times "
       "the time. Default: all");
   tool::add_bytes(app, "--memory", options.memory,
-                  "Pick tables, batch and chunk such that training takes N bytes at the most, as 512M or 2G");
+                  "Pick tables, batch and chunk such that training takes at most N bytes, as 512M or 2G");
   app.add_flag(
       "--carry", options.carry,
       "Read the text in order, each sequence from where the one before it ended, with the state it left, in place of "

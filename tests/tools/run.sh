@@ -1741,13 +1741,28 @@ long_contexts() {
   refuse 1 "leave out --chunk" "${command[@]:1}" --chunk 100 --memory 1G --out none
   refuse 1 "is too small" "${command[@]:1}" --memory 1M --out none
   local least
-  least=$(sed 's/.* need \([0-9]*\).*/\1/' err)
-  expect 0 "${command[@]}" --memory $((least + least / 100)) --out fits
+  least=$(sed 's/.* need \([0-9]*\) MB.*/\1/' err)
+  expect 0 "${command[@]}" --memory $((least + 1))M --out fits
   grep -q "^budget .* chunks of" err || die "no chunks"
   expect 0 "${command[@]}" --memory 2G --out ample
   grep -q "^budget .* whole sequences" err || die "not whole"
   [ -e none ] && die "a folder was made for nothing"
   return 0
+}
+
+# What --memory says is at least what the process takes: of what is tried out, of training, scoring and saving.
+memory_budget() {
+  [ ${#emulator[@]} -eq 0 ] || { echo "skipped: an emulator's memory is in the process"; return 0; }
+  for _ in $(seq 2000); do echo "Line $RANDOM of a text that is $RANDOM parts noise."; done > text
+  local peak threads=1
+  for budget in 120 250; do
+    expect 0 tool train --data text --steps 3 --memory ${budget}M --threads $threads --out "run_$budget"
+    peak=$(sed 's/.*"peak_rss_bytes":\([0-9]*\).*/\1/' out)
+    echo "budget ${budget} MB, $threads threads: $peak bytes"
+    [ "$peak" -le $((budget * 1000000)) ] || die "takes more than it may"
+    [ "$peak" -ge $((budget * 400000)) ] || die "takes much less than it may"
+    threads=3
+  done
 }
 
 # Whatever the registry has, alone and all together, does all that a model can.

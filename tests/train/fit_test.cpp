@@ -82,7 +82,7 @@ TEST_F(Fit, TooSmallABudgetNamesTheLeast) {
   } catch (const InvalidArgument& error) {
     const std::string text = error.what();
     ASSERT_NE(text.find("need "), std::string::npos) << text;
-    least = std::strtod(text.c_str() + text.find("need ") + 5, nullptr);
+    least = 1e6 * std::strtod(text.c_str() + text.find("need ") + 5, nullptr);
   }
   EXPECT_GT(least, 1e6);
   fit<Model>(1.02 * least, given, config, settings);  // what is measured differs a little

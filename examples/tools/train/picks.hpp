@@ -33,17 +33,22 @@ inline void check_length(const data::Corpus& text, Index context) {
                               " and one more: give more text, or a smaller --context");
 }
 
-/// Makes them fit in --memory, and says what they hold.
+/// Makes them fit in --memory beside `text` bytes of text, and says what they hold.
 template <class Model>
-void fit_picks(const Options& options, Picks<Model>& picks, tool::Display& display) {
+void fit_picks(const Options& options, double text, Picks<Model>& picks, tool::Display& display) {
   if (options.chunk) throw std::invalid_argument("--memory picks the chunk: leave out --chunk, or --memory");
   const bool tables = !options.config.empty() || std::ranges::any_of(options.set, [](const std::string& member) {
     return member.rfind("bits=", 0) == 0;
   });
-  const double held = train::fit<Model>(*options.memory, {.batch = options.batch.has_value(), .tables = tables},
+  if (text >= *options.memory)
+    throw std::invalid_argument("--memory is " + tool::readable_bytes(*options.memory) + ", but the text alone takes " +
+                                tool::readable_bytes(text));
+  train::give_back_freed_memory();  // of what is only tried out
+  const double held = train::fit<Model>(*options.memory - text, {.batch = options.batch.has_value(), .tables = tables},
                                         picks.config, picks.settings);
-  std::string line = "budget      " + tool::readable_bytes(*options.memory) + ": holds " + tool::readable_bytes(held) +
-                     " at the most, with batches of " + std::to_string(picks.settings.batch);
+  std::string line = "budget      " + tool::readable_bytes(*options.memory) + ": holds " +
+                     tool::readable_bytes(held + text) + " at most, with batches of " +
+                     std::to_string(picks.settings.batch);
   if constexpr (requires { picks.config.bits; }) line += ", tables of 2^" + std::to_string(picks.config.bits) + " rows";
   display.line(line + (picks.settings.chunk > 0
                            ? ", chunks of " + grouped(static_cast<std::uint64_t>(picks.settings.chunk)) + " bytes"
@@ -52,8 +57,9 @@ void fit_picks(const Options& options, Picks<Model>& picks, tool::Display& displ
 
 /// By the recipe and the options.
 template <class Model>
-Picks<Model> new_picks(const Options& options, const data::Corpus& text, const train::Budget& budget,
+Picks<Model> new_picks(const Options& options, const tool::Texts& texts, const train::Budget& budget,
                        tool::Display& display) {
+  const data::Corpus& text = texts.training;
   const train::Wanted wanted{.batch = options.batch, .context = options.context, .precision = precision_of(options)};
   auto [config, settings] = options.memory  // which a measurement would not keep to
                                 ? train::recipe(std::type_identity<Model>{}, text.size(), budget, wanted)
@@ -65,7 +71,7 @@ Picks<Model> new_picks(const Options& options, const data::Corpus& text, const t
   if (options.carry) settings.crops = train::Crops::consecutive;
   check_length(text, settings.context);
   Picks<Model> picks{config, settings};
-  if (options.memory) fit_picks(options, picks, display);
+  if (options.memory) fit_picks(options, static_cast<double>(texts.bytes_in_memory()), picks, display);
   return picks;
 }
 

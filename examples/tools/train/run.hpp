@@ -81,7 +81,7 @@ class Run {
     facts_ = HeldOutFacts::of(texts_.texts());
     const tool::Texts& texts = texts_.texts();
     introduce_texts(display_, texts, texts_.sources(), facts_);
-    introduce_model(display_, *trainer_, static_cast<std::size_t>(texts.training.size() + texts.validation.size()));
+    introduce_model(display_, *trainer_, static_cast<std::size_t>(texts.bytes_in_memory()));
     introduce_training(display_, *trainer_, budget_, folder_);
     if (Interrupt::requested()) throw tool::Interrupted();  // nothing is trained that could be saved
     held_out_.emplace(*trainer_, texts_.texts().validation, display_);
@@ -147,7 +147,7 @@ class Run {
     budget_ = budget_of(options);
     Picks<Model> picks;
     if (leads())
-      picks = checkpoint == nullptr ? new_picks<Model>(options, training(), budget_, display_)
+      picks = checkpoint == nullptr ? new_picks<Model>(options, texts_.texts(), budget_, display_)
                                     : continued(*checkpoint, options);
     if (team_ != nullptr) agree_on(picks);
     const Model model(picks.config);

@@ -75,6 +75,15 @@ class Corpus {
   /// The number of bytes.
   std::uint64_t size() const { return end_ - begin_; }
 
+  /// How many of the bytes are held in memory; the others stay in files and are read when they are needed.
+  std::uint64_t bytes_in_memory() const {
+    std::uint64_t bytes = 0;
+    for_each_part(begin_, end_, [&](const detail::PieceData& data, std::uint64_t, std::uint64_t count) {
+      if (!data.in_memory().empty()) bytes += count;
+    });
+    return bytes;
+  }
+
   /// Bytes [begin, end) of a corpus.
   struct Range {
     std::uint64_t begin, end;  // places in the corpus

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -13,13 +14,13 @@
 #include "qllk/train/borders.hpp"
 #include "qllk/train/memory.hpp"
 #include "qllk/train/recipe.hpp"
+#include "qllk/train/required_memory.hpp"
 #include "qllk/train/settings.hpp"
 #include "qllk/train/trainer.hpp"
 
 namespace qllk::train {
 
-/// What training holds on the heap, in bytes. The text is not there: its pages come from the file, and the system may
-/// drop them.
+/// What training holds on the heap, in bytes, without the text.
 struct Footprint {
   double fixed;     // whatever the length of a sequence
   double position;  // for each byte of a chunk, of all sequences together
@@ -53,12 +54,11 @@ double heap_after_step(const typename Model::Config& config, TrainerSettings set
 
 }  // namespace detail
 
-/// Measures the footprint by steps with a small table. Throws qllk::RuntimeError where the C library does not tell what
-/// it has given out.
-///
-/// Cost     four steps of 512 and 1,024 bytes a sequence
+namespace detail {
+
+/// Of settings.batch sequences, measured by steps of them.
 template <class Model>
-Footprint footprint(const typename Model::Config& config, const TrainerSettings& settings) {
+Footprint measured_footprint(const typename Model::Config& config, const TrainerSettings& settings) {
   auto small = config;
   double table = 0, small_table = 0, occurring = 0;
   if constexpr (requires { config.bits; }) {
@@ -67,10 +67,10 @@ Footprint footprint(const typename Model::Config& config, const TrainerSettings&
     occurring = static_cast<double>(settings.batch) * static_cast<double>(settings.context) *
                 static_cast<double>(row_bytes(config));
   }
-  constexpr Index kChunk = 512;
-  detail::heap_after_step<Model>(small, settings, 2 * kChunk);  // threads get memory that they keep
-  const double one = detail::heap_after_step<Model>(small, settings, kChunk),
-               two = detail::heap_after_step<Model>(small, settings, 2 * kChunk);
+  constexpr Index kChunk = 256;
+  heap_after_step<Model>(small, settings, 2 * kChunk);  // threads get memory that they keep
+  const double one = heap_after_step<Model>(small, settings, kChunk),
+               two = heap_after_step<Model>(small, settings, 2 * kChunk);
   if (two <= one || one <= 0)
     throw RuntimeError("this C library does not tell how much memory is in use: give sizes, not a budget");
   const Model model(small);
@@ -82,24 +82,43 @@ Footprint footprint(const typename Model::Config& config, const TrainerSettings&
           static_cast<double>(held(static_cast<const typename Model::StateGrads&>(state)))};
 }
 
+}  // namespace detail
+
+/// Measures the footprint by steps with a small table and one or two sequences, from which those of more follow. Throws
+/// qllk::RuntimeError where the C library does not tell what it has given out.
+///
+/// Cost     six steps of 512 and 1,024 bytes a sequence
+template <class Model>
+Footprint footprint(const typename Model::Config& config, TrainerSettings settings) {
+  const double more = static_cast<double>(settings.batch - 1);
+  settings.batch = 1;
+  const Footprint one = detail::measured_footprint<Model>(config, settings);
+  if (more == 0) return one;
+  settings.batch = 2;
+  const Footprint two = detail::measured_footprint<Model>(config, settings);
+  return {one.fixed + more * (two.fixed - one.fixed), one.position + more * (two.position - one.position),
+          one.border + more * (two.border - one.border)};
+}
+
 /// What of the sizes is given, and not to be picked.
 struct Given {
   bool batch = false, tables = false;  // the number of sequences; the rows of hashed tables
 };
 
-/// Picks a table, a batch and a chunk such that training holds `budget` bytes at the most, and returns what it holds.
-/// In that order: tables of a quarter of the budget at the most; where whole sequences do not fit, a smaller batch, as
-/// long as chunks are small; chunks as large as they can be. Without need nothing changes.
+/// Picks a table, a batch and a chunk such that training holds `budget` bytes at most beside the text
+/// (Corpus::bytes_in_memory), and returns what it holds. See give_back_freed_memory.
+/// In that order: tables of a quarter of the budget at most; where whole sequences do not fit, a smaller batch, as long
+/// as chunks are small; chunks as large as they can be; smaller tables. Without need nothing changes.
 ///
 /// Errors   qllk::InvalidArgument that names the least budget, when it is too small for the smallest chunk
 template <class Model>
 double fit(double budget, Given given, typename Model::Config& config, TrainerSettings& settings) {
   constexpr double kSpare = 0.94;    // of what is measured, for what the C library loses between blocks
-  constexpr double kProgram = 12e6;  // code, its tables, stacks
+  constexpr double kProgram = 25e6;  // code, stacks, and what scoring and saving need
   constexpr Index kSmallest = 256, kLarge = 2048;
   if constexpr (requires { config.bits; })
     while (!given.tables && config.bits > 10 && static_cast<double>(table_bytes(config)) > budget / 4) --config.bits;
-  for (;; settings.batch /= 2) {
+  for (;;) {
     const Footprint need = footprint<Model>(config, settings);
     const Index context = settings.context;
     const auto total = [&](Index chunk) { return need.total(chunk, context, settings.borders) / kSpare + kProgram; };
@@ -107,12 +126,20 @@ double fit(double budget, Given given, typename Model::Config& config, TrainerSe
     if (total(context) <= budget) return total(context);
     Index chunk = std::min(context, kSmallest);
     while (chunk + kSmallest < context && total(chunk + kSmallest) <= budget) chunk += kSmallest;
-    if (chunk < std::min(kLarge, context) && settings.batch > 1 && !given.batch) continue;
+    if (chunk < std::min(kLarge, context) && settings.batch > 1 && !given.batch) {
+      settings.batch /= 2;
+      continue;
+    }
+    if constexpr (requires { config.bits; })
+      if (total(chunk) > budget && !given.tables && config.bits > 10) {
+        --config.bits;
+        continue;
+      }
     if (total(chunk) > budget)
-      throw InvalidArgument("a budget of " + std::to_string(static_cast<std::int64_t>(budget)) +
-                            " bytes of memory is too small: batches of " + std::to_string(settings.batch) +
+      throw InvalidArgument("a budget of " + detail::megabytes(budget) +
+                            " of memory beside the text is too small: batches of " + std::to_string(settings.batch) +
                             " with chunks of " + std::to_string(chunk) + " bytes of each sequence need " +
-                            std::to_string(static_cast<std::int64_t>(total(chunk)) + 1));
+                            detail::megabytes(std::ceil(total(chunk) / 1e6) * 1e6));
     settings.chunk = chunk;
     return total(chunk);
   }

@@ -31,6 +31,17 @@ QLLK_COLD std::size_t held(const Tree& tree) {
   return bytes;
 }
 
+/// From now on the C library gives large blocks back to the system as soon as they are freed, where it can, and what was
+/// freed before at once. By itself it keeps much of that, which counts for the process as if it were in use.
+QLLK_COLD inline void give_back_freed_memory() {
+#if defined(__GLIBC__)
+  constexpr int kLarge = 1 << 18;
+  ::mallopt(M_MMAP_THRESHOLD, kLarge);
+  ::mallopt(M_TRIM_THRESHOLD, kLarge);
+  ::malloc_trim(0);
+#endif
+}
+
 /// Bytes that the C library has given out, 0 where it does not tell.
 QLLK_COLD inline std::size_t heap_bytes() {
 #if defined(__GLIBC__)
