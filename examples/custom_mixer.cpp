@@ -27,7 +27,6 @@ struct MovingAverage {
       visit("rate", t.rate...);
     }
   };
-  using Grads = Params;
   struct State {
     qllk::Mat<S> sum;  // s [dim, sequences]
     template <class Visit, class... T>
@@ -43,7 +42,6 @@ struct MovingAverage {
   explicit MovingAverage(Config c) : config(c) {}
   static Config recommended() { return {}; }
   double flop() const { return 3 * double(config.dim); }
-  State initial_state(qllk::Index sequences) const { return {qllk::Mat<S>::Zero(config.dim, sequences)}; }
   void reset(State& state, qllk::Index sequences) const { state.sum.setZero(config.dim, sequences); }
   Params zeros() const { return {qllk::Vec<S>::Zero(config.dim)}; }
   Params init(qllk::Random& random) const {
@@ -62,7 +60,7 @@ struct MovingAverage {
       }
     c.y = y;
   }
-  void backward(const Params& p, qllk::MatIn<S> x, const Cache& c, qllk::MatIn<S> dy, State& dstate, Grads& g,
+  void backward(const Params& p, qllk::MatIn<S> x, Cache& c, qllk::MatIn<S> dy, State& dstate, Params& g,
                 qllk::MatOut<S> dx) const {
     const qllk::Index sequences = dstate.sum.cols(), length = x.cols() / sequences;
     const auto a = p.rate.array().logistic().eval();
@@ -81,7 +79,8 @@ int main() {
   qllk::Random random(1);
   const MovingAverage<double> mixer{{.dim = 5}};
   const auto x = qllk::conformance::random_matrix<double>(5, 2 * 9, random);
-  auto state = mixer.initial_state(2);
+  MovingAverage<double>::State state;
+  mixer.reset(state, 2);
   const auto gradients = qllk::conformance::check_mixer_gradients(mixer, mixer.init(random), x, state);
   const auto conformance = qllk::conformance::check_mixer(mixer, mixer.init(random), x, 2, state);
   std::printf("gradients: %s\nconformance: %s\n", gradients.str().c_str(), conformance.str().c_str());

@@ -36,7 +36,7 @@ struct Arguments {
   int threads = qllk::files::Machine().processors();
 
   void add_to(CLI::App& app) {
-    app.add_option("--model", models, "A class and the model file of its texts; two of them at least")
+    app.add_option("--model", models, "A class and the model file, or run folder, of its texts; two of them at least")
         ->required()
         ->allow_extra_args(false)
         ->type_name("NAME=FILE");

@@ -5,12 +5,15 @@
 #include <signal.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstddef>
 #include <exception>
 #include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "build_info.hpp"
@@ -90,6 +93,29 @@ inline std::string version() {
          std::to_string(QLLK_VERSION_PATCH) + " (" + instruction_set() + ", compiler " + __VERSION__ + ")";
 }
 
+/// The option whose name is at most two typing mistakes away; empty if there is none. A mistake is a character too
+/// many, too few or another one (Levenshtein 1966).
+inline std::string nearest_option(const CLI::App& app, const std::string& given) {
+  std::string nearest;
+  std::size_t least = 3;
+  const std::string name = given.substr(0, given.find('='));
+  if (!name.starts_with("--")) return nearest;
+  for (const CLI::Option* const option : app.get_options()) {
+    const std::string known = option->get_name();
+    std::vector<std::size_t> row(known.size() + 1);
+    for (std::size_t j = 0; j <= known.size(); ++j) row[j] = j;
+    for (std::size_t i = 1; i <= name.size(); ++i) {
+      std::size_t diagonal = std::exchange(row[0], i);
+      for (std::size_t j = 1; j <= known.size(); ++j) {
+        const std::size_t same = diagonal + (name[i - 1] == known[j - 1] ? 0 : 1);
+        diagonal = std::exchange(row[j], std::min({same, row[j] + 1, row[j - 1] + 1}));
+      }
+    }
+    if (row.back() < least) least = row.back(), nearest = known;
+  }
+  return nearest;
+}
+
 /// The program: parses the command line, then calls body(), which returns the exit status.
 /// A wrong command line ends with status 2, any other error with 1; either is one line on standard error, unless
 /// another process `tells` of it.
@@ -108,6 +134,11 @@ int run(CLI::App& app, int argc, char** argv, Body&& body, bool tells = true) {
   try {
     app.parse(argc, argv);
     return body();
+  } catch (const CLI::ExtrasError&) {
+    const std::string unknown = app.remaining().front(), meant = nearest_option(app, unknown);
+    complain("'" + unknown + "' is not known" + (meant.empty() ? "" : "; did you mean " + meant + "?") + " (" +
+             app.get_name() + " --help tells more)");
+    return 2;
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return tells ? app.exit(error) : 0;  // --help, --version
     complain(std::string(error.what()) + " (" + app.get_name() + " --help tells more)");

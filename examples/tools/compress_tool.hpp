@@ -54,7 +54,9 @@ struct CompressArguments {
           "--adapt", adapt,
           "Let the model's hashed rows learn from the text on the way: smaller, slower, with memory for a copy of "
           "the model on both sides");
-    app.add_option("--model", model, "The model file, the same on both sides")->required()->option_text("FILE");
+    app.add_option("--model", model, "The model file, the same on both sides, or the folder of a run")
+        ->required()
+        ->option_text("FILE REQUIRED");
     app.add_option("IN", in, "The file to read, which is kept; - is standard input")->required()->option_text(" ");
     app.add_option("OUT", rest,
                    "The file to write: it appears complete or not at all, and replaces an old one. Pipes and devices "

@@ -33,7 +33,9 @@ struct Arguments {
   std::optional<std::uint64_t> positions;
 
   void add_to(CLI::App& app) {
-    app.add_option("--model", model, "Model file that qllk-train made")->required()->type_name("FILE");
+    app.add_option("--model", model, "Model file that qllk-train made, or the folder of a run")
+        ->required()
+        ->type_name("FILE");
     app.add_option(
            "--data", data,
            "Text: a file, a folder (all files in it), or - for standard input. May be given several times: each "

@@ -103,7 +103,9 @@ void continue_text(const qllk::LanguageModel& model, const Arguments& arguments)
 void add_options(CLI::App& app, Arguments& arguments) {
   using namespace qllk;
   GenerationOptions& options = arguments.options;
-  app.add_option("--model", arguments.model, "Model file that qllk-train made")->required()->type_name("FILE");
+  app.add_option("--model", arguments.model, "Model file that qllk-train made, or the folder of a run")
+      ->required()
+      ->type_name("FILE");
   app.add_option("--prompt", arguments.prompt,
                  "Text to continue, of any bytes and any length; - reads it from standard input. Default: empty")
       ->type_name("TEXT");
@@ -129,7 +131,7 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->default_str("16");
   add_number(app, "--seed", options.seed, Range<std::uint64_t>{0, kMost}, "The same seed gives the same bytes")
       ->default_str("1");
-  app.add_flag("--int8", options.int8, "Round weights to 8 bits: faster, a quarter of the memory, slightly less exact");
+  app.add_flag("--int8", options.int8, "Round weights to 8 bits: faster, slightly less exact");
   app.add_option("--stop", arguments.stop,
                  "End where the model writes this, which is not printed. May be given several times")
       ->allow_extra_args(false)

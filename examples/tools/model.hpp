@@ -1,7 +1,9 @@
 // The model that a tool is given.
 #pragma once
 
+#include <filesystem>
 #include <string>
+#include <system_error>
 
 #include "display.hpp"
 #include "qllk/io/safetensors_reader.hpp"
@@ -9,8 +11,11 @@
 
 namespace tool {
 
-/// Throws std::runtime_error as LanguageModel::load. Files of old have no checksum: that is told.
-inline qllk::LanguageModel load_model(const std::string& path) {
+/// A model file, or the folder of a run, whose model is meant. Throws std::runtime_error as LanguageModel::load. Old
+/// files have no checksum: that is told.
+inline qllk::LanguageModel load_model(std::string path) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) path += "/model.safetensors";
   auto model = qllk::LanguageModel::load(path);
   const qllk::io::SafetensorsReader file(path);
   if (file.metadata().contains("format") && !file.has_checksum())

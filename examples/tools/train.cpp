@@ -39,18 +39,25 @@ void add_model(CLI::App& app, train_tool::Options& options) {
          "--mixer", options.mixer,
          "Sequence mixers of the default model's blocks in turn: " + train_tool::mixer_names() + ". Default: latent")
       ->type_name("NAME,…");
-  const auto add_member = [&](const char* name, const char* key, const char* what, const char* type) {
-    app.add_option_function<std::string>(
-           name, [&options, key](const std::string& value) { options.set.push_back(std::string(key) + "=" + value); },
-           what)
-        ->type_name(type);
+  const auto add_member = [&](const char* name, const char* key, const char* what, const auto& range,
+                              const char* type) {
+    const auto assign = [&options, name, key, range](const std::string& value) {
+      try {
+        tool::parse_number(name, value, range);
+      } catch (const std::invalid_argument& error) {
+        throw CLI::ValidationError(error.what());
+      }
+      options.set.push_back(std::string(key) + "=" + value);
+    };
+    app.add_option_function<std::string>(name, assign, what)->type_name(type);
   };
-  add_member("--dim", "dim", "Width of the model's patch level", "N");
-  add_member("--dim-local", "dim_local", "Width of its byte level", "N");
-  add_member("--layers", "layers", "Blocks of its patch level", "N");
-  add_member("--patch", "patch", "Bytes of a patch", "N");
-  add_member("--learning-rate", "adam.learning_rate", "Peak of the learning rate", "X");
-  add_member("--dropout", "dropout", "Share of values left out in training", "F");
+  constexpr Range<std::int64_t> kWidth{1, 1 << 20}, kBlocks{0, 1 << 16}, kPatch{1, 1 << 16};
+  add_member("--dim", "dim", "Width of the model's patch level", kWidth, "N");
+  add_member("--dim-local", "dim_local", "Width of its byte level", kWidth, "N");
+  add_member("--layers", "layers", "Blocks of its patch level", kBlocks, "N");
+  add_member("--patch", "patch", "Bytes of a patch", kPatch, "N");
+  add_member("--learning-rate", "adam.learning_rate", "Peak of the learning rate", Range<double>{0, 1e3, true}, "X");
+  add_member("--dropout", "dropout", "Share of values left out in training", Range<double>{0, 1, false, true}, "F");
   app.add_option("--config", options.config, "Start from a file that --print-config printed, whole or in part")
       ->type_name("FILE");
   tool::add_overrides(app, options.set, "Change any member that --print-config shows");

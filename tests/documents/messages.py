@@ -92,7 +92,7 @@ class Messages:
 
     @staticmethod
     def of_the_parser():
-        return ("argument was not expected", "arguments were not expected", "is required", "excludes", "requires",
+        return ("is required", "excludes", "requires",
                 "required … missing", "not in {")
 
     def sources_without_row(self):

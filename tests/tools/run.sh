@@ -91,7 +91,11 @@ only_files() {
 
 bad_command_lines() {
   refuse 2 "--bogus" train --bogus
-  refuse 2 "extra" train extra
+  refuse 2 "'extra' is not known (" train extra
+  refuse 2 "'--step' is not known; did you mean --steps?" train --step 5
+  refuse 2 "did you mean --seconds?" train --data text --secnds=5
+  refuse 2 "--dim is 0, expected a whole number from 1" train --dim 0
+  refuse 2 "--patch is 'x'" train --patch x
   refuse 2 "abc" train --steps abc
   refuse 2 "--val-fraction" train --val a --val-fraction 0.5
   refuse 1 "'gpt'" train --arch gpt
@@ -195,6 +199,12 @@ bad_checkpoints() {
   refuse 1 "--context is 8" train --resume --out run --context 8
   refuse 1 "--seed is 9" train --resume --out run --seed 9
   refuse 1 "the files of the corpus have weights" train --data text --weight 2 --carry --arch classic --batch 1 --context 16 --out weighted
+  mv text moved
+  refuse 1 "if the text of this run has moved, give its new place with --data" train --resume --out run --steps 6
+  expect 0 tool train --resume --out run --steps 6 --data moved
+  expect 0 tool eval --model run --data moved
+  mv moved text
+  rm -r run && cp -r whole run
   refuse 1 "--weight is [2.0], but the run to continue has []" train --resume --out run --weight 2
   refuse 1 "--arch" train --resume --out run --arch default
   refuse 1 "--val-fraction" train --resume --out run --val-fraction 0.3

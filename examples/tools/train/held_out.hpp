@@ -49,8 +49,8 @@ class HeldOut {
     if (quick_share_ < 0)
       display_.line(pieces.size() == 1
                         ? "val below   of all " + grouped(text_.size()) + " held-out bytes"
-                        : "val below   of " + grouped(kQuickPieces) + " pieces of " + grouped(kQuickPieceBytes) +
-                              " bytes, spread over the held-out text; all of it at the end");
+                        : "val below   a quick score of " + grouped(kQuickPieces) + " pieces of " +
+                              grouped(kQuickPieceBytes) + " held-out bytes; all of them are scored at the end");
     train::Score sum;
     for (const data::Corpus& piece : pieces) {
       const auto score = evaluate(piece, [](const train::Score&) {});

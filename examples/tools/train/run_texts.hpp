@@ -33,10 +33,16 @@ class RunTexts {
     if (checkpoint != nullptr) resume_sources(*checkpoint, options, display);
     sources_note_ = sources_.to_json();
     if (team != nullptr && options.resume) sources_ = tool::TextSources::of_json(from_leader(*team, sources_note_));
-    if (!leads && sources_.val)
-      texts_.training = data::Corpus::open_all(sources_.data, sources_.weights);
-    else
-      texts_ = tool::Texts::open(sources_);
+    try {
+      if (!leads && sources_.val)
+        texts_.training = data::Corpus::open_all(sources_.data, sources_.weights);
+      else
+        texts_ = tool::Texts::open(sources_);
+    } catch (const std::runtime_error& error) {
+      if (!options.resume || !options.data.empty()) throw;
+      throw std::runtime_error(std::string(error.what()) +
+                               "; if the text of this run has moved, give its new place with --data");
+    }
     tool::warn_of_skipped(display, texts_.training);
     if (sources_.val) tool::warn_of_skipped(display, texts_.validation);
     unchanged_training_ = tool::UnchangedText(texts_.training);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 #include <string>
 #include <type_traits>
@@ -26,8 +27,10 @@ struct Conformance : WorstError {       // the largest relative difference betwe
 
   /// One line for a test's message.
   std::string str() const {
-    std::string out = "largest difference " + std::to_string(error * 1e12) + "e-12 in '" + worst + "'; violations:";
-    for (const auto& violation : violations) out += " " + violation + ";";
+    char number[32];
+    std::snprintf(number, sizeof number, "%.2g", error);
+    std::string out = std::string("largest difference ") + number + " in '" + worst + "'";
+    for (const auto& violation : violations) out += "; " + violation;
     return out;
   }
 };

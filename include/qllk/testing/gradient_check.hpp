@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
 #include <limits>
 #include <numeric>
 #include <string>
@@ -38,10 +39,11 @@ struct GradientReport : WorstError {    // over tensors, relative: ‖analytic -
 
   /// One line for a test's message.
   std::string str() const {
-    std::string out = "largest error " + std::to_string(error * 1e9) + "e-9 in '" + worst + "'; zero gradient:";
-    for (const auto& name : dead) out += " '" + name + "'";
-    out += "; violations:";
-    for (const auto& violation : violations) out += " " + violation + ";";
+    char number[32];
+    std::snprintf(number, sizeof number, "%.2g", error);
+    std::string out = std::string("largest error ") + number + " in '" + worst + "'";
+    for (const auto& name : dead) out += "; gradient of '" + name + "' is zero";
+    for (const auto& violation : violations) out += "; " + violation;
     return out;
   }
 };

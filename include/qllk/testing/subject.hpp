@@ -149,15 +149,19 @@ template <class Mixer, Real S>
 struct MixerSubject {
   using Scalar = S;
   using Params = typename Mixer::Params;
-  using Grads = typename Mixer::Grads;
+  using Grads = Params;
   using Cache = typename Mixer::Cache;
   using State = typename Mixer::State;
   using Input = Mat<S>;
 
   const Mixer& mixer;
 
-  Grads zero_grads() const { return detail::zero_grads(mixer); }
-  State initial_state(Index sequences) const { return mixer.initial_state(sequences); }
+  Grads zero_grads() const { return mixer.zeros(); }
+  State initial_state(Index sequences) const {
+    State state;
+    mixer.reset(state, sequences);
+    return state;
+  }
   void forward(const Params& p, const Input& x, State& state, Cache& cache, Mat<S>& y) const {
     y.setConstant(x.rows(), x.cols(), kNaN<S>);
     mixer.forward(p, x, state, cache, y);
