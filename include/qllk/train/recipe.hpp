@@ -62,7 +62,7 @@ Index table_bytes(const Config& c) {
 }
 
 /// For little text in all: small batches and few blocks. For much text: more rows for n-grams, within an eighth of the
-/// memory that this process may use. For several epochs: more dropout and lower rates of rows, against overfitting.
+/// memory that this process may use; fewer where a text is too short to fill them. For several epochs: more dropout and lower rates of rows, against overfitting.
 /// Chosen with bench/experiments, except for dropout beyond 12 epochs, which is extrapolated.
 template <class Model>
 requires requires(typename Model::Config c) { c.dim_local, c.match, c.mixer_local; }
@@ -93,6 +93,7 @@ Recipe<Model> recipe(std::type_identity<Model>, std::uint64_t corpus, const Budg
 
   const double distinct = std::min(bytes, static_cast<double>(corpus));
   config.bits = distinct < 8e6 ? 16 : distinct < 3.2e7 ? 17 : 18;
+  while (config.bits > 10 && std::uint64_t{1} << (config.bits - 1) >= 4 * corpus) --config.bits;
   const auto memory = static_cast<double>(files::Machine().memory_limit());
   while (config.bits > 12 && static_cast<double>(table_bytes(config)) > memory / 8) --config.bits;
   return r;
