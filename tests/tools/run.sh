@@ -182,7 +182,9 @@ bad_models() {
   { head -c -4 run/model.safetensors; printf '\0\0\xc0\x7f'; } > poisoned
   sed 's/\\"layers\\":4/\\"layers\\":5/' run/model.safetensors > lying
   sed 's/\\"dim\\":256/\\"dim\\":9999999999/' run/model.safetensors > huge
-  for name in cut noise empty foreign twice poisoned lying huge missing run; do
+  mkdir bare
+  refuse 1 "'bare/model.safetensors'" eval --model bare --data text
+  for name in cut noise empty foreign twice poisoned lying huge missing; do
     refuse 1 "'$name'" eval --model $name --data text
     refuse 1 "'$name'" generate --model $name
   done
