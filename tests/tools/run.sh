@@ -1121,7 +1121,7 @@ arithmetic() {
   grep -q "^warning: this run was trained by another build" err || die "no word of another build"
 
   local before
-  expect 1 train --data text --steps 1000 --learning-rate 1e37 --out far
+  expect 1 train --data text --steps 1000 --set adam.learning_rate=1e37 --out far
   tail -n 1 err | grep -q "^qllk-train: 10 updates in a row, .*the training has diverged. 'far/training.safetensors' has" ||
     die "no clear line"
   only_files far "$run_files"
@@ -1166,7 +1166,7 @@ quick_score() {
   head -c 3000 /dev/zero | tr '\0' a > easy
   { head -c 33000 /dev/zero | tr '\0' a; head -c 99000 /dev/urandom; } > mixed
   expect 0 train --data easy --val mixed --steps 60 --out run
-  grep -q "^val below   of 8 pieces of 4,096 bytes, spread over the held-out text" err || die "no word of the pieces"
+  grep -q "^val below   a quick score of 8 pieces of 4,096 held-out bytes" err || die "no word of the pieces"
   local quick full
   full=$(sed 's/.*"val_bits_per_byte":\([0-9.]*\).*/\1/' out)
   expect 0 tool train --resume --out run --steps 61 # takes the quick score first
@@ -1814,7 +1814,7 @@ configuration() {
   cmp out picked || die "--config is not what --print-config printed"
   refuse 1 "no such member" train --arch classic --data text --steps 5 --set nothing=1
   refuse 1 "KEY=VALUE" train --arch classic --data text --steps 5 --set dim
-  refuse 1 "'config.dim' is" train --arch classic --data text --steps 5 --dim x
+  refuse 1 "'config.dim' is" train --arch classic --data text --steps 5 --set dim=x
   echo '{"settings": {"batch": 0}}' > bad
   refuse 1 "batch is 0" train --arch classic --context 16 --data text --steps 5 --config bad
   echo '{"sets": {}}' > bad
