@@ -46,9 +46,10 @@ concept Layer = HasFields<typename L::Params> && std::default_initializable<type
 ///
 /// testing/conformance.hpp and testing/gradient_check.hpp check what a compiler cannot.
 template <class M>
-concept SequenceMixer = std::copyable<M> && Real<typename M::Scalar> && HasFields<typename M::Params> && HasFields<typename M::State> &&
-    std::default_initializable<typename M::State> && std::default_initializable<typename M::Cache> &&
-    std::equality_comparable<typename M::Config> && std::constructible_from<M, typename M::Config> &&
+concept SequenceMixer = std::copyable<M> && Real<typename M::Scalar> && HasFields<typename M::Params> &&
+    HasFields<typename M::State> && std::default_initializable<typename M::State> &&
+    std::default_initializable<typename M::Cache> && std::equality_comparable<typename M::Config> &&
+    std::constructible_from<M, typename M::Config> &&
     requires(const M& mixer, const typename M::Params& params, typename M::Params& grads, typename M::State& state,
              typename M::Cache& cache, const Eigen::Ref<const Mat<typename M::Scalar>>& in,
              Eigen::Ref<Mat<typename M::Scalar>> out, Random& random, Index sequences) {

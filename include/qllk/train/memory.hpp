@@ -31,8 +31,8 @@ QLLK_COLD std::size_t held(const Tree& tree) {
   return bytes;
 }
 
-/// From now on the C library gives large blocks back to the system as soon as they are freed, where it can, and what was
-/// freed before at once. By itself it keeps much of that, which counts for the process as if it were in use.
+/// From now on the C library gives large blocks back to the system as soon as they are freed, where it can, and what
+/// was freed before at once. By itself it keeps much of that, which counts for the process as if it were in use.
 QLLK_COLD inline void give_back_freed_memory() {
 #if defined(__GLIBC__)
   constexpr int kLarge = 1 << 18;

@@ -62,8 +62,9 @@ Index table_bytes(const Config& c) {
 }
 
 /// For little text in all: small batches and few blocks. For much text: more rows for n-grams, within an eighth of the
-/// memory that this process may use; fewer where a text is too short to fill them. For several epochs: more dropout and lower rates of rows, against overfitting.
-/// Chosen with bench/experiments, except for dropout beyond 12 epochs, which is extrapolated.
+/// memory that this process may use; fewer where a text is too short to fill them. For several epochs: more dropout and
+/// lower rates of rows, against overfitting. Chosen with bench/experiments, except for dropout beyond 12 epochs, which
+/// is extrapolated.
 template <class Model>
 requires requires(typename Model::Config c) { c.dim_local, c.match, c.mixer_local; }
 Recipe<Model> recipe(std::type_identity<Model>, std::uint64_t corpus, const Budget& budget, const Wanted& wanted = {}) {
