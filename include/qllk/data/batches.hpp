@@ -162,8 +162,7 @@ class ConsecutiveSegments {
     if (detail::has_weights(corpus_))
       throw InvalidArgument(
           "consecutive crops read every byte once, but the files of the corpus have weights: leave these out, or "
-          "choose "
-          "random crops");
+          "choose random crops");
     stream_ = corpus_.size() / static_cast<std::uint64_t>(sequences);
     batches_per_epoch_ = stream_ / static_cast<std::uint64_t>(length);
   }
