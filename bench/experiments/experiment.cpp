@@ -108,7 +108,7 @@ class Experiment {
   }
 
  private:
-  static tool::TextSources sources(const Options& options) { return {{options.data}, options.val}; }
+  static tool::TextSources sources(const Options& options) { return {.data = {options.data}, .val = options.val}; }
 
   Line result(train::Trainer<Model>& trainer, double train_bits, double cpu) const {
     std::fprintf(stderr, "%s: scoring %s bytes\n", options_.label.c_str(),

@@ -36,7 +36,7 @@ struct TextSources {
   std::vector<std::string> data;
   std::optional<std::string> val;  // all of data is for training if this is there
   double val_fraction = 0.1;
-  std::vector<double> weights;  // of each path of data, or none
+  std::vector<double> weights{};  // of each path of data, or none
   bool whole_files = true;      // of several files, whole ones are held out; runs of before 0.2.0 hold out the end
 
   qllk::io::Json to_json() const {
