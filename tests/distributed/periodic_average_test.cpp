@@ -64,7 +64,8 @@ TEST(PeriodicAverage, IsTheMean) {
     list.add(first ? 0 : 2, list.grow(1), false);
     list.add(1, list.grow(1), false);
     std::vector<std::vector<SparseGrads<float>*>> tables{{&list}};
-    exchange.gather(tables);
+    const std::vector<std::vector<float>> no_dense(1);
+    exchange.sum({.tables = tables, .partials = no_dense, .ends = {}, .compute = [](std::size_t) {}, .total = {}});
     std::ranges::copy(first ? std::vector<float>{3, 2} : std::vector<float>{5, 0}, mine.dense.begin());
     std::ranges::copy(first ? std::vector<float>{1, 2, 3, 4, 0, 0} : std::vector<float>{0, 0, 5, 0, 7, 8},
                       mine.table.begin());

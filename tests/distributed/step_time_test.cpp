@@ -13,13 +13,14 @@
 namespace qllk::distributed {
 namespace {
 
-TEST(StepTime, AddsComputationBytesAndLatency) {
-  const StepWork work{.shared = 0.8, .each = 0.1, .dense = 4e6, .sparse = 2e6};
-  const Network network{.bytes_per_second = 1e8, .latency = 1e-3};
-  EXPECT_DOUBLE_EQ(step_seconds(work, network, 1), 0.9);
-  EXPECT_DOUBLE_EQ(step_seconds(work, network, 2), 0.4 + 0.1 + 10e6 / 2 / 1e8 + 6e-3);
-  EXPECT_DOUBLE_EQ(local_step_seconds(work, network, 1, 50, 1e6), 0.9);
-  EXPECT_DOUBLE_EQ(local_step_seconds(work, network, 2, 50, 1e6), 0.9 + (5e6 / 1e8 + 5e-3) / 50);
+TEST(StepTime, HidesBytesBehindProducts) {
+  const StepWork work{.shared = 0.8, .products = 0.2, .each = 0.1, .dense = 4e6, .sparse = 2e6, .parts = 4};
+  const Network slow{.bytes_per_second = 1e7, .latency = 1e-3}, fast{.bytes_per_second = 1e9, .latency = 1e-3};
+  EXPECT_DOUBLE_EQ(step_seconds(work, slow, 1), 0.9);
+  EXPECT_DOUBLE_EQ(step_seconds(work, slow, 2), 0.3 + 0.1 + (0.5 + 0.1 / 4) + 5e-3);
+  EXPECT_DOUBLE_EQ(step_seconds(work, fast, 2), 0.3 + 0.1 + (0.1 + 0.005 / 4) + 5e-3);
+  EXPECT_DOUBLE_EQ(local_step_seconds(work, slow, 1, 50, 1e6), 0.9);
+  EXPECT_DOUBLE_EQ(local_step_seconds(work, slow, 2, 50, 1e6), 0.9 + (5e6 / 1e7 + 5e-3) / 50);
 }
 
 /// The bytes of the model are those that an exchange counts.
@@ -48,7 +49,7 @@ TEST(StepTime, KnowsTheBytes) {
       sparse += static_cast<double>(process.sparse) / (processes - 1);
       most = std::max(most, static_cast<double>(process.dense));
     }
-    const StepWork work{.shared = 0, .each = 0, .dense = static_cast<double>(dense), .sparse = sparse};
+    const StepWork work{.shared = 0, .products = 0, .each = 0, .dense = static_cast<double>(dense), .sparse = sparse};
     const double expected = step_seconds(work, {.bytes_per_second = 1, .latency = 0}, processes);
     double mean = 0;
     for (const Traffic& process : sent) mean += static_cast<double>(process.dense + process.sparse) / processes;

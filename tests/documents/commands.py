@@ -119,14 +119,16 @@ class Commands:
                 if not (self.root / word).exists():
                     yield f"there is no '{word}'"
                 elif at <= 1 and word.endswith((".sh", ".py")):
-                    yield from self.script_problems(word, words[at + 1:])
+                    tool = self.command_at(words)  # that the script starts, with options of its own
+                    yield from self.script_problems(word, words[at + 1:tool or None])
 
     @staticmethod
     def command_at(words):
         """Where the tool stands: first, or behind a launcher and its options."""
+        launched = words[0] in ("mpirun", "mpiexec", "srun", "gdb") or \
+            any(word.endswith("/namespaces.sh") for word in words)
         for at, word in enumerate(words):
-            starts = at == 0 or words[0] in ("mpirun", "mpiexec", "srun", "gdb")
-            if starts and word.rsplit("/", 1)[-1].startswith("qllk-"):
+            if (at == 0 or launched) and word.rsplit("/", 1)[-1].startswith("qllk-"):
                 return at
         return 0
 

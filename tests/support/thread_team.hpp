@@ -1,6 +1,7 @@
 // A team whose processes are threads of the test.
 #pragma once
 
+#include <compare>
 #include <condition_variable>
 #include <cstddef>
 #include <cstring>
@@ -22,21 +23,30 @@ namespace qllk::test {
 /// Where messages wait. When a thread has failed, those who wait for its messages fail too; those it sent arrive.
 class Mailbox {
  public:
-  void send(int from, int to, std::span<const std::byte> bytes) {
+  struct Address {
+    int from, to, channel;
+    auto operator<=>(const Address&) const = default;
+  };
+
+  void send(const Address& address, std::span<const std::byte> bytes) {
     const std::lock_guard lock(mutex_);
-    queues_[{from, to}].emplace_back(bytes.begin(), bytes.end());
+    queues_[address].emplace_back(bytes.begin(), bytes.end());
     changed_.notify_all();
   }
-  void receive(int from, int to, std::span<std::byte> bytes) {
+  void receive(const Address& address, std::span<std::byte> bytes) {
     std::unique_lock lock(mutex_);
-    auto& queue = queues_[{from, to}];
-    changed_.wait(lock, [&] { return !queue.empty() || failed_.contains(from); });
+    auto& queue = queues_[address];
+    changed_.wait(lock, [&] { return !queue.empty() || failed_.contains(address.from); });
     if (queue.empty()) throw RuntimeError("another process of the team failed");
     if (queue.front().size() != bytes.size())
       throw RuntimeError("a message has " + std::to_string(queue.front().size()) + " bytes, expected " +
                          std::to_string(bytes.size()));
     std::ranges::copy(queue.front(), bytes.begin());
     queue.pop_front();
+  }
+  std::size_t waiting(const Address& address) {
+    const std::lock_guard lock(mutex_);
+    return queues_[address].size();
   }
   void fail(int rank) {
     const std::lock_guard lock(mutex_);
@@ -47,7 +57,7 @@ class Mailbox {
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::map<std::pair<int, int>, std::deque<std::vector<std::byte>>> queues_;
+  std::map<Address, std::deque<std::vector<std::byte>>> queues_;
   std::set<int> failed_;
 };
 
@@ -58,18 +68,36 @@ class ThreadTeam final : public distributed::Team {
   int rank() const override { return rank_; }
   int size() const override { return size_; }
   std::string machine() const override { return "thread" + std::to_string(rank_); }
-  void exchange(std::span<const Outgoing> out, std::span<const Incoming> in) override {
-    for (const auto& message : out) mailbox_.send(rank_, message.to, message.bytes);
-    for (const auto& message : in) mailbox_.receive(message.from, rank_, message.bytes);
+  Ticket begin(std::span<const Outgoing> out, std::span<const Incoming> in, int channel) override {
+    for (const auto& message : out) mailbox_.send({rank_, message.to, channel}, message.bytes);
+    awaited_[++begun_] = {channel, {in.begin(), in.end()}};
+    return begun_;
+  }
+  bool through(Ticket ticket) override {
+    const auto& [channel, messages] = awaited_.at(ticket);
+    std::map<int, std::size_t> due;
+    for (const auto& message : messages) ++due[message.from];
+    for (const auto& [from, count] : due)
+      if (mailbox_.waiting({from, rank_, channel}) < count) return false;
+    return true;
+  }
+  void finish(Ticket ticket) override {
+    const auto& [channel, messages] = awaited_.at(ticket);
+    for (const auto& message : messages) mailbox_.receive({message.from, rank_, channel}, message.bytes);
+    awaited_.erase(ticket);
   }
   void broadcast(std::span<std::byte> bytes) override {
-    if (rank_ != 0) return mailbox_.receive(0, rank_, bytes);
-    for (int other = 1; other < size_; ++other) mailbox_.send(0, other, bytes);
+    if (rank_ != 0) return mailbox_.receive({0, rank_, kBroadcasts}, bytes);
+    for (int other = 1; other < size_; ++other) mailbox_.send({0, other, kBroadcasts}, bytes);
   }
 
  private:
+  static constexpr int kBroadcasts = -1;
+
   Mailbox& mailbox_;
   int rank_, size_;
+  Ticket begun_ = 0;
+  std::map<Ticket, std::pair<int, std::vector<Incoming>>> awaited_;
 };
 
 /// Calls f(team) in `size` threads, and throws the first process' exception, by rank.

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "qllk/core/types.hpp"
@@ -55,19 +56,44 @@ class MpiTeam final : public Team {
     return size;
   }
 
-  void exchange(std::span<const Outgoing> out, std::span<const Incoming> in) override {
-    requests_.clear();
+  Ticket begin(std::span<const Outgoing> out, std::span<const Incoming> in, int channel) override {
+    Flight& flight = flights_.emplace_back(Flight{++last_, {}});
+    if (!spare_.empty()) {
+      flight.requests = std::move(spare_.back());
+      spare_.pop_back();
+    }
     for (const Incoming& message : in)
       for_each_part(message.bytes, [&](std::span<std::byte> part) {
-        check("MPI_Irecv", MPI_Irecv(part.data(), static_cast<int>(part.size()), MPI_BYTE, message.from, kTag,
-                                     MPI_COMM_WORLD, &requests_.emplace_back()));
+        check("MPI_Irecv", MPI_Irecv(part.data(), static_cast<int>(part.size()), MPI_BYTE, message.from, channel,
+                                     MPI_COMM_WORLD, &flight.requests.emplace_back()));
       });
     for (const Outgoing& message : out)
       for_each_part(message.bytes, [&](std::span<const std::byte> part) {
-        check("MPI_Isend", MPI_Isend(part.data(), static_cast<int>(part.size()), MPI_BYTE, message.to, kTag,
-                                     MPI_COMM_WORLD, &requests_.emplace_back()));
+        check("MPI_Isend", MPI_Isend(part.data(), static_cast<int>(part.size()), MPI_BYTE, message.to, channel,
+                                     MPI_COMM_WORLD, &flight.requests.emplace_back()));
       });
-    check("MPI_Waitall", MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE));
+    return last_;
+  }
+
+  bool through(Ticket ticket) override {
+    bool waits = false;
+    for (Flight& flight : flights_) {
+      int all = 0;
+      auto& requests = flight.requests;
+      check("MPI_Testall", MPI_Testall(static_cast<int>(requests.size()), requests.data(), &all, MPI_STATUSES_IGNORE));
+      if (flight.ticket == ticket && all == 0) waits = true;
+    }
+    return !waits;
+  }
+
+  void finish(Ticket ticket) override {
+    const auto flight = std::ranges::find(flights_, ticket, &Flight::ticket);
+    if (flight == flights_.end()) return;
+    auto& requests = flight->requests;
+    check("MPI_Waitall", MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE));
+    requests.clear();
+    spare_.push_back(std::move(requests));
+    flights_.erase(flight);
   }
 
   void broadcast(std::span<std::byte> bytes) override {
@@ -80,7 +106,6 @@ class MpiTeam final : public Team {
   void end_all(int status) const { MPI_Abort(MPI_COMM_WORLD, status); }
 
  private:
-  static constexpr int kTag = 1;
   static constexpr std::size_t kMost = std::size_t{1} << 30;  // bytes of a message: MPI counts with an int
 
   template <class T, class F>
@@ -96,8 +121,16 @@ class MpiTeam final : public Team {
     throw RuntimeError(std::string(call) + ": " + text.data());
   }
 
+  /// Messages on their way.
+  struct Flight {
+    Ticket ticket;
+    std::vector<MPI_Request> requests;
+  };
+
   int rank_ = 0, size_ = 1;
-  std::vector<MPI_Request> requests_;
+  Ticket last_ = 0;
+  std::vector<Flight> flights_;
+  std::vector<std::vector<MPI_Request>> spare_;  // the memory of flights that are over
 };
 
 }  // namespace qllk::distributed

@@ -57,6 +57,7 @@ class PeriodicAverage final : public train::Exchange<Scalar> {
  public:
   using typename train::Exchange<Scalar>::Learned;
   using typename train::Exchange<Scalar>::Batches;
+  using typename train::Exchange<Scalar>::Sums;
 
   /// `team` must outlive it.
   PeriodicAverage(Team& team, const Averaging& settings, Wire wire = Wire::full)
@@ -70,13 +71,12 @@ class PeriodicAverage final : public train::Exchange<Scalar> {
     return {static_cast<std::uint64_t>(team_.size()), static_cast<std::uint64_t>(team_.rank())};
   }
 
-  void sum(std::span<const std::vector<Scalar>> partials, std::span<Scalar> total) override {
-    std::ranges::copy(partials.front(), total.begin());
-  }
-  /// Notes the rows that will be touched.
-  void gather(std::span<std::vector<SparseGrads<Scalar>*>> tables) override {
-    for (std::size_t t = 0; t < std::min(tables.size(), touched_.size()); ++t)
-      for (const auto* list : tables[t])
+  /// Those of this process alone. Notes the rows that will be touched.
+  void sum(const Sums& sums) override {
+    for (std::size_t p = 0; p < sums.ends.size(); ++p) sums.compute(p);
+    std::ranges::copy(sums.partials.front(), sums.total.begin());
+    for (std::size_t t = 0; t < std::min(sums.tables.size(), touched_.size()); ++t)
+      for (const auto* list : sums.tables[t])
         for (const auto& entry : list->entries()) {
           if (std::exchange(is_touched_[t][entry.row], kTouched) != kTouched) touched_[t].push_back(entry.row);
         }
@@ -121,7 +121,8 @@ class PeriodicAverage final : public train::Exchange<Scalar> {
     std::size_t at = 0;
     for (const auto& leaf : learned_.dense)
       for (const Scalar value : leaf) moved_[0][at] = start_[at] - value, ++at;
-    sum_.sum(moved_, mean_);
+    const std::size_t end = mean_.size();
+    sum_.sum({.tables = {}, .partials = moved_, .ends = {&end, 1}, .compute = [](std::size_t) {}, .total = mean_});
     const auto share = Scalar(1) / static_cast<Scalar>(team_.size());
     const auto rate = static_cast<Scalar>(settings_.rate), momentum = static_cast<Scalar>(settings_.momentum);
     for (at = 0; at < start_.size(); ++at) {

@@ -1,6 +1,8 @@
 // How long a step of several processes takes, by what they compute and send.
 #pragma once
 
+#include <algorithm>
+
 #include "qllk/config.hpp"
 
 namespace qllk::distributed {
@@ -13,25 +15,29 @@ struct Network {
 
 /// What a step of the whole batch takes: seconds of one process, and bytes.
 struct StepWork {
-  double shared;  // seconds that processes share: forward, backward and sums of their shards
-  double each;    // seconds that each process spends: the update
-  double dense;   // bytes of all dense gradients, as they travel
-  double sparse;  // bytes of the sparse gradients of the whole batch, likewise
+  double shared;     // seconds that processes share: forward, backward and sums of their shards
+  double products;   // of these the products that make gradients of weights, during which gradients travel
+  double each;       // seconds that each process spends: the update
+  double dense;      // bytes of all dense gradients, as they travel
+  double sparse;     // bytes of the sparse gradients of the whole batch, likewise
+  double parts = 8;  // in which dense gradients travel
 };
 
 /// Seconds of a step with DataParallel, of N equal processes on N machines, a power of 2 that divides the number of
-/// shards:
+/// shards: with c = products / N computed, and w = (2 dense + sparse) · (N-1)/N / bandwidth sent meanwhile,
 ///
-///   shared / N + each,   and where N > 1   (2 dense + sparse) · (N-1)/N / bandwidth + 6 latency
+///   (shared - products) / N + each + max(c + w / parts, w + c / parts) + 5 latency
 ///
-/// Each process sends and receives as many bytes, in both directions at the same time; nothing is sent while it
-/// computes.
+/// and shared + each of one process. Each process sends and receives as many bytes, in both directions at the same
+/// time.
 inline double step_seconds(const StepWork& work, const Network& network, int processes) {
-  constexpr double kMessages = 6;  // that wait for one another: budget, losses, two for the sum, two for the tables
-  const double n = processes, compute = work.shared / n + work.each;
-  if (processes == 1) return compute;
-  return compute + (2 * work.dense + work.sparse) * (n - 1) / n / network.bytes_per_second +
-         kMessages * network.latency;
+  constexpr double kMessages = 5;  // that wait for one another: budget, losses, sizes, and two of the last part
+  const double n = processes;
+  if (processes == 1) return work.shared + work.each;
+  const double computed = work.products / n;
+  const double sent = (2 * work.dense + work.sparse) * (n - 1) / n / network.bytes_per_second;
+  return (work.shared - work.products) / n + work.each +
+         std::max(computed + sent / work.parts, sent + computed / work.parts) + kMessages * network.latency;
 }
 
 /// Likewise with PeriodicAverage of `steps` steps between two meetings, of batches that each process has for itself,

@@ -15,7 +15,8 @@
 namespace qllk::distributed {
 
 /// The processes 0 … size() - 1, of which this one is rank(); process 0 leads. All make the same calls in the same
-/// order; each call returns when its messages are through, and waits for those who are late. MpiTeam is one over MPI.
+/// order; each but `begin` returns when its messages are through, and waits for those who are late. MpiTeam is one over
+/// MPI.
 ///
 /// Errors   std::runtime_error when the network or another process fails; the team is of no use then
 class Team {
@@ -40,9 +41,21 @@ class Team {
   /// The machine of this process, for people.
   virtual std::string machine() const = 0;
 
-  /// Sends and receives all of these, at the same time. Messages from one process to another arrive in the order in
-  /// which both list them, which must have the same sizes; no process sends to itself.
-  virtual void exchange(std::span<const Outgoing> out, std::span<const Incoming> in) = 0;
+  /// Which messages to wait for.
+  using Ticket = std::uint64_t;
+
+  /// Begins to send and receive all of these. Messages from one process to another on one channel (0 to 32,000) arrive
+  /// in the order in which both begin them, and both must give them the same sizes; channels do not wait for one
+  /// another. No process sends to itself. All bytes must stay where they are until `finish` returns.
+  virtual Ticket begin(std::span<const Outgoing> out, std::span<const Incoming> in, int channel) = 0;
+  /// Whether the messages of that `begin` are through. Lets all messages move on, which some networks carry during
+  /// calls only.
+  virtual bool through(Ticket ticket) = 0;
+  /// Waits until they are. Each is to be waited for once.
+  virtual void finish(Ticket ticket) = 0;
+
+  /// Sends and receives all of these, at the same time.
+  void exchange(std::span<const Outgoing> out, std::span<const Incoming> in) { finish(begin(out, in, 0)); }
 
   /// Overwrites `bytes` by those of process 0, of the same number.
   virtual void broadcast(std::span<std::byte> bytes) = 0;

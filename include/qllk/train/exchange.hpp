@@ -1,7 +1,9 @@
 // The sum over the shards of a batch: a fixed tree, which several processes may compute together.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -35,6 +37,24 @@ void for_each_node(ShardRange node, ShardRange range, F&& f) {
   for_each_node(node.right(), range, f);
 }
 
+/// The gradients of one process' shards, while they are added up. The last of a backward pass, the products that make
+/// the gradients of weights, are taken during this: what is ready can travel meanwhile.
+template <Real Scalar>
+struct ShardSums {
+  /// Sparse gradients, complete. Each table's lists are those of this process' shards, and are to become those of all
+  /// shards, in their order. Added lists belong to the exchange, and hold until its next call.
+  std::span<std::vector<linalg::SparseGrads<Scalar>*>> tables;
+  /// Dense gradients: partials[i] is to be the sum of the i-th of the largest nodes of the tree that this process'
+  /// shards make up.
+  std::span<const std::vector<Scalar>> partials;
+  /// They come in parts, 10,000 at most: where the values of each end.
+  std::span<const std::size_t> ends;
+  /// Makes the values of a part, [ends[p-1], ends[p]). To be called once for each, in their order.
+  std::function<void(std::size_t)> compute;
+  /// To be written: the sum of all shards.
+  std::span<Scalar> total;
+};
+
 /// How the processes that train one model together come to the sum over all shards. A Trainer that is given one
 /// computes the shards of share() only, and calls the others in the same order in every process.
 ///
@@ -42,18 +62,16 @@ void for_each_node(ShardRange node, ShardRange range, F&& f) {
 template <Real Scalar>
 class Exchange {
  public:
+  /// What is to be summed.
+  using Sums = ShardSums<Scalar>;
+
   virtual ~Exchange() = default;
 
   /// The shards that this process computes. Throws std::invalid_argument if there are too few for all processes.
   virtual ShardRange share(Index shards) = 0;
 
-  /// The dense gradients: partials[i] is the sum of the i-th of the largest nodes of the tree that this process' shards
-  /// make up. Writes the sum of all shards, the same bits in every process.
-  virtual void sum(std::span<const std::vector<Scalar>> partials, std::span<Scalar> total) = 0;
-
-  /// The sparse gradients: each table's lists are those of this process' shards; afterwards of all shards, in their
-  /// order. Added lists belong to the exchange, and hold until its next call.
-  virtual void gather(std::span<std::vector<linalg::SparseGrads<Scalar>*>> tables) = 0;
+  /// The gradients of this process' shards become those of all, the same bits in every process. See ShardSums.
+  virtual void sum(const Sums& sums) = 0;
 
   /// The losses of all shards, in their order, of those of this process' shards.
   virtual std::vector<double> gather(std::span<const double> losses) = 0;

@@ -88,6 +88,7 @@ class Reducer {
       partials_.emplace_back(static_cast<std::size_t>(dense_size_));
     });
     exchanged_.resize(static_cast<std::size_t>(dense_size_));
+    cut_into_parts();
   }
 
   /// Sum → hook → norm. Writes the sum of all shards' dense gradients to `total`, calls hook(StepGradients&), which
@@ -169,10 +170,28 @@ class Reducer {
 
     Index size() const { return rows * columns; }
   };
+  /// Dense gradients are exchanged in parts of so many values, of which one travels while the next is computed.
+  static constexpr Index kPart = Index{1} << 18, kMostParts = 1024;
+
   struct Part {
     Scalar* dense;
     ProductSum<Scalar>* products;
   };
+
+  void cut_into_parts() {
+    by_part_.resize(tiles_.size());
+    std::iota(by_part_.begin(), by_part_.end(), std::size_t{0});
+    std::ranges::sort(by_part_, {}, [this](std::size_t i) { return tiles_[i].offset; });
+    const Index least = std::max(kPart, dense_size_ / kMostParts);
+    Index begin = 0;
+    for (std::size_t i = 0; i < by_part_.size(); ++i) {
+      const Index end = tiles_[by_part_[i]].offset + tiles_[by_part_[i]].size();
+      if (end - begin < least && i + 1 < by_part_.size()) continue;
+      part_ends_.push_back(static_cast<std::size_t>(end));
+      part_tiles_.push_back(static_cast<Index>(i + 1));
+      begin = end;
+    }
+  }
 
   /// Writes the sum of dense gradients to `total`, or adds it there, and collects the lists of sparse ones.
   template <class Shards, HasFields Grads>
@@ -260,11 +279,16 @@ class Reducer {
 
   /// Likewise all tiles, of the shards of all processes.
   void add_up_all(ThreadPool& pool, bool fresh) {
-    for_each_tile(pool, [&](const Tile& tile) {
-      for (std::size_t n = 0; n < nodes_.size(); ++n)
-        add_node(tile, nodes_[n], partials_[n].data() + tile.offset, buffers(tile, nodes_[n]));
-    });
-    exchange_->sum(partials_, exchanged_);
+    const auto compute = [&](std::size_t part) {
+      const Index first = part == 0 ? 0 : part_tiles_[part - 1];
+      pool.run(part_tiles_[part] - first, [&](Index i) {
+        const Tile& tile = tiles_[by_part_[static_cast<std::size_t>(first + i)]];
+        for (std::size_t n = 0; n < nodes_.size(); ++n)
+          add_node(tile, nodes_[n], partials_[n].data() + tile.offset, buffers(tile, nodes_[n]));
+      });
+    };
+    exchange_->sum(
+        {.tables = sparse_, .partials = partials_, .ends = part_ends_, .compute = compute, .total = exchanged_});
     for_each_tile(pool, [&](const Tile& tile) {
       auto sum = values(totals_[tile.leaf], tile);
       const auto part = linalg::values(exchanged_.data() + tile.offset, tile.size());
@@ -273,7 +297,6 @@ class Reducer {
       else
         sum += part;
     });
-    exchange_->gather(sparse_);
   }
 
   /// As many tiles as add_node needs for that node, and one more.
@@ -360,6 +383,8 @@ class Reducer {
   std::vector<ShardRange> nodes_;  // the largest nodes that this process' shards make up, counted from its first
   std::vector<std::vector<Scalar>> partials_;  // of each node
   std::vector<Scalar> exchanged_;
+  std::vector<std::size_t> by_part_, part_ends_;  // tiles in the order of their values; where each part's values end
+  std::vector<Index> part_tiles_;                 // where each part's tiles end in by_part_
 };
 
 }  // namespace qllk::train
