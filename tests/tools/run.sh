@@ -1689,6 +1689,9 @@ default_model() {
   make_text
   expect 0 tool train --data text --batch 2 --context 16 --steps 3 --out run
   grep -q "^model  *default" err || die "not the default model"
+  grep -q "^warning: that is no better than the frequencies of single bytes" err || die "three steps are said to be enough"
+  expect 0 tool train --data text --batch 4 --context 64 --steps 100 --out longer
+  ! grep -q "^warning: that is no better" err || die "a hundred steps are said to be too few"
   expect 0 tool train --data text --batch 2 --context 16 --steps 3 --threads 3 --out again
   cmp run/model.safetensors again/model.safetensors || die "more threads change the weights"
   expect 0 tool train --resume --steps 4 --out again

@@ -50,9 +50,11 @@ void fit_picks(const Options& options, double text, Picks<Model>& picks, tool::D
                      tool::readable_bytes(held + text) + " at most, with batches of " +
                      std::to_string(picks.settings.batch);
   if constexpr (requires { picks.config.bits; }) line += ", tables of 2^" + std::to_string(picks.config.bits) + " rows";
-  display.line(line + (picks.settings.chunk > 0
-                           ? ", chunks of " + grouped(static_cast<std::uint64_t>(picks.settings.chunk)) + " bytes"
-                           : ", whole sequences"));
+  display.line(line +
+               (picks.settings.chunk > 0
+                    ? ", chunks of " + grouped(static_cast<std::uint64_t>(picks.settings.chunk)) + " bytes"
+                    : ", whole sequences") +
+               (picks.settings.borders > 0 ? ", " + std::to_string(picks.settings.borders) + " states kept" : ""));
 }
 
 /// By the recipe and the options.

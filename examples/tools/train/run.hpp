@@ -125,6 +125,8 @@ class Run {
     record(false, score);
     display_.line("validation: " + number(score->bits_per_byte(), 4) + " bits per byte over all " +
                   grouped(score->bytes) + " bytes (order 0: " + number(facts_.order0, 4) + ")");
+    if (!(score->bits_per_byte() < facts_.order0))
+      display_.line("warning: that is no better than the frequencies of single bytes: train longer, or on more text");
     write_report();
     tool::print_json(result(*trainer_, *score, facts_, smooth_.value(), folder_.model().string()));
     return 0;

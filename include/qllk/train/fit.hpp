@@ -100,22 +100,42 @@ Footprint footprint(const typename Model::Config& config, TrainerSettings settin
           one.border + more * (two.border - one.border)};
 }
 
+namespace detail {
+
+/// Of the chunks of a multiple of `unit` bytes that a context can be cut into: the largest with which total(chunk) is
+/// at most `budget`, 0 if there is none, and the one whose total is the least. Small chunks take much, too: there are
+/// many of them, and each has its state kept.
+struct Chunks {
+  Index largest = 0, least;
+
+  template <class Total>
+  Chunks(Index context, Index unit, double budget, Total&& total) : least(std::min(context, unit)) {
+    for (Index chunk = least; chunk <= context; chunk += unit) {
+      if (total(chunk) <= budget) largest = chunk;
+      if (total(chunk) < total(least)) least = chunk;
+    }
+  }
+};
+
+}  // namespace detail
+
 /// What of the sizes is given, and not to be picked.
 struct Given {
   bool batch = false, tables = false;  // the number of sequences; the rows of hashed tables
 };
 
-/// Picks a table, a batch and a chunk such that training holds `budget` bytes at most beside the text
-/// (Corpus::bytes_in_memory), and returns what it holds. See give_back_freed_memory.
+/// Picks a table, a batch, a chunk and, of very long contexts, the states to keep, such that training holds `budget`
+/// bytes at most beside the text (Corpus::bytes_in_memory), and returns what it holds. See give_back_freed_memory.
 /// In that order: tables of a quarter of the budget at most; where whole sequences do not fit, a smaller batch, as long
-/// as chunks are small; chunks as large as they can be; smaller tables. Without need nothing changes.
+/// as chunks are small; chunks as large as they can be; fewer states kept (`borders`), so that chunks are computed once
+/// or twice more; smaller tables. Without need nothing changes.
 ///
-/// Errors   qllk::InvalidArgument that names the least budget, when it is too small for the smallest chunk
+/// Errors   qllk::InvalidArgument that names the least budget, when it is too small for the best chunk
 template <class Model>
 double fit(double budget, Given given, typename Model::Config& config, TrainerSettings& settings) {
   constexpr double kSpare = 0.94;    // of what is measured, for what the C library loses between blocks
-  constexpr double kProgram = 25e6;  // code, stacks, and what scoring and saving need
-  constexpr Index kSmallest = 256, kLarge = 2048;
+  constexpr double kProgram = 28e6;  // code, stacks, and what scoring and saving need
+  constexpr Index kSmallest = 256, kLarge = 2048, kFewStates = 64;
   if constexpr (requires { config.bits; })
     while (!given.tables && config.bits > 10 && static_cast<double>(table_bytes(config)) > budget / 4) --config.bits;
   for (;;) {
@@ -124,24 +144,28 @@ double fit(double budget, Given given, typename Model::Config& config, TrainerSe
     const auto total = [&](Index chunk) { return need.total(chunk, context, settings.borders) / kSpare + kProgram; };
     settings.chunk = 0;
     if (total(context) <= budget) return total(context);
-    Index chunk = std::min(context, kSmallest);
-    while (chunk + kSmallest < context && total(chunk + kSmallest) <= budget) chunk += kSmallest;
-    if (chunk < std::min(kLarge, context) && settings.batch > 1 && !given.batch) {
+    const detail::Chunks chunks(context, kSmallest, budget, total);
+    if (chunks.largest < std::min(kLarge, context) && settings.batch > 1 && !given.batch) {
       settings.batch /= 2;
       continue;
     }
+    if (chunks.largest > 0) {
+      settings.chunk = chunks.largest;
+      return total(settings.chunk);
+    }
+    if (settings.borders == 0 && context / chunks.least > 2 * kFewStates) {
+      settings.borders = kFewStates;
+      continue;
+    }
     if constexpr (requires { config.bits; })
-      if (total(chunk) > budget && !given.tables && config.bits > 10) {
+      if (!given.tables && config.bits > 10) {
         --config.bits;
         continue;
       }
-    if (total(chunk) > budget)
-      throw InvalidArgument("a budget of " + detail::megabytes(budget) +
-                            " of memory beside the text is too small: batches of " + std::to_string(settings.batch) +
-                            " with chunks of " + std::to_string(chunk) + " bytes of each sequence need " +
-                            detail::megabytes(std::ceil(total(chunk) / 1e6) * 1e6));
-    settings.chunk = chunk;
-    return total(chunk);
+    throw InvalidArgument("a budget of " + detail::megabytes(budget) +
+                          " of memory beside the text is too small: batches of " + std::to_string(settings.batch) +
+                          " with chunks of " + std::to_string(chunks.least) + " bytes of each sequence need " +
+                          detail::megabytes(std::ceil(total(chunks.least) / 1e6) * 1e6));
   }
 }
 
