@@ -154,7 +154,7 @@ double fit(double budget, Given given, typename Model::Config& config, TrainerSe
       return total(settings.chunk);
     }
     if (settings.borders == 0 && context / chunks.least > 2 * kFewStates) {
-      settings.borders = kFewStates;
+      settings.borders = std::max(kFewStates, static_cast<Index>(budget / 16 / std::max(need.border, 1.0)));
       continue;
     }
     if constexpr (requires { config.bits; })
