@@ -53,7 +53,7 @@ Buffer words(std::size_t size, std::uint64_t seed) {
   Random random(seed);
   Buffer text;
   while (text.size() < size) {
-    const std::string& word = list[random.below(list.size())];
+    const std::string& word = list[static_cast<std::size_t>(random.below(list.size()))];
     text.insert(text.end(), word.begin(), word.end());
   }
   text.resize(size);

@@ -101,7 +101,7 @@ TEST(Random, BelowIsUniform) {
     for (int i = 0; i < kDraws; ++i) {
       const auto x = random.below(static_cast<std::uint64_t>(bound));
       ASSERT_LT(x, static_cast<std::uint64_t>(bound));
-      ++count[x];
+      ++count[static_cast<std::size_t>(x)];
     }
     const double expected = static_cast<double>(kDraws) / bound;
     double chi_squared = 0;
@@ -116,7 +116,7 @@ TEST(Random, BelowIsUniformWhereAThirdOfTheWordsIsDrawnAgain) {
   constexpr std::uint64_t kThird = std::uint64_t{1} << 62;
   Random random(2);
   std::array<int, 3> count{};
-  for (int i = 0; i < 90000; ++i) ++count[random.below(3 * kThird) / kThird];
+  for (int i = 0; i < 90000; ++i) ++count[static_cast<std::size_t>(random.below(3 * kThird) / kThird)];
   for (const int n : count) EXPECT_TRUE(std::abs(n - 30000) <= 5 * 142) << n;
 }
 

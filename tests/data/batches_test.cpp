@@ -20,6 +20,8 @@ using qllk::data::ConsecutiveSegments;
 using qllk::data::Corpus;
 using qllk::data::RandomCrops;
 
+constexpr Index kHuge = Index{1} << (8 * sizeof(Index) - 2);
+
 /// Byte i is i, so that a byte tells its place.
 Corpus counting(int size) {
   std::vector<Byte> bytes(static_cast<std::size_t>(size));
@@ -155,7 +157,7 @@ TEST(RandomCrops, RefusesShortCorporaAndWrongSizes) {
   EXPECT_THROW(crops.batch(0, 0, 4, {}, {}), std::invalid_argument);
   EXPECT_THROW(crops.batch(0, 4, 0, {}, {}), std::invalid_argument);
   EXPECT_THROW(crops.batch(0, -1, -16, batch.inputs, batch.targets), std::invalid_argument);
-  EXPECT_THROW(crops.batch(0, Index{1} << 62, 16, batch.inputs, batch.targets), std::invalid_argument);
+  EXPECT_THROW(crops.batch(0, kHuge, 16, batch.inputs, batch.targets), std::invalid_argument);
   EXPECT_THROW(RandomCrops(Corpus(), 1).batch(0, 1, 16, batch.inputs, batch.targets), std::invalid_argument);
 }
 
@@ -251,7 +253,7 @@ TEST(ConsecutiveSegments, RefusesShortCorporaAndWrongSizes) {
   EXPECT_THROW(ConsecutiveSegments(Corpus(), 1, 1, 1), std::invalid_argument);
   EXPECT_THROW(ConsecutiveSegments(counting(32), 1, 0, 8), std::invalid_argument);
   EXPECT_THROW(ConsecutiveSegments(counting(32), 1, 4, -8), std::invalid_argument);
-  EXPECT_THROW(ConsecutiveSegments(counting(32), 1, Index{1} << 62, Index{1} << 62), std::invalid_argument);
+  EXPECT_THROW(ConsecutiveSegments(counting(32), 1, kHuge, kHuge), std::invalid_argument);
   Batch batch = room(4, 7);
   EXPECT_THROW(ConsecutiveSegments(counting(40), 1, 4, 8).batch(0, batch.inputs, batch.targets), std::invalid_argument);
 }

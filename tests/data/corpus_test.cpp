@@ -28,7 +28,7 @@ using qllk::test::TemporaryFolder;
 using qllk::test::write_text;
 
 std::string text_of(const Corpus& corpus) {
-  std::string text(corpus.size(), '\0');
+  std::string text(static_cast<std::size_t>(corpus.size()), '\0');
   corpus.copy(0, std::span(reinterpret_cast<Byte*>(text.data()), text.size()));
   return text;
 }
@@ -222,7 +222,7 @@ TEST(Corpus, KeepsItsSizeWhenItsFileGrows) {
 }
 
 TEST(Corpus, ReadsFilesWhoseSizeIsNotTold) {
-  EXPECT_NE(text_of(Corpus::open("/proc/self/status")).find("corpus"), std::string::npos);
+  EXPECT_TRUE(text_of(Corpus::open("/proc/self/status")).starts_with("Name:"));
 }
 
 TEST(Corpus, OpensNoMoreFilesThanItMay) {

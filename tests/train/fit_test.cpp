@@ -75,12 +75,12 @@ TEST_F(Fit, WhatIsGivenStays) {
 
 /// Chunks that are too small keep too many states: the best is neither the smallest nor the largest.
 TEST_F(Fit, LongContextsAreCutIntoChunksThatKeepFewStates) {
-  for (const Index context : {Index{1} << 24, Index{1} << 31}) {
+  for (const Index context : {Index{1} << 24, Index{1} << 30}) {
     auto [config, settings] = run(1, context);
     const double held = fit<Model>(160e6, {}, config, settings);
     EXPECT_LE(held, 160e6);
     EXPECT_GE(settings.chunk, 1024) << context;
-    EXPECT_EQ(settings.borders > 0, context == Index{1} << 31);
+    EXPECT_EQ(settings.borders > 0, context == Index{1} << 30);
     EXPECT_LT(settings.borders, context / settings.chunk);
     std::printf("%ld bytes: chunks of %ld, %ld states\n", static_cast<long>(context), static_cast<long>(settings.chunk),
                 static_cast<long>(settings.borders));

@@ -35,7 +35,8 @@ data::Corpus text(std::size_t size) {
   Random random(5);
   std::vector<Byte> bytes;
   while (bytes.size() < size) {
-    const std::size_t count = 1 + random.below(40), back = 1 + random.below(700);
+    const auto count = static_cast<std::size_t>(1 + random.below(40)),
+               back = static_cast<std::size_t>(1 + random.below(700));
     for (std::size_t i = 0; i < count; ++i)
       bytes.push_back(bytes.size() > back && count > 8 ? bytes[bytes.size() - back]
                                                        : static_cast<Byte>('a' + random.below(6)));

@@ -113,7 +113,8 @@ class TableGather {
 
   /// A table's entries and then its columns.
   std::size_t bytes_of_table(const Size& size, Index dim) const {
-    return size.entries * sizeof(Entry) + wire_bytes<Scalar>(wire_, size.columns * static_cast<std::size_t>(dim));
+    const auto entries = static_cast<std::size_t>(size.entries), columns = static_cast<std::size_t>(size.columns);
+    return entries * sizeof(Entry) + wire_bytes<Scalar>(wire_, columns * static_cast<std::size_t>(dim));
   }
 
   void pack(const std::vector<SparseGrads<Scalar>*>& lists, const Size& size, std::vector<std::byte>& packed) {

@@ -79,7 +79,7 @@ void compare(const std::string& name, double* values, const Vec<double>& analyti
   std::vector<Index> picked(static_cast<std::size_t>(size));
   std::iota(picked.begin(), picked.end(), Index{0});
   for (std::size_t i = 0; count < size && i < static_cast<std::size_t>(count); ++i)
-    std::swap(picked[i], picked[i + comparison.random.below(picked.size() - i)]);
+    std::swap(picked[i], picked[i + static_cast<std::size_t>(comparison.random.below(picked.size() - i))]);
 
   Vec<double> numeric(count), claimed(count);
   for (Index i = 0; i < count; ++i) {

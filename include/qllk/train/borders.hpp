@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <vector>
 
@@ -83,14 +84,14 @@ class Borders {
 
   /// n over k, or more than any number of chunks.
   static Index choose(Index n, Index k) {
-    constexpr Index kMany = Index{1} << 40;
+    constexpr auto kMany = std::min(std::int64_t{1} << 40, std::int64_t{std::numeric_limits<Index>::max() / 2});
     if (k < 0 || k > n) return 0;
-    Index value = 1;
+    std::int64_t value = 1;
     for (Index i = 1; i <= std::min(k, n - k); ++i) {
       value = value * (n - i + 1) / i;
-      if (value > kMany) return kMany;
+      if (value > kMany) return static_cast<Index>(kMany);
     }
-    return value;
+    return static_cast<Index>(value);
   }
   static Index walks(Index chunks, Index slots) {
     Index r = 0;

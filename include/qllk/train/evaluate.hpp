@@ -64,7 +64,7 @@ Score evaluate(const Model& model, const Params& params, const data::Corpus& cor
     typename Model::Cache cache;
     Mat<typename Model::Scalar> logits;
   };
-  constexpr std::uint64_t kRounds = 8;  // chunks a thread, from one wait for all to the next
+  constexpr std::size_t kRounds = 8;  // chunks a thread, from one wait for all to the next
   if (settings.chunk < 1 || settings.chunk > (1 << 24))
     throw InvalidArgument("the chunk is " + std::to_string(settings.chunk) + " bytes, expected 1 to 16777216");
   ThreadPool pool(settings.threads);

@@ -58,10 +58,13 @@ QLLK_COLD const BasicTrainerSettings<Optim>& checked(const BasicTrainerSettings<
   const auto at_most_one = [](const char* name, double value) {
     expect_setting(value >= 0 && value <= 1, name, value, "0 to 1");
   };
-  constexpr std::int64_t kMostBytes = std::int64_t{1} << 40;  // of a batch, so that no product of sizes overflows
+  // Of a batch, so that no product of sizes overflows.
+  constexpr bool kWide = sizeof(Index) > 4;
+  constexpr std::int64_t kMostBytes = kWide ? std::int64_t{1} << 40 : std::int64_t{1} << 30;
   positive("batch", s.batch);
   positive("context", s.context);
-  expect_setting(s.batch <= kMostBytes / s.context, "batch", s.batch, "at most 2^40 bytes in all its sequences");
+  expect_setting(s.batch <= kMostBytes / s.context, "batch", s.batch,
+                 kWide ? "at most 2^40 bytes in all its sequences" : "at most 2^30 bytes in all its sequences");
   positive("shards", s.shards);
   positive("piece", s.piece);
   not_negative("chunk", s.chunk);

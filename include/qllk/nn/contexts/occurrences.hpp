@@ -131,7 +131,7 @@ class Occurrences {
   std::uint64_t mask() const { return (std::uint64_t{1} << bits_) - 1; }
   int slot_bits(std::size_t context) const { return context == 0 ? 8 : context == 1 ? bits_ : bits_ - 1; }
   Byte byte_after(const State& s, std::uint64_t place) const {
-    return static_cast<Byte>(s.window[(place + 1) & mask()].pair & 0xFF);
+    return static_cast<Byte>(s.window[static_cast<std::size_t>((place + 1) & mask())].pair & 0xFF);
   }
 
   static constexpr bool is_letter(Byte byte) {
