@@ -1754,6 +1754,7 @@ long_contexts() {
 
   for value in "" "0" "-1M" "x" "1MM" "M"; do refuse 2 "--memory is" train --memory "$value"; done
   refuse 1 "leave out --chunk" "${command[@]:1}" --chunk 100 --memory 1G --out none
+  refuse 1 "give it as 300M or 2G" "${command[@]:1}" --memory 300 --out none
   refuse 1 "is too small" "${command[@]:1}" --memory 1M --out none
   local least
   least=$(sed 's/.* need \([0-9]*\) MB.*/\1/' err)

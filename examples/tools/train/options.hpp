@@ -48,8 +48,8 @@ struct Options {
     if ((outer_rate || outer_momentum) && !local_steps && !resume)
       throw std::invalid_argument("--outer-rate and --outer-momentum need --local-steps");
     if (resume && (!config.empty() || !set.empty()))
-      throw std::invalid_argument(
-          "a run that is continued keeps its settings: leave out --resume, or what changes them");
+      throw std::invalid_argument("a run that is continued keeps its settings: leave out --resume, or " +
+                                  (set.empty() ? "--config" : "what sets '" + set.front() + "'"));
     if (resume && memory)
       throw std::invalid_argument("a run that is continued keeps its sizes: leave out --memory, or begin a new run");
     if (resume && !out) throw std::invalid_argument("--resume needs --out DIR, the folder of the run to continue");

@@ -37,6 +37,10 @@ inline void check_length(const data::Corpus& text, Index context) {
 template <class Model>
 void fit_picks(const Options& options, double text, Picks<Model>& picks, tool::Display& display) {
   if (options.chunk) throw std::invalid_argument("--memory picks the chunk: leave out --chunk, or --memory");
+  constexpr double kLeast = 1e6;
+  if (*options.memory < kLeast)
+    throw std::invalid_argument("--memory is " + number(*options.memory, 0) +
+                                " bytes, expected at least a million: give it as 300M or 2G");
   const bool tables = !options.config.empty() || std::ranges::any_of(options.set, [](const std::string& member) {
     return member.rfind("bits=", 0) == 0;
   });

@@ -177,7 +177,13 @@ class Run {
       throw std::invalid_argument("the text differs from that of the run to continue, which was " +
                                   tool::TextSources::of_json(checkpoint.notes().at("sources")).description() +
                                   "; give the same --data, or begin a new run");
-    if (!options.steps && !options.seconds) budget_ = checkpoint.budget();
+    const train::Budget before = checkpoint.budget();
+    if (!options.steps && !options.seconds)
+      budget_ = before;
+    else if (budget_.steps != before.steps || budget_.seconds != before.seconds)
+      display_.line(
+          "note: the learning rate follows the new budget from here on; a run that had it from the start ends "
+          "with other weights");
     check_length(training(), picks.settings.context);
     return picks;
   }
