@@ -1159,6 +1159,8 @@ resume() {
   cmp straight/model.safetensors stopped/model.safetensors || die "stopping changed the weights"
   json_has val_bits_per_byte val_nats_per_byte train_bits_per_byte bytes_seen seconds bytes_per_second parameters \
     peak_rss_bytes threads model
+  expect 0 tool train --resume --out stopped
+  ! grep -q "^note: the learning rate" err || die "the budget is the same"
 }
 
 # The score on the way is of all of the held-out text, not of its beginning, which is easy here.
@@ -1696,6 +1698,7 @@ default_model() {
   cmp run/model.safetensors again/model.safetensors || die "more threads change the weights"
   expect 0 tool train --resume --steps 4 --out again
   cmp -s run/model.safetensors again/model.safetensors && die "it did not go on"
+  grep -q "^note: the learning rate follows the new budget" err || die "no word of the other budget"
   expect 0 tool eval --model run/model.safetensors --data text
   expect 0 tool generate --model run/model.safetensors --bytes 10
 }

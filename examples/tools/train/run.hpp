@@ -182,8 +182,7 @@ class Run {
       budget_ = before;
     else if (budget_.steps != before.steps || budget_.seconds != before.seconds)
       display_.line(
-          "note: the learning rate follows the new budget from here on; a run that had it from the start ends "
-          "with other weights");
+          "note: the learning rate follows the new budget from here on, unlike in a run that had it from the start");
     check_length(training(), picks.settings.context);
     return picks;
   }
