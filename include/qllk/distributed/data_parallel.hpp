@@ -82,7 +82,7 @@ class DataParallel final : public train::Exchange<Scalar> {
       return std::span(all).subspan(static_cast<std::size_t>(share.first), static_cast<std::size_t>(share.size()));
     };
     std::ranges::copy(losses, part(team_.rank()).begin());
-    for_each_other([&](int other) {
+    team_.for_each_other([&](int other) {
       loss_messages_.send(other, bytes_of(losses));
       loss_messages_.receive_bytes(other, bytes_of(part(other)));
     });
@@ -111,25 +111,27 @@ class DataParallel final : public train::Exchange<Scalar> {
     return {rank * shards_ / ranks, (rank + 1) * shards_ / ranks};
   }
 
-  template <class F>
-  void for_each_other(F&& f) {
-    for (int other = 0; other < team_.size(); ++other)
-      if (other != team_.rank()) f(other);
+  /// What a process adds of so many values: from where on, and how many.
+  struct Share {
+    std::size_t begin, size;
+  };
+  Share share_of_values(std::size_t values, int rank) const {
+    const std::size_t ranks = index(team_.size()), begin = index(rank) * values / ranks;
+    return {begin, index(rank + 1) * values / ranks - begin};
   }
 
   /// The piece of a part that a process adds, of all dense values.
   template <class T>
   std::span<T> piece(std::span<T> all, const Part& part, int rank) const {
     if (all.empty()) return all;  // no residuals
-    const std::size_t ranks = index(team_.size()), size = part.end - part.begin, begin = index(rank) * size / ranks;
-    return all.subspan(part.begin + begin, index(rank + 1) * size / ranks - begin);
+    const Share share = share_of_values(part.end - part.begin, rank);
+    return all.subspan(part.begin + share.begin, share.size);
   }
   /// Of values that are kept of this process' pieces only, those of a part.
   template <class T>
   std::span<T> mine(std::span<T> pieces, const Part& part) const {
     if (pieces.empty()) return pieces;
-    const std::size_t ranks = index(team_.size()), rank = index(team_.rank()), size = part.end - part.begin;
-    return pieces.subspan(part.before, (rank + 1) * size / ranks - rank * size / ranks);
+    return pieces.subspan(part.before, share_of_values(part.end - part.begin, team_.rank()).size);
   }
 
   /// The parts, the nodes that each process sends, and room for what comes.
@@ -142,8 +144,7 @@ class DataParallel final : public train::Exchange<Scalar> {
       const int channel = TableGather<Scalar>::kChannel + 1 + 2 * static_cast<int>(parts_.size());
       parts_.push_back(
           {begin, end, pieces, Messages<Scalar>(team_, wire_, channel), Messages<Scalar>(team_, wire_, channel + 1)});
-      const std::size_t ranks = index(team_.size()), rank = index(team_.rank()), size = end - begin;
-      pieces += (rank + 1) * size / ranks - rank * size / ranks;
+      pieces += share_of_values(end - begin, team_.rank()).size;
       begin = end;
     }
     nodes_.assign(index(team_.size()), {});
@@ -160,7 +161,7 @@ class DataParallel final : public train::Exchange<Scalar> {
 
   /// Sends the others their pieces of what this process has computed.
   void begin_part(Part& part, const Sums& sums) {
-    for_each_other([&](int other) {
+    team_.for_each_other([&](int other) {
       for (std::size_t i = 0; i < sums.partials.size(); ++i)
         traffic_.dense += part.partials.send(other, piece(std::span<const Scalar>(sums.partials[i]), part, other),
                                              piece(std::span(residuals_[i]), part, other));
@@ -176,7 +177,7 @@ class DataParallel final : public train::Exchange<Scalar> {
     const auto sum = sum_of({0, shards_}, part, sums, total, 0);
     if (sum.data() != total.data()) std::ranges::copy(sum, total.begin());
     traffic_.dense += part.totals.send_to_all(total, mine(std::span(total_residual_), part));
-    for_each_other([&](int other) { part.totals.receive(other, piece(sums.total, part, other)); });
+    team_.for_each_other([&](int other) { part.totals.receive(other, piece(sums.total, part, other)); });
     part.totals.begin();
   }
 

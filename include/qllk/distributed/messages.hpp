@@ -36,8 +36,7 @@ class Messages {
       bytes = packet.bytes;
     }
     std::size_t sent = 0;
-    for (int other = 0; other < team_->size(); ++other)
-      if (other != team_->rank()) sent += send(other, bytes);
+    team_->for_each_other([&](int other) { sent += send(other, bytes); });
     return sent;
   }
   /// Bytes as they are.

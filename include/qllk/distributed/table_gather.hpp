@@ -46,7 +46,7 @@ class TableGather {
         mine_[t].entries += list->entries().size();
         mine_[t].columns += static_cast<std::uint64_t>(list->columns());
       }
-    for_each_other([&](int other) {
+    team_.for_each_other([&](int other) {
       size_messages_.send(other, bytes_of(std::span<const Size>(mine_)));
       size_messages_.receive_bytes(other, bytes_of(std::span<Size>(sizes_[index(other)])));
     });
@@ -64,7 +64,7 @@ class TableGather {
       packed.resize(index(team_.size()));
       const Index dim = tables[t].front()->rows();
       pack(tables[t], mine_[t], packed[index(team_.rank())]);
-      for_each_other([&](int other) {
+      team_.for_each_other([&](int other) {
         packed[index(other)].resize(bytes_of_table(sizes_[index(other)][t], dim));
         sent += messages_.send(other, packed[index(team_.rank())]);
         messages_.receive_bytes(other, packed[index(other)]);
@@ -104,12 +104,6 @@ class TableGather {
   using Entry = typename SparseGrads<Scalar>::Entry;
 
   static std::size_t index(int rank) { return static_cast<std::size_t>(rank); }
-
-  template <class F>
-  void for_each_other(F&& f) {
-    for (int other = 0; other < team_.size(); ++other)
-      if (other != team_.rank()) f(other);
-  }
 
   /// A table's entries and then its columns.
   std::size_t bytes_of_table(const Size& size, Index dim) const {

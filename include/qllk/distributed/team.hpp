@@ -62,6 +62,12 @@ class Team {
 
   /// Whether this is process 0.
   bool leads() const { return rank() == 0; }
+  /// Calls f(rank) for all processes but this one.
+  template <class F>
+  void for_each_other(F&& f) const {
+    for (int other = 0; other < size(); ++other)
+      if (other != rank()) f(other);
+  }
 };
 
 /// The bytes of values that can be copied as such.
@@ -99,11 +105,10 @@ std::vector<T> all_gather(Team& team, std::span<const T> mine) {
   };
   std::vector<Team::Outgoing> out;
   std::vector<Team::Incoming> in;
-  for (int other = 0; other < team.size(); ++other) {
-    if (other == team.rank()) continue;
+  team.for_each_other([&](int other) {
     out.push_back({other, bytes_of(mine)});
     in.push_back({other, bytes_of(part(other))});
-  }
+  });
   std::ranges::copy(mine, part(team.rank()).begin());
   team.exchange(out, in);
   return all;
