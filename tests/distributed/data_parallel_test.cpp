@@ -116,6 +116,35 @@ TYPED_TEST(DataParallelTraining, AnotherNumberOfProcessesResumes) {
     });
 }
 
+/// Gradients of more values than travel at once: parts pass each other, and each is added when all of it has come.
+TEST(DataParallel, PartsThatTravelOneByOneAreTheSum) {
+  const std::vector<std::size_t> ends{7, 8, 40, 41, 100};
+  for (const int processes : {2, 3, 4})
+    test::run_team(processes, [&](Team& team) {
+      DataParallel<float> exchange(team);
+      exchange.share(processes);
+      for (int step = 0; step < 20; ++step) {
+        std::vector<std::vector<float>> partials(1, std::vector<float>(ends.back(), -1));
+        std::vector<float> total(ends.back()), expected(ends.back(), 0);
+        const auto value = [&](int rank, std::size_t i) {
+          return static_cast<float>(1000 * step + 10 * static_cast<int>(i) + rank);
+        };
+        for (std::size_t i = 0; i < expected.size(); ++i)
+          for (int rank = 0; rank < processes; ++rank) expected[i] += value(rank, i);
+        exchange.sum({.tables = {},
+                      .partials = partials,
+                      .ends = ends,
+                      .compute =
+                          [&](std::size_t part) {
+                            for (std::size_t i = part == 0 ? 0 : ends[part - 1]; i < ends[part]; ++i)
+                              partials[0][i] = value(team.rank(), i);
+                          },
+                      .total = total});
+        ASSERT_EQ(total, expected) << processes << " processes, step " << step;
+      }
+    });
+}
+
 /// A process computes with what all decoded: rounding takes nothing from their equality.
 TYPED_TEST(DataParallelTraining, HalfTheBytesGiveNearlyTheSameTraining) {
   auto settings = test::tiny_settings();
