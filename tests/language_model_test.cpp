@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <iomanip>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -49,16 +51,15 @@ TEST(LanguageModel, TrainsScoresWritesAndPacks) {
 
 TEST(LanguageModel, IsTheToolsModelBitForBit) {
   const test::TemporaryFolder folder;
-  const std::string text = text_of(5000), quote = "'";
+  const std::string text = text_of(5000);
   test::write_text(folder / "text", text);
   test::write_text(folder / "other", text_of(600));
-  const std::string command = std::string(QLLK_TEST_EMULATOR) + " " + QLLK_TEST_BIN +
-                              "/qllk-train --arch classic --data " + quote + (folder / "text") + quote + " --val " +
-                              quote + (folder / "other") + quote + " --steps 3 --seed 5 --out " + quote +
-                              (folder / "run") + quote + " > /dev/null 2>&1";
-  if (std::system((std::string("test -x ") + QLLK_TEST_BIN + "/qllk-train").c_str()) != 0)
-    GTEST_SKIP() << "the tools are not built";
-  ASSERT_EQ(std::system(command.c_str()), 0) << command;
+  std::ostringstream command;
+  command << QLLK_TEST_EMULATOR << " " << QLLK_TEST_BIN << "/qllk-train --arch classic --data "
+          << std::quoted(folder / "text") << " --val " << std::quoted(folder / "other") << " --steps 3 --seed 5 --out "
+          << std::quoted(folder / "run") << " > /dev/null 2>&1";
+  if (std::system("test -x '" QLLK_TEST_BIN "/qllk-train'") != 0) GTEST_SKIP() << "the tools are not built";
+  ASSERT_EQ(std::system(command.str().c_str()), 0) << command.str();
   LanguageModel::train(corpus_of(text), {.steps = 3, .seed = 5, .threads = 1, .arch = "classic"})
       .save(folder / "mine.safetensors");
   EXPECT_TRUE(test::read_text(folder / "mine.safetensors") == test::read_text(folder / "run/model.safetensors"));

@@ -116,6 +116,14 @@ inline std::string nearest_option(const CLI::App& app, const std::string& given)
   return nearest;
 }
 
+/// What to say of a word that the command line should not have.
+inline std::string of_unknown(const CLI::App& app, const std::string& word) {
+  const std::string text = "'" + word + "' is not known", meant = nearest_option(app, word);
+  if (!meant.empty()) return text + "; did you mean " + meant + "?";
+  if (word.starts_with("-") || app.get_option_no_throw("--data") == nullptr) return text;
+  return text + "; texts are given by --data";
+}
+
 /// The program: parses the command line, then calls body(), which returns the exit status.
 /// A wrong command line ends with status 2, any other error with 1; either is one line on standard error, unless
 /// another process `tells` of it.
@@ -135,9 +143,7 @@ int run(CLI::App& app, int argc, char** argv, Body&& body, bool tells = true) {
     app.parse(argc, argv);
     return body();
   } catch (const CLI::ExtrasError&) {
-    const std::string unknown = app.remaining().front(), meant = nearest_option(app, unknown);
-    complain("'" + unknown + "' is not known" + (meant.empty() ? "" : "; did you mean " + meant + "?") + " (" +
-             app.get_name() + " --help tells more)");
+    complain(of_unknown(app, app.remaining().front()) + " (" + app.get_name() + " --help tells more)");
     return 2;
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return tells ? app.exit(error) : 0;  // --help, --version

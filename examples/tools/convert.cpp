@@ -5,6 +5,7 @@
 
 #include "command_line.hpp"
 #include "display.hpp"
+#include "model_path.hpp"
 #include "qllk/io/convert.hpp"
 #include "qllk/io/safetensors_reader.hpp"
 #include "qllk/io/tensor_form.hpp"
@@ -37,10 +38,10 @@ int main(int argc, char** argv) {
       "them. The weights are rounded; in memory all tools compute with 32 bits.",
       "qllk-convert");
   std::string in, out, numbers = "float16";
-  app.add_option("IN", in, "The model file")->required()->option_text(" ");
+  app.add_option("IN", in, "The model file, or the folder of a run")->required()->option_text(" ");
   app.add_option("OUT", out, "The file to write")->required()->option_text(" ");
   app.add_option("--to", numbers, "float16 (11 significant bits), bfloat16 (8) or float32. Default: float16")
       ->check(CLI::IsMember({"float16", "bfloat16", "float32"}))
       ->type_name("TYPE");
-  return tool::run(app, argc, argv, [&] { return convert(in, out, numbers); });
+  return tool::run(app, argc, argv, [&] { return convert(tool::model_path(in), out, numbers); });
 }

@@ -13,6 +13,7 @@
 
 #include "command_line.hpp"
 #include "display.hpp"
+#include "model_path.hpp"
 #include "qllk/io/safetensors_reader.hpp"
 #include "tool.hpp"
 
@@ -140,10 +141,13 @@ int main(int argc, char** argv) {
       "qllk-info");
   std::string path;
   bool json = false, tensors = false;
-  app.add_option("FILE", path, "The file to show")->required()->option_text(" ");
+  app.add_option("FILE", path, "The file to show, or the folder of a run, whose model is meant")
+      ->required()
+      ->option_text(" ");
   app.add_flag("--json", json, "Print one JSON object, with every tensor");
   app.add_flag("--tensors", tensors, "Print a line for every tensor, with dtype and shape");
   return tool::run(app, argc, argv, [&] {
+    path = tool::model_path(path);
     const Json info = describe(path);
     if (json)
       tool::print_json(info);

@@ -166,14 +166,14 @@ int main(int argc, char** argv) {
   return tool::run(app, argc, argv, [] {
     tool::Interrupt::watch();
     for (const auto& warning : tool::build_warnings()) std::fprintf(stderr, "warning: %s\n", warning.c_str());
-    QLLKTransformer<float>::Config small;
+    EveryTransformer::Config small;
     small.dim_local = 32;
     small.dim = 64;
     small.layers = small.decoder = 1;
     small.bits = 12;
     small.match.lengths = {};  // with matches this text, which repeats itself, scores well before any training
     const bool classic = QuickTest<QLLKClassic<float>>({.dim = 64, .layers = 2, .patch = 4})();
-    const bool passed = QuickTest<QLLKTransformer<float>>(small)() && classic;
+    const bool passed = QuickTest<EveryTransformer>(small)() && classic;
     std::printf("%s\n", passed ? "all is well" : "something is wrong with this build");
     return passed ? 0 : 1;
   });

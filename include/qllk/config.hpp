@@ -29,6 +29,12 @@
 #define QLLK_COLD [[gnu::cold]]
 /// A function that is compiled once, not into each of its callers: for bodies of many Eigen expressions.
 #define QLLK_NOINLINE [[gnu::noinline]]
+/// Before functions that are no templates and take long to compile: the compiled library holds them.
+#ifdef QLLK_COMPILED
+#define QLLK_INLINE
+#else
+#define QLLK_INLINE inline
+#endif
 
 // The name of the inline namespace that holds everything: objects that were compiled for other instruction sets have
 // other names, so that a linker cannot put the function of one of them in the place of another's.

@@ -63,7 +63,7 @@ class Messages:
     OF_PROGRAMS = ("include/qllk/testing", "include/qllk/nn", "include/qllk/mixers", "include/qllk/optim",
                    "include/qllk/model", "include/qllk/core", "include/qllk/linalg", "include/qllk/distributed",
                    "include/qllk/language_model", "include/qllk/generate", "include/qllk/io/safetensors.hpp",
-                   "include/qllk/io/safetensors_writer.hpp", "include/qllk/data/batches.hpp")
+                   "include/qllk/io/safetensors_writer_impl.hpp", "include/qllk/data/batches.hpp")
     LOGIC = re.compile(r"\bthrow\s+[\w:]*(?i:logic_?error|out_?of_?range)")
     OF_A_CLASS = re.compile(r"[A-Z]\w+: ")
 

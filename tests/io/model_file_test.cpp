@@ -36,11 +36,9 @@ void expect_round_trip(const Model& model) {
   auto params = model.init(random);
   for_each_parameter([&](const Path&, auto& leaf) { fill_normal(leaf, 1, random); }, params);
   save_model(folder / "m", model, params);
-  const auto any = load_model(folder / "m");
-  const auto* stored = std::get_if<StoredModel<Model>>(&any);
-  ASSERT_NE(stored, nullptr);
-  EXPECT_EQ(to_json(stored->model.config()), to_json(model.config()));
-  expect_same_bits(stored->params, params);
+  const auto stored = load_model_as<Model>(folder / "m");
+  EXPECT_EQ(to_json(stored.model.config()), to_json(model.config()));
+  expect_same_bits(stored.params, params);
 }
 
 TEST(ModelFile, GivesBackAClassicModel) { expect_round_trip(Classic({.dim = 24, .layers = 3, .patch = 5})); }

@@ -91,9 +91,9 @@ MUTANTS = [
     ("patching: the state at a chunk's border", "nn/patching.hpp", "part(state, s * pad + i) = at(plan.length - pad + i);",
      "part(state, s * pad + i).setZero();", "nn/patching_test.cpp", "*"),
     ("scoring: the byte before a chunk", "train/evaluate.hpp",
-     "    text[0] = text[count];\n    if (!progress(static_cast<const Score&>(score))) break;\n  }\n  return score;\n}\n\n"
+     "    text[0] = text[count];\n    if (!progress(score)) break;\n  }\n  return score;\n}\n\n"
      "/// Scores every byte of a corpus in order, with",
-     "    text[0] = kStartByte;\n    if (!progress(static_cast<const Score&>(score))) break;\n  }\n  return score;\n}\n\n"
+     "    text[0] = kStartByte;\n    if (!progress(score)) break;\n  }\n  return score;\n}\n\n"
      "/// Scores every byte of a corpus in order, with", TRAINING, "*ScoresDoNotDependOnTheChunk"),
     ("matches: the table is told before it is asked", "nn/contexts/matches.hpp",
      "        candidates[i] = slot;\n        slot = static_cast<std::uint16_t>(now);\n",
@@ -146,11 +146,11 @@ MUTANTS = [
      "      add_shard(tile, static_cast<std::size_t>(s), buffers);\n"
      "      linalg::values(out, tile.size()) += linalg::values(buffers, tile.size());\n    }\n",
      "distributed/data_parallel_test.cpp", "*AnyNumberOfProcesses*"),
-    ("trainer: as many shards as threads", "train/trainer.hpp",
-     "    SweepSettings sizes{settings_.batch, settings_.context, settings_.shards,\n",
-     "    SweepSettings sizes{settings_.batch, settings_.context, Index{threads},\n", TRAINING,
+    ("trainer: as many shards as threads", "train/trainer_impl.hpp",
+     "  SweepSettings sizes{settings_.batch, settings_.context, settings_.shards,\n",
+     "  SweepSettings sizes{settings_.batch, settings_.context, Index{threads},\n", TRAINING,
      "TrainingContracts/0.AnyNumberOfThreads*"),
-    ("trainer: what is not finite is applied", "train/trainer.hpp",
+    ("trainer: what is not finite is applied", "train/trainer_impl.hpp",
      "report.skipped = !std::isfinite(nats) || !std::isfinite(report.gradient_norm);", "report.skipped = false;", TRAINING,
      "TrainingContracts/0.AGradientThatIsNotFinite*"),
     ("sweep: all pieces drop the same values", "train/sweep.hpp",
@@ -167,28 +167,28 @@ MUTANTS = [
      "((key = mix64(key ^ static_cast<std::uint64_t>(numbers))), ...);",
      "((key += mix64(static_cast<std::uint64_t>(numbers))), ...);", "core/random_test.cpp", "*"),
     # Files.
-    ("atomic file: not synced before the rename", "files/atomic_file.hpp",
-     "    if (const int error = sync(file_)) give_up(error);\n", "", "files/atomic_file_test.cpp", "*"),
-    ("atomic file: its folder is not synced", "files/atomic_file.hpp",
+    ("atomic file: not synced before the rename", "files/atomic_file_impl.hpp",
+     "  if (const int error = sync(file_)) give_up(error);\n", "", "files/atomic_file_test.cpp", "*"),
+    ("atomic file: its folder is not synced", "files/atomic_file_impl.hpp",
      "folder.is_open() ? sync(folder) : 0;", "folder.is_open() ? 0 : 0;", "files/atomic_file_test.cpp", "*"),
-    ("atomic file: synced after the rename", "files/atomic_file.hpp",
-     "    if (const int error = sync(file_)) give_up(error);\n"
-     "    const FileDescriptor lock(::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0));  // keeps the lock while file_ closes\n"
-     "    if (const int error = file_.close()) give_up(error);\n"
-     "    if (::rename(temporary_.c_str(), target_.c_str()) != 0) give_up(errno);\n",
-     "    if (::rename(temporary_.c_str(), target_.c_str()) != 0) give_up(errno);\n"
-     "    if (const int error = sync(file_)) give_up(error);\n"
-     "    if (const int error = file_.close()) give_up(error);\n", "files/atomic_file_test.cpp", "*"),
-    ("atomic file: takes what others write for abandoned", "files/atomic_file.hpp",
+    ("atomic file: synced after the rename", "files/atomic_file_impl.hpp",
+     "  if (const int error = sync(file_)) give_up(error);\n"
+     "  const FileDescriptor lock(::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0));  // keeps the lock while file_ closes\n"
+     "  if (const int error = file_.close()) give_up(error);\n"
+     "  if (::rename(temporary_.c_str(), target_.c_str()) != 0) give_up(errno);\n",
+     "  if (::rename(temporary_.c_str(), target_.c_str()) != 0) give_up(errno);\n"
+     "  if (const int error = sync(file_)) give_up(error);\n"
+     "  if (const int error = file_.close()) give_up(error);\n", "files/atomic_file_test.cpp", "*"),
+    ("atomic file: takes what others write for abandoned", "files/atomic_file_impl.hpp",
      "::flock(file.get(), LOCK_EX | LOCK_NB) == 0 && ", "", "files/atomic_file_test.cpp", "*"),
-    ("input file: an edit of the same size", "files/input_file.hpp",
-     "    if (size == size_ && !touched) return std::nullopt;\n", "    if (size == size_) return std::nullopt;\n",
+    ("input file: an edit of the same size", "files/input_file_impl.hpp",
+     "  if (size == size_ && !touched) return std::nullopt;\n", "  if (size == size_) return std::nullopt;\n",
      "files/input_file_test.cpp", "InputFile.TellsOfEveryChange"),
-    ("tensors: the checksum is not compared", "io/safetensors_reader.hpp",
+    ("tensors: the checksum is not compared", "io/safetensors_reader_impl.hpp",
      "if (detail::checksum_text(sum.value()) != metadata_.at(detail::kChecksumKey))", "if (sum.value() == 0)",
      "io/safetensors_test.cpp", "*"),
-    ("tensors: overlaps are taken", "io/safetensors_reader.hpp", "      if (range[0] != end)\n",
-     "      if (range[0] > end)\n", "io/safetensors_test.cpp", "*"),
+    ("tensors: overlaps are taken", "io/safetensors_reader_impl.hpp", "    if (range[0] != end)\n",
+     "    if (range[0] > end)\n", "io/safetensors_test.cpp", "*"),
     ("model file: not verified", "io/model_file.hpp", "  reader.verify();\n", "", "io/model_file_test.cpp", "*Altered*"),
     ("checkpoint: not verified", "train/checkpoint.hpp", "    reader_.verify();\n", "", "train/checkpoint_test.cpp",
      "*Altered*"),

@@ -17,7 +17,7 @@
 namespace {
 
 using namespace qllk;
-using Model = QLLKTransformer<float>;
+using Model = EveryTransformer;
 
 /// Small models that have between them every part and every option of LatentKernel.
 Model::Config configuration(const std::string& name) {

@@ -153,7 +153,7 @@ TEST(Sweep, FeaturesAreReadAgainExactly) {
   auto s = settings();
   s.batch = 2;
   s.context = 1501;
-  const auto model = transformer<QLLKTransformer<double>>("latent");
+  const auto model = transformer<QLLKTransformer<double, mixers::Registered>>("latent");
   const auto whole = gradients(model, s);
   s.chunk = 23;
   for (const int borders : {0, 3, 7}) {

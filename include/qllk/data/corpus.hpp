@@ -2,16 +2,11 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
-#include <cmath>
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
-#include <stdexcept>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -48,26 +43,10 @@ class Corpus {
   ///
   /// Throws as `open`, and std::invalid_argument if there is no path, or weights are not one for each path and from
   /// 0.001 to 1000.
-  static Corpus open_all(const std::vector<std::string>& paths, std::span<const double> weights = {}) {
-    if (paths.empty()) throw InvalidArgument("Corpus: no paths, expected at least one");
-    check_weights(weights, paths.size());
-    detail::PiecesBuilder builder;
-    for (std::size_t i = 0; i < paths.size(); ++i) {
-      if (!weights.empty()) builder.set_weight(weights[i]);
-      for (const std::string& path : detail::expand(paths[i])) detail::add_path(builder, path);
-    }
-    return Corpus(builder.finish());
-  }
+  static Corpus open_all(const std::vector<std::string>& paths, std::span<const double> weights = {});
 
   /// One text, which errors call by that name.
-  static Corpus from_memory(std::vector<Byte> bytes, std::string name = "memory") {
-    detail::Pieces pieces;
-    pieces.append(files::StoredBytes(files::SharedBytes::of(std::move(bytes))));
-    pieces.sources.push_back(std::move(name));
-    pieces.begins.push_back(0);
-    pieces.weights.push_back(1);
-    return Corpus(std::move(pieces));
-  }
+  static Corpus from_memory(std::vector<Byte> bytes, std::string name = "memory");
 
   /// The least weight of a path; the most is its inverse.
   static constexpr double kLeastWeight = 0.001;
@@ -76,13 +55,7 @@ class Corpus {
   std::uint64_t size() const { return end_ - begin_; }
 
   /// How many of the bytes are held in memory; the others stay in files and are read when they are needed.
-  std::uint64_t bytes_in_memory() const {
-    std::uint64_t bytes = 0;
-    for_each_part(begin_, end_, [&](const detail::PieceData& data, std::uint64_t, std::uint64_t count) {
-      if (!data.in_memory().empty()) bytes += count;
-    });
-    return bytes;
-  }
+  std::uint64_t bytes_in_memory() const;
 
   /// Bytes [begin, end) of a corpus.
   struct Range {
@@ -91,18 +64,10 @@ class Corpus {
   };
 
   /// Where each file's bytes stand in this corpus, in order; those of files that a slice leaves out are not there.
-  std::vector<Range> files() const {
-    std::vector<Range> files;
-    for_each_file([&](std::size_t, Range range) { files.push_back(range); });
-    return files;
-  }
+  std::vector<Range> files() const;
 
   /// The weight of each of `files`: see open_all. 1 if none was given.
-  std::vector<double> weights() const {
-    std::vector<double> weights;
-    for_each_file([&](std::size_t file, Range) { weights.push_back(pieces_->weights[file]); });
-    return weights;
-  }
+  std::vector<double> weights() const;
 
   /// Paths of the files, in order. A slice names those of the whole.
   const std::vector<std::string>& sources() const { return pieces_->sources; }
@@ -112,56 +77,18 @@ class Corpus {
 
   /// What another program did to the first file that is not as it was when it was opened, slices or not; nothing if
   /// there is none. See files::InputFile::change. Cost: a system call for each large file.
-  std::optional<std::string> change() const {
-    for (const detail::Piece& piece : pieces_->list)
-      if (auto what = piece.data.change()) return what;
-    return std::nullopt;
-  }
+  std::optional<std::string> change() const;
 
   /// Fills `out` with the bytes from `offset` on. Cost: a binary search among the pieces, then a copy or a system call
   /// for each piece that it touches. Throws std::out_of_range if they are not all there, and std::runtime_error if a
   /// file was shortened or cannot be read.
-  void copy(std::uint64_t offset, std::span<Byte> out) const {
-    if (offset > size() || out.size() > size() - offset)
-      throw OutOfRange("Corpus: bytes " + std::to_string(offset) + " + " + std::to_string(out.size()) +
-                       " of a corpus of " + std::to_string(size()));
-    for_each_part(begin_ + offset, begin_ + offset + out.size(),
-                  [&](const detail::PieceData& data, std::uint64_t from, std::uint64_t count) {
-                    data.read(from, out.first(static_cast<std::size_t>(count)));
-                    out = out.subspan(static_cast<std::size_t>(count));
-                  });
-  }
+  void copy(std::uint64_t offset, std::span<Byte> out) const;
 
   /// The bytes [begin, end) as a corpus, without a copy. Throws std::out_of_range unless begin <= end <= size().
-  Corpus slice(std::uint64_t begin, std::uint64_t end) const {
-    if (begin > end || end > size())
-      throw OutOfRange("Corpus: slice [" + std::to_string(begin) + ", " + std::to_string(end) + ") of a corpus of " +
-                       std::to_string(size()));
-    Corpus part = *this;
-    part.begin_ = begin_ + begin;
-    part.end_ = begin_ + end;
-    return part;
-  }
+  Corpus slice(std::uint64_t begin, std::uint64_t end) const;
 
   /// Some parts of this corpus as one text, without a copy; each counts as a file. Throws std::out_of_range as `slice`.
-  Corpus select(std::span<const Range> parts) const {
-    detail::Pieces selected;
-    for (const auto [begin, end] : parts) {
-      const Corpus part = slice(begin, end);
-      if (part.size() == 0) continue;
-      const auto& begins = pieces_->begins;
-      const auto file = std::upper_bound(begins.begin(), begins.end(), part.begin_) - begins.begin() - 1;
-      selected.sources.push_back(pieces_->sources[static_cast<std::size_t>(file)]);
-      selected.weights.push_back(pieces_->weights[static_cast<std::size_t>(file)]);
-      selected.begins.push_back(selected.size);
-      part.for_each_part(part.begin_, part.end_,
-                         [&](const detail::PieceData& data, std::uint64_t from, std::uint64_t count) {
-                           selected.append(data, from, count);
-                         });
-    }
-    selected.skipped = pieces_->skipped;
-    return Corpus(std::move(selected));
-  }
+  Corpus select(std::span<const Range> parts) const;
 
   /// Calls f(Bytes) for one run of bytes after the other: everything, in order. They are gone when f returns. Throws
   /// std::runtime_error as `copy`.
@@ -186,14 +113,7 @@ class Corpus {
   explicit Corpus(detail::Pieces pieces)
       : pieces_(std::make_shared<const detail::Pieces>(std::move(pieces))), end_(pieces_->size) {}
 
-  static void check_weights(std::span<const double> weights, std::size_t paths) {
-    if (!weights.empty() && weights.size() != paths)
-      throw InvalidArgument("Corpus: " + std::to_string(weights.size()) + " weights for " + std::to_string(paths) +
-                            " paths, expected one for each");
-    for (const double weight : weights)
-      if (!(weight >= kLeastWeight && weight <= 1 / kLeastWeight))
-        throw InvalidArgument("Corpus: a weight is " + std::to_string(weight) + ", expected 0.001 to 1000");
-  }
+  static void check_weights(std::span<const double> weights, std::size_t paths);
 
   /// Calls f(number among the sources, range) for each file that has bytes here.
   template <class F>
@@ -226,18 +146,10 @@ class Corpus {
 };
 
 /// Bits per byte of the best model that knows only how often each byte value occurs, -Σ p log2 p; 0 for no bytes.
-inline double order0_entropy(const Corpus& corpus) {
-  std::array<std::uint64_t, kByteValues> counts{};
-  corpus.for_each_span([&](Bytes bytes) {
-    for (const Byte byte : bytes) ++counts[byte];
-  });
-  double bits = 0;
-  for (const std::uint64_t count : counts) {
-    if (count == 0) continue;
-    const double p = static_cast<double>(count) / static_cast<double>(corpus.size());
-    bits -= p * std::log2(p);
-  }
-  return bits;
-}
+double order0_entropy(const Corpus& corpus);
 
 }  // namespace qllk::data
+
+#ifndef QLLK_COMPILED
+#include "qllk/data/corpus_impl.hpp"
+#endif

@@ -4,9 +4,7 @@
 // and some file systems cannot map at all. To read such a byte is an error like any other.
 #pragma once
 
-#include <fcntl.h>
 #include <poll.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,7 +14,6 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -39,12 +36,7 @@ inline std::atomic<void (*)()> on_wait{nullptr};
 
 /// Throws std::runtime_error unless there is memory for so many more bytes of a stream, which nobody knows the end of:
 /// the system would end a process that takes more than there is without a word.
-inline void expect_room(const std::string& name, std::uint64_t read, std::uint64_t more, const Machine& machine) {
-  const std::uint64_t available = machine.available_memory();
-  if (more <= available) return;
-  throw RuntimeError("'" + name + "' has more bytes than there is memory for: it goes on after " +
-                     std::to_string(read) + " bytes, and " + std::to_string(available) + " bytes are available");
-}
+void expect_room(const std::string& name, std::uint64_t read, std::uint64_t more, const Machine& machine);
 inline constexpr std::uint64_t kLargeStream = std::uint64_t{1} << 26;  // bytes from which on expect_room is asked
 
 namespace detail {
@@ -109,12 +101,7 @@ class InputFile {
   explicit InputFile(const std::string& path) : InputFile(open(path), path) {}
 
   /// Read from where it stands to its end, also if it is a file. Throws std::runtime_error if it is closed.
-  static InputFile standard_input() {
-    InputFile file(FileDescriptor(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)), "standard input");
-    file.regular_ = false;
-    file.size_ = 0;
-    return file;
-  }
+  static InputFile standard_input();
 
   /// What errors call it.
   const std::string& name() const { return name_; }
@@ -129,51 +116,15 @@ class InputFile {
   std::pair<std::uint64_t, std::uint64_t> identity() const { return identity_; }
 
   /// Reads until `out` is full or the file ends; returns the number of bytes. Throws std::runtime_error on an error.
-  std::size_t read(std::span<Byte> out) const {
-    std::size_t filled = 0;
-    while (filled < out.size()) {
-      if (waits_) detail::wait_until_ready(descriptor_.get(), POLLIN);
-      const auto count = ::read(descriptor_.get(), out.data() + filled, out.size() - filled);
-      if (count < 0 && errno == EINTR) continue;
-      if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {  // whoever opened a pipe may have made it so
-        detail::wait_until_ready(descriptor_.get(), POLLIN);
-        continue;
-      }
-      if (count < 0) throw_errno("cannot read", name_, errno);
-      if (count == 0) break;
-      filled += static_cast<std::size_t>(count);
-    }
-    return filled;
-  }
+  std::size_t read(std::span<Byte> out) const;
 
   /// Fills `out` with the bytes of a regular file from `offset` on; any number of threads may call it.
   /// Throws std::runtime_error on an error, and if the file ends before.
-  void read_at(std::uint64_t offset, std::span<Byte> out) const {
-    while (!out.empty()) {
-      const auto count = ::pread(descriptor_.get(), out.data(), out.size(), static_cast<off_t>(offset));
-      if (count < 0 && errno == EINTR) continue;
-      if (count < 0) throw_errno("cannot read", name_, errno);
-      if (count == 0)
-        throw RuntimeError(change().value_or("'" + name_ + "' has fewer bytes than its size, " + std::to_string(size_) +
-                                             ": byte " + std::to_string(offset) + " cannot be read"));
-      offset += static_cast<std::uint64_t>(count);
-      out = out.subspan(static_cast<std::size_t>(count));
-    }
-  }
+  void read_at(std::uint64_t offset, std::span<Byte> out) const;
 
   /// What another program did to the regular file since it was opened, by its size and time of modification; nothing if
   /// these are as they were. A file that is removed, or replaced by a rename, stays as it was for whoever has it open.
-  std::optional<std::string> change() const {
-    if (!regular_) return std::nullopt;
-    struct stat now;
-    if (::fstat(descriptor_.get(), &now) != 0) throw_errno("cannot read", name_, errno);
-    const auto size = static_cast<std::uint64_t>(now.st_size);
-    const bool touched = now.st_mtim.tv_sec != modified_.tv_sec || now.st_mtim.tv_nsec != modified_.tv_nsec;
-    if (size == size_ && !touched) return std::nullopt;
-    if (size == size_) return "'" + name_ + "' was changed by another program while it was in use";
-    return "'" + name_ + "' " + (size < size_ ? "was shortened" : "grew") + " while it was in use: it had " +
-           std::to_string(size_) + " bytes and now has " + std::to_string(size);
-  }
+  std::optional<std::string> change() const;
 
   /// Throws std::runtime_error with the change, if there is one.
   void check_unchanged() const {
@@ -182,42 +133,12 @@ class InputFile {
 
   /// All bytes up to its end, in memory. Throws std::runtime_error on an error, if the file changes meanwhile, and if
   /// there is not enough memory.
-  SharedBytes contents(const Machine& machine = Machine()) const {
-    constexpr std::size_t kStep = 1 << 16;
-    std::vector<Byte> memory;
-    for (std::size_t end = 0;;) {
-      if (end >= kLargeStream && end + kStep > memory.capacity())  // which doubles
-        expect_room(name_, end, 2 * std::uint64_t{memory.capacity()}, machine);
-      memory.resize(end + std::max<std::size_t>(kStep, end == 0 ? static_cast<std::size_t>(size_) + 1 : 0));
-      end += read(std::span(memory).subspan(end));
-      if (end < memory.size()) {
-        memory.resize(end);
-        check_unchanged();
-        return SharedBytes::of(std::move(memory));
-      }
-    }
-  }
+  SharedBytes contents(const Machine& machine = Machine()) const;
 
  private:
-  InputFile(FileDescriptor descriptor, const std::string& name) : descriptor_(std::move(descriptor)), name_(name) {
-    struct stat status;
-    if (!descriptor_.is_open() || ::fstat(descriptor_.get(), &status) != 0) throw_errno("cannot open", name_, errno);
-    if (S_ISDIR(status.st_mode)) throw RuntimeError("'" + name_ + "' is a folder, expected a file");
-    if (S_ISBLK(status.st_mode)) throw RuntimeError("'" + name_ + "' is not a regular file, but a block device");
-    regular_ = S_ISREG(status.st_mode) && status.st_size > 0;
-    if (regular_) size_ = static_cast<std::uint64_t>(status.st_size);
-    modified_ = status.st_mtim;
-    identity_ = {status.st_dev, status.st_ino};
-    waits_ = S_ISFIFO(status.st_mode) || S_ISCHR(status.st_mode) || S_ISSOCK(status.st_mode);
-  }
+  InputFile(FileDescriptor descriptor, const std::string& name);
 
-  static FileDescriptor open(const std::string& path) {
-    for (;;) {
-      FileDescriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-      if (descriptor.is_open() || errno != EINTR) return descriptor;
-      detail::waiting();  // a pipe is opened when somebody opens its other end
-    }
-  }
+  static FileDescriptor open(const std::string& path);
 
   FileDescriptor descriptor_;
   std::string name_;
@@ -278,3 +199,7 @@ class StoredBytes {
 };
 
 }  // namespace qllk::files
+
+#ifndef QLLK_COMPILED
+#include "qllk/files/input_file_impl.hpp"
+#endif

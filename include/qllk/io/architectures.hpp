@@ -41,11 +41,16 @@ struct StoredModel {
   typename M::Params params;  // its learned tensors
 };
 
-/// Where the default model has the mixer that it recommends: what a program compiles that names no other.
-using AnyModel = std::variant<StoredModel<QLLKTransformer<float>>, StoredModel<QLLKClassic<float>>>;
-/// Where it has any mixer: what tools and the compiled library run.
+/// Where the default model has any mixer: what tools and the compiled library run.
 using EveryModel =
     std::variant<StoredModel<QLLKTransformer<float, mixers::Registered>>, StoredModel<QLLKClassic<float>>>;
+#ifdef QLLK_COMPILED
+/// What a program loads that names no other.
+using AnyModel = EveryModel;
+#else
+/// What a program compiles that names no other: the default model has the mixer that it recommends.
+using AnyModel = std::variant<StoredModel<QLLKTransformer<float>>, StoredModel<QLLKClassic<float>>>;
+#endif
 
 namespace detail {
 template <class F, class... Stored>
@@ -155,3 +160,10 @@ struct Members<nn::MatchContext::Config> {
 };
 
 }  // namespace qllk::io
+
+#ifdef QLLK_COMPILED
+namespace qllk::io {
+extern template Json to_json(const EveryTransformer::Config&);
+extern template void from_json(const Json&, EveryTransformer::Config&, const std::string&);
+}  // namespace qllk::io
+#endif

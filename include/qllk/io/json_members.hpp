@@ -1,12 +1,10 @@
 // Plain structs to and from JSON, by one list of their members.
 #pragma once
 
-#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -88,10 +86,7 @@ void from_json(const Json& json, T& value, const std::string& name);
 
 namespace detail {
 
-inline RuntimeError unexpected(const Json& json, const std::string& name, const std::string& expected) {
-  const std::string found = json.dump(-1, ' ', false, Json::error_handler_t::replace);
-  return RuntimeError("'" + name + "' is " + found.substr(0, 60) + ", expected " + expected);
-}
+RuntimeError unexpected(const Json& json, const std::string& name, const std::string& expected);
 
 template <class Enum>
 void enum_from_json(const Json& json, Enum& value, const std::string& name) {
@@ -181,35 +176,12 @@ void from_json(const Json& json, T& value, const std::string& name) {
     detail::members_from_json(json, value, name);
 }
 
-namespace detail {
-/// Levels of lists and objects in a JSON text.
-inline int nesting(std::string_view text) {
-  int depth = 0, deepest = 0;
-  bool quoted = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (quoted && c == '\\')
-      ++i;
-    else if (c == '"')
-      quoted = !quoted;
-    else if (!quoted && (c == '[' || c == '{'))
-      deepest = std::max(deepest, ++depth);
-    else if (!quoted && (c == ']' || c == '}'))
-      --depth;
-  }
-  return deepest;
-}
-}  // namespace detail
-
 /// The value of a JSON text of at most 32 levels: to copy or print a deeper one could take more stack than there is.
 /// Errors as from_json.
-inline Json parse_json(const std::string& text, const std::string& name) {
-  constexpr int kMostLevels = 32;
-  if (detail::nesting(text) > kMostLevels)
-    throw RuntimeError("'" + name + "' has more than " + std::to_string(kMostLevels) + " levels of lists and objects");
-  Json json = Json::parse(text, nullptr, false);
-  if (json.is_discarded()) throw RuntimeError("'" + name + "' is not valid JSON");
-  return json;
-}
+Json parse_json(const std::string& text, const std::string& name);
 
 }  // namespace qllk::io
+
+#ifndef QLLK_COMPILED
+#include "qllk/io/json_members_impl.hpp"
+#endif

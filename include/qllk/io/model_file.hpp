@@ -139,3 +139,12 @@ StoredModel<Model> load_model_as(const std::filesystem::path& path) {
 }
 
 }  // namespace qllk::io
+
+#ifdef QLLK_COMPILED
+namespace qllk::io {
+extern template void save_model(const std::filesystem::path&, const EveryTransformer&, const EveryTransformer::Params&);
+extern template void save_model(const std::filesystem::path&, const QLLKClassic<float>&,
+                                const QLLKClassic<float>::Params&);
+extern template EveryModel load_model<EveryModel>(const std::filesystem::path&);
+}  // namespace qllk::io
+#endif

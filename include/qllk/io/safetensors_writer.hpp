@@ -13,13 +13,10 @@
 #include <filesystem>
 #include <functional>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 #include "qllk/core/types.hpp"
 #include "qllk/files/atomic_file.hpp"
@@ -81,47 +78,12 @@ class SafetensorsWriter {
   using Take = std::function<void(Bytes)>;
 
   /// Adds a tensor that `make` hands on row-major, all of its bytes in order, while `write` writes the file.
-  void add_made(const std::string& name, Dtype dtype, const Shape& shape, std::function<void(const Take&)> make) {
-    std::uint64_t size = dtype_size(dtype);
-    for (const std::uint64_t extent : shape) size *= extent;
-    insert(name, {dtype, shape, size,
-                  [make = std::move(make)](Sink& file) { make([&](Bytes bytes) { file.write(bytes); }); }});
-  }
+  void add_made(const std::string& name, Dtype dtype, const Shape& shape, std::function<void(const Take&)> make);
 
   /// Writes the file whole or not at all: see AtomicFile for the errors. The same content gives the same bytes: tensors
   /// of wide elements come first, so that each is aligned, and then in the order of their names. The metadata get a
   /// "checksum" of the whole file: SafetensorsReader::verify compares it.
-  void write(const std::filesystem::path& path) const {
-    std::vector<const std::pair<const std::string, Entry>*> order;
-    for (const auto& entry : entries_) order.push_back(&entry);
-    std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
-      return dtype_size(a->second.dtype) > dtype_size(b->second.dtype);
-    });
-    nlohmann::json header = nlohmann::json::object();
-    header["__metadata__"] = metadata_;
-    header["__metadata__"][detail::kChecksumKey] = detail::checksum_text(0);
-    std::uint64_t end = 0;
-    for (const auto* item : order) {
-      const auto& [name, entry] = *item;
-      const std::uint64_t begin = std::exchange(end, end + entry.size);
-      header[name] = {{"dtype", dtype_name(entry.dtype)}, {"shape", entry.shape}, {"data_offsets", {begin, end}}};
-    }
-    std::string text;
-    try {
-      text = header.dump();
-    } catch (const nlohmann::json::exception&) {
-      throw InvalidArgument("cannot write '" + path.string() + "': a name or its metadata is not UTF-8 text");
-    }
-    text.resize((text.size() + 7) / 8 * 8, ' ');
-    const auto length = static_cast<std::uint64_t>(text.size());
-    Sink file(path);
-    file.write(as_bytes(&length, 1));
-    file.write(as_bytes(text.data(), text.size()));
-    for (const auto* item : order) item->second.write(file);
-    const std::string sum = detail::checksum_text(file.sum.value());
-    file.file.rewrite(sizeof length + detail::checksum_at(text), as_bytes(sum.data(), sum.size()));
-    file.file.commit();
-  }
+  void write(const std::filesystem::path& path) const;
 
  private:
   struct Sink {
@@ -161,13 +123,14 @@ class SafetensorsWriter {
     return Bytes(reinterpret_cast<const Byte*>(data), count * sizeof(T));
   }
 
-  void insert(const std::string& name, Entry entry) {
-    if (name == "__metadata__" || !entries_.emplace(name, std::move(entry)).second)
-      throw InvalidArgument("safetensors: the tensor name '" + name + "' is taken already");
-  }
+  void insert(const std::string& name, Entry entry);
 
   std::map<std::string, Entry> entries_;
   std::map<std::string, std::string> metadata_;
 };
 
 }  // namespace qllk::io
+
+#ifndef QLLK_COMPILED
+#include "qllk/io/safetensors_writer_impl.hpp"
+#endif

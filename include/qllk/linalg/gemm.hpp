@@ -230,3 +230,16 @@ void gemm(const A& a, const B& b, C&& c) {
 }
 
 }  // namespace qllk::linalg
+
+#ifdef QLLK_COMPILED
+namespace qllk::linalg::detail {
+extern template void gemm<float, false, false>(const GemmProduct<float>&);
+extern template void gemm<float, false, true>(const GemmProduct<float>&);
+extern template void gemm<float, true, false>(const GemmProduct<float>&);
+extern template void gemm<float, true, true>(const GemmProduct<float>&);
+extern template void gemm<double, false, false>(const GemmProduct<double>&);
+extern template void gemm<double, false, true>(const GemmProduct<double>&);
+extern template void gemm<double, true, false>(const GemmProduct<double>&);
+extern template void gemm<double, true, true>(const GemmProduct<double>&);
+}  // namespace qllk::linalg::detail
+#endif

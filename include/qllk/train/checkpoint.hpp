@@ -15,9 +15,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <limits>
-#include <stdexcept>
 #include <string>
-#include <utility>
 
 #include "qllk/core/build.hpp"
 #include "qllk/core/optimizer.hpp"
@@ -141,23 +139,7 @@ void save_checkpoint(const std::filesystem::path& path, const Trainer<Model, Opt
 class Checkpoint {
  public:
   /// Throws if the file is missing, cut short, or not a training checkpoint.
-  explicit Checkpoint(const std::filesystem::path& path) : reader_(path) {
-    const auto format = reader_.metadata().find("format");
-    if (format == reader_.metadata().end() || format->second != "qllk-training")
-      reader_.fail("is not a training checkpoint");
-    io::detail::check_version(reader_);
-    io::detail::naming(reader_, [&] {
-      const auto json = [&](const char* key) { return io::parse_json(io::detail::metadata(reader_, key), key); };
-      settings_ = json("settings");
-      io::from_json(json("progress"), progress_, "progress");
-      io::from_json(json("updates"), updates_, "updates");
-      budget_ = detail::budget_from_json(json("budget"));
-      notes_ = json("notes");
-      if (!(progress_.skipped >= 0 && progress_.steps >= progress_.skipped &&
-            updates_ == progress_.steps - progress_.skipped && progress_.seconds >= 0))
-        throw RuntimeError("'progress' makes no sense: " + io::to_json(progress_).dump());
-    });
-  }
+  explicit Checkpoint(const std::filesystem::path& path);
 
   /// The name of the model's io::Architecture.
   const std::string& arch() const { return io::detail::metadata(reader_, "arch"); }
@@ -185,40 +167,16 @@ class Checkpoint {
 
   /// Throws also if another optimiser made the checkpoint.
   template <Optimizer Optim = optim::AdamW>
-  BasicTrainerSettings<Optim> settings() const {
-    expect_optimizer<Optim>();
-    BasicTrainerSettings<Optim> settings;
-    io::detail::naming(reader_, [&] { io::from_json(settings_, settings, "settings"); });
-    return settings;
-  }
+  BasicTrainerSettings<Optim> settings() const;
 
   /// The model, without its weights. Throws also if it is another.
   template <class Model>
-  Model model() const {
-    if (arch() != io::Architecture<Model>::name)
-      reader_.fail("is of architecture '" + arch() + "', expected '" + std::string(io::Architecture<Model>::name) +
-                   "'");
-    return io::detail::described_model<Model>(reader_, "params.");
-  }
+  Model model() const;
 
   /// Puts weights, moments and progress into a trainer that was made with this model and these settings, in place: no
   /// tensor is held twice. When it throws, the trainer has parts of both, and is of no use.
   template <class Model, Optimizer Optim>
-  void restore(Trainer<Model, Optim>& trainer) const {
-    expect_optimizer<Optim>();
-    trainer.fill(progress_, [&](auto& params, auto& optimizer, auto& average, auto& carried) {
-      const auto load = [&](const char* prefix, auto& tree) {
-        io::load_parameters(reader_, prefix, tree);
-        io::detail::check_finite(reader_, tree);
-      };
-      load("params", params);
-      if (trainer.settings().average.every > 0) load("average", average);  // which files of old have always
-      load("carried", carried);
-      load(detail::key_v<Optim>, optimizer);
-      optimizer.updates = updates_;
-      reader_.verify();
-    });
-  }
+  void restore(Trainer<Model, Optim>& trainer) const;
 
  private:
   template <Optimizer Optim>
@@ -235,4 +193,58 @@ class Checkpoint {
   io::Json notes_;
 };
 
+template <Optimizer Optim>
+BasicTrainerSettings<Optim> Checkpoint::settings() const {
+  expect_optimizer<Optim>();
+  BasicTrainerSettings<Optim> settings;
+  io::detail::naming(reader_, [&] { io::from_json(settings_, settings, "settings"); });
+  return settings;
+}
+
+template <class Model>
+Model Checkpoint::model() const {
+  if (arch() != io::Architecture<Model>::name)
+    reader_.fail("is of architecture '" + arch() + "', expected '" + std::string(io::Architecture<Model>::name) + "'");
+  return io::detail::described_model<Model>(reader_, "params.");
+}
+
+template <class Model, Optimizer Optim>
+void Checkpoint::restore(Trainer<Model, Optim>& trainer) const {
+  expect_optimizer<Optim>();
+  trainer.fill(progress_, [&](auto& params, auto& optimizer, auto& average, auto& carried) {
+    const auto load = [&](const char* prefix, auto& tree) {
+      io::load_parameters(reader_, prefix, tree);
+      io::detail::check_finite(reader_, tree);
+    };
+    load("params", params);
+    if (trainer.settings().average.every > 0) load("average", average);  // which files of old have always
+    load("carried", carried);
+    load(detail::key_v<Optim>, optimizer);
+    optimizer.updates = updates_;
+    reader_.verify();
+  });
+}
+
 }  // namespace qllk::train
+
+#ifdef QLLK_COMPILED
+namespace qllk::io {
+extern template Json to_json(const train::TrainerSettings&);
+extern template void from_json(const Json&, train::TrainerSettings&, const std::string&);
+}  // namespace qllk::io
+namespace qllk::train {
+extern template void save_checkpoint(const std::filesystem::path&, const Trainer<EveryTransformer>&, const Budget&,
+                                     const io::Json&);
+extern template void save_checkpoint(const std::filesystem::path&, const Trainer<QLLKClassic<float>>&, const Budget&,
+                                     const io::Json&);
+extern template EveryTransformer Checkpoint::model<EveryTransformer>() const;
+extern template QLLKClassic<float> Checkpoint::model<QLLKClassic<float>>() const;
+extern template TrainerSettings Checkpoint::settings<optim::AdamW>() const;
+extern template void Checkpoint::restore(Trainer<EveryTransformer>&) const;
+extern template void Checkpoint::restore(Trainer<QLLKClassic<float>>&) const;
+}  // namespace qllk::train
+#endif
+
+#ifndef QLLK_COMPILED
+#include "qllk/train/checkpoint_impl.hpp"
+#endif

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <numeric>
 #include <span>
@@ -57,9 +58,9 @@ struct Borrowed {
 /// Calls progress(score) after some chunks, of this thread; it returns false to stop there.
 /// Errors: std::invalid_argument for a chunk or a number of threads outside its range.
 /// Cost: one forward pass; memory for one chunk a thread, whatever the corpus's size.
-template <PipelinedModel Model, class Params, class Progress>
-Score evaluate(const Model& model, const Params& params, const data::Corpus& corpus, Progress&& progress,
-               EvaluateSettings settings = {}) {
+template <PipelinedModel Model, class Params>
+Score evaluate(const Model& model, const Params& params, const data::Corpus& corpus,
+               const std::function<bool(const Score&)>& progress, EvaluateSettings settings = {}) {
   struct Chunk {
     typename Model::Cache cache;
     Mat<typename Model::Scalar> logits;
@@ -97,7 +98,7 @@ Score evaluate(const Model& model, const Params& params, const data::Corpus& cor
     for (std::size_t i = 0; i < pieces; ++i) score.nats += nats[i];
     score.bytes += count;
     text[0] = text[count];
-    if (!progress(static_cast<const Score&>(score))) break;
+    if (!progress(score)) break;
   }
   return score;
 }
@@ -105,8 +106,9 @@ Score evaluate(const Model& model, const Params& params, const data::Corpus& cor
 /// Scores every byte of a corpus in order, with an adapter that learns from it on the way. Of one thread.
 ///
 /// Calls progress(score) after some chunks; it returns false to stop there.
-template <class Model, class Progress>
-Score evaluate_adapting(Adapter<Model>& adapter, const data::Corpus& corpus, Progress&& progress) {
+template <class Model>
+Score evaluate_adapting(Adapter<Model>& adapter, const data::Corpus& corpus,
+                        const std::function<bool(const Score&)>& progress) {
   constexpr auto kChunk = static_cast<std::uint64_t>(Adapter<Model>::kChunk);
   std::vector<Byte> text(kChunk + 1);
   text[0] = kStartByte;
@@ -117,7 +119,7 @@ Score evaluate_adapting(Adapter<Model>& adapter, const data::Corpus& corpus, Pro
     score.nats += adapter.learn(Bytes(text).first(count), Bytes(text).subspan(1, count));
     score.bytes += count;
     text[0] = text[count];
-    if (!progress(static_cast<const Score&>(score))) break;
+    if (!progress(score)) break;
   }
   return score;
 }
@@ -130,3 +132,21 @@ Score evaluate(const Model& model, const Params& params, const data::Corpus& cor
 }
 
 }  // namespace qllk::train
+
+#ifdef QLLK_COMPILED
+#include "qllk/model/compiled.hpp"
+namespace qllk::train {
+extern template Score evaluate(const EveryTransformer&, const EveryTransformer::Params&, const data::Corpus&,
+                               const std::function<bool(const Score&)>&, EvaluateSettings);
+extern template Score evaluate(const QLLKClassic<float>&, const QLLKClassic<float>::Params&, const data::Corpus&,
+                               const std::function<bool(const Score&)>&, EvaluateSettings);
+extern template Score evaluate(const EveryTransformer&, const EveryTransformer::Int8Params&, const data::Corpus&,
+                               const std::function<bool(const Score&)>&, EvaluateSettings);
+extern template Score evaluate(const QLLKClassic<float>&, const QLLKClassic<float>::Int8Params&, const data::Corpus&,
+                               const std::function<bool(const Score&)>&, EvaluateSettings);
+extern template Score evaluate_adapting(Adapter<EveryTransformer>&, const data::Corpus&,
+                                        const std::function<bool(const Score&)>&);
+extern template Score evaluate_adapting(Adapter<QLLKClassic<float>>&, const data::Corpus&,
+                                        const std::function<bool(const Score&)>&);
+}  // namespace qllk::train
+#endif

@@ -170,3 +170,10 @@ double fit(double budget, Given given, typename Model::Config& config, TrainerSe
 }
 
 }  // namespace qllk::train
+
+#ifdef QLLK_COMPILED
+namespace qllk::train {
+extern template double fit<EveryTransformer>(double, Given, EveryTransformer::Config&, TrainerSettings&);
+extern template double fit<QLLKClassic<float>>(double, Given, QLLKClassic<float>::Config&, TrainerSettings&);
+}  // namespace qllk::train
+#endif

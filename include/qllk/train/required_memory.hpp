@@ -110,3 +110,12 @@ QLLK_COLD void expect_fits(const Model& model, const BasicTrainerSettings<Optim>
 }
 
 }  // namespace qllk::train
+
+#ifdef QLLK_COMPILED
+namespace qllk::train {
+extern template Memory required_memory(const EveryTransformer&, const TrainerSettings&);
+extern template Memory required_memory(const QLLKClassic<float>&, const TrainerSettings&);
+extern template void expect_fits(const EveryTransformer&, const TrainerSettings&, std::uint64_t);
+extern template void expect_fits(const QLLKClassic<float>&, const TrainerSettings&, std::uint64_t);
+}  // namespace qllk::train
+#endif

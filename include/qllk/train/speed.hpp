@@ -41,3 +41,14 @@ Recipe<Model> measured_recipe(const data::Corpus& text, const Budget& budget, in
 }
 
 }  // namespace qllk::train
+
+#ifdef QLLK_COMPILED
+namespace qllk::train {
+extern template double measured_speed<EveryTransformer>(const data::Corpus&, int, linalg::Precision);
+extern template double measured_speed<QLLKClassic<float>>(const data::Corpus&, int, linalg::Precision);
+extern template Recipe<EveryTransformer> measured_recipe<EveryTransformer>(const data::Corpus&, const Budget&, int,
+                                                                           Wanted);
+extern template Recipe<QLLKClassic<float>> measured_recipe<QLLKClassic<float>>(const data::Corpus&, const Budget&, int,
+                                                                               Wanted);
+}  // namespace qllk::train
+#endif

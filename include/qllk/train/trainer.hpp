@@ -2,16 +2,10 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
-#include <concepts>
 #include <cstdint>
 #include <limits>
 #include <memory>
-#include <numeric>
 #include <optional>
-#include <span>
-#include <tuple>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -76,42 +70,7 @@ class Trainer {
   /// same calls. Throws std::invalid_argument when a setting makes no sense or the corpus is shorter than one context
   /// (than all sequences of a batch, where these are consecutive).
   QLLK_COLD Trainer(Model model, BasicTrainerSettings<Optim> settings, data::Corpus corpus, int threads,
-                    Exchange<Scalar>* exchange = nullptr)
-      : model_(std::move(model)),
-        settings_(checked(settings)),
-        crops_(std::move(corpus), settings.seed),
-        pool_(std::make_unique<ThreadPool>(threads)),
-        exchange_(exchange) {
-    Random random = Random::of(settings.seed, 0x57E16475);
-    params_ = model_.init(random);
-    optimizer_ = optim::zero_state<Optim>(params_);
-    average_ = build_like<Params>(params_, [this](const auto& p, auto& mean) {
-      if constexpr (!is_hash_table_v<std::remove_cvref_t<decltype(p)>>)
-        if (settings_.average.every > 0) mean = p;
-    });
-    crops_.check_length(settings_.context);
-    if (settings_.crops == Crops::consecutive)
-      segments_.emplace(crops_.corpus(), settings_.seed, settings_.batch, settings_.context);
-    text_ = {crops_.corpus(), std::vector<std::uint64_t>(static_cast<std::size_t>(settings_.batch))};
-    const std::size_t before = heap_bytes();
-    SweepSettings sizes{settings_.batch, settings_.context, settings_.shards,
-                        settings_.piece, settings_.chunk,   settings_.borders};
-    const Index shards = sizes.share.end;
-    if (exchange_ != nullptr) sizes.share = exchange_->share(shards);
-    if (segments_ && (sizes.share.size() < shards || batches().each_step > 1))
-      throw InvalidArgument(
-          "several processes need random crops: consecutive ones carry states that are not exchanged");
-    sweep_ = Sweep<Model>(model_, params_, sizes);
-    total_ = model_.zero_grads();
-    reducer_ = Reducer<Scalar>(params_, settings_.precision, exchange_, shards);
-    warm_up();
-    memory_.parameters = held(params_);
-    memory_.optimizer = held(optimizer_) + held(average_);
-    memory_.gradients = held(total_);
-    const std::size_t grown = heap_bytes() - before;
-    memory_.activations = grown > memory_.gradients ? grown - memory_.gradients : 0;
-    attach();
-  }
+                    Exchange<Scalar>* exchange = nullptr);
 
   /// One update; `progress` in [0, 1] is the share of the budget used so far, for the learning-rate schedule.
   ///
@@ -119,49 +78,7 @@ class Trainer {
   /// all-reduce over machines does. The norm, clipping and the update follow from what it leaves. When it throws, this
   /// step has not happened.
   template <class Hook = NoHook>
-  StepReport step(double progress, Hook&& hook = {}) {
-    not_exchanged();
-    const double start = working_seconds();
-    const auto count = static_cast<std::size_t>(settings_.batch * settings_.context);
-    const bool whole = sweep_.chunks() == 1;
-    begin_batch();
-    const ClearSparse clear{reducer_};
-    double nats = sweep_.differentiate(sweep_step(), [&](bool first) {
-      if (!whole) reducer_.add(sweep_.pieces(), total_, *pool_, first);
-    });
-    if (exchange_ != nullptr) {
-      const std::vector<double> losses = exchange_->gather(sweep_.nats());
-      nats = std::accumulate(losses.begin(), losses.end(), 0.0);
-    }
-    StepReport report{};
-    const auto sum = [&](auto&& change) {
-      report.gradient_norm =
-          whole ? reducer_.sum(sweep_.pieces(), total_, *pool_, change) : reducer_.sum_added(total_, *pool_, change);
-    };
-    if constexpr (std::same_as<std::remove_cvref_t<Hook>, NoHook>)
-      sum(NoHook{});
-    else
-      sum([&](auto& gradients) { hook(gradients, nats); });
-    report.bits_per_byte = nats / static_cast<double>(count) * nn::kBitsPerNat;
-    report.learning_rate = settings_.optimizer.learning_rate * settings_.schedule.factor(progress_.steps, progress);
-    report.skipped = !std::isfinite(nats) || !std::isfinite(report.gradient_norm);
-    if (report.skipped) {
-      ++progress_.skipped;
-    } else {
-      const double clip = report.gradient_norm > settings_.clip ? settings_.clip / report.gradient_norm : 1.0;
-      const typename Optim::template Update<Scalar> update(settings_.optimizer, ++optimizer_.updates,
-                                                           report.learning_rate, clip);
-      reducer_.apply(update, optim::RowUpdate<Scalar>(settings_.rows, report.learning_rate), params_, total_,
-                     optimizer_, *pool_);
-    }
-    if (exchange_ != nullptr) exchange_->after_update();
-    ++progress_.steps;
-    if (segments_) carry_on(report.skipped);
-    if (settings_.average.takes(progress_.steps)) add_to_average();
-    progress_.bytes += count * batches().each_step;
-    progress_.seconds = std::max(0.0, progress_.seconds + (working_seconds() - start));
-    return report;
-  }
+  StepReport step(double progress, Hook&& hook = {});
 
   /// Steps until the budget is used up or on_step(report) returns false. What on_step takes is not counted as training.
   /// Of several processes the first one's clock and on_step decide for all.
@@ -180,15 +97,7 @@ class Trainer {
     restore(std::move(params), std::move(optimizer), std::move(average), progress, carried_);
   }
   /// Likewise, with what its streams carried.
-  void restore(Params params, State optimizer, Params average, Progress progress, Carried carried) {
-    expect_shapes("cannot resume", params_, params);
-    expect_shapes("cannot resume", optimizer_, optimizer);  // hashed tables have moments of other shapes than their own
-    expect_shapes("cannot resume", average_, average);
-    expect_shapes("cannot resume", carried_, carried);
-    fill(progress, [&](Params& p, State& o, Params& a, Carried& c) {
-      p = std::move(params), o = std::move(optimizer), a = std::move(average), c = std::move(carried);
-    });
-  }
+  void restore(Params params, State optimizer, Params average, Progress progress, Carried carried);
   /// Likewise, from what load(params, optimizer, average, carried) writes to their places: without a second copy of
   /// them. It must keep all shapes. When it throws, the trainer has parts of both, and is of no use.
   template <class Load>
@@ -262,20 +171,7 @@ class Trainer {
   /// The number of the batch of this step.
   std::uint64_t batch_number() const { return steps() * batches().each_step + batches().mine; }
 
-  void attach() {
-    if (exchange_ == nullptr) return;
-    typename Exchange<Scalar>::Learned learned;
-    const auto all = [](auto& leaf) { return std::span(leaf.data(), static_cast<std::size_t>(leaf.size())); };
-    for_each_parameter(
-        [&](const Path&, auto& leaf, auto& moments) {
-          if constexpr (is_hash_table_v<std::remove_cvref_t<decltype(leaf)>>)
-            learned.tables.push_back({all(leaf), all(moments), leaf.cols()});
-          else
-            learned.dense.push_back(all(leaf));
-        },
-        params_, std::get<qllk::detail::moments_v<State> - 1>(optimizer_.moments()));
-    exchange_->attach(std::move(learned));
-  }
+  void attach();
 
   typename Sweep<Model>::Step sweep_step() const {
     return {.model = model_,
@@ -289,84 +185,26 @@ class Trainer {
   }
 
   /// Sizes every buffer; what it computes is not used.
-  QLLK_COLD void warm_up() {
-    sweep_.warm_up(sweep_step(), [&](bool first) {
-      if (sweep_.chunks() > 1) return reducer_.add(sweep_.pieces(), total_, *pool_, first);
-      reducer_.sum(sweep_.pieces(), total_, *pool_);
-    });
-    reducer_.clear_sparse();
-    if (!segments_) return;
-    sweep_.for_each_state([&](std::size_t, const auto& state) { carried_.groups.push_back(state); });
-    for_each_parameter(
-        [](const Path& path, const auto& leaf) {
-          if constexpr (requires(std::remove_cvref_t<decltype(leaf)> grown) { grown.keep(Index{1}); })
-            throw InvalidArgument("consecutive crops carry states of constant size, but '" + path.str() +
-                                  "' grows with the stream: choose other mixers, or random crops");
-        },
-        carried_);
-    set_zero(carried_);
-  }
+  QLLK_COLD void warm_up();
 
   /// Finds the next batch, and makes the states those at its sequences' begins.
-  void begin_batch() {
-    const std::uint64_t now = steps();
-    const auto place = [&](Index s, std::uint64_t at) { text_.starts[static_cast<std::size_t>(s)] = at; };
-    if (!segments_) {
-      crops_.for_each_start(batch_number(), settings_.batch, settings_.context, place);
-      return sweep_.begin(sweep_step());
-    }
-    const std::uint64_t behind = segments_->batches_since_start(now);
-    if (behind == 0 || states_of_ != now) {
-      segments_->for_each_start(now - behind, place);
-      sweep_.begin(sweep_step());
-    }
-    if (behind == 0) {
-      set_zero(carried_);
-    } else if (states_of_ != now) {  // restored, or after an error: features are found by reading, all else is carried_
-      sweep_.follow(sweep_step(), 0, behind * static_cast<std::uint64_t>(settings_.context));
-      sweep_.for_each_state([&](std::size_t g, auto& state) { copy_tensors(carried_.groups[g], state); });
-    }
-    segments_->for_each_start(now, place);
-    states_of_ = kNoStep;  // unless it ends well
-  }
+  void begin_batch();
 
   /// Keeps what the next step begins with. What is not finite is not carried on.
-  void carry_on(bool skipped) {
-    sweep_.for_each_state([&](std::size_t g, auto& state) {
-      if (skipped) set_zero(state);
-      copy_tensors(state, carried_.groups[g]);
-    });
-    states_of_ = steps();
-  }
+  void carry_on(bool skipped);
 
   template <class Tree>
   static void copy_tensors(const Tree& from, Tree& to) {
     for_each_parameter([](const Path&, const auto& a, auto& b) { b = a; }, from, to);
   }
 
-  void add_to_average() {
-    const auto share = static_cast<Scalar>(settings_.average.share(progress_.steps));
-    for_each_parameter(
-        [share](const Path&, const auto& p, auto& mean) {
-          if constexpr (!is_hash_table_v<std::remove_cvref_t<decltype(p)>>) {
-            auto average = values(mean.data(), mean.size());
-            average += share * (values(p.data(), p.size()) - average);
-          }
-        },
-        params_, average_);
-  }
+  void add_to_average();
 
   void not_exchanged() const {
     if (exchanged_)
       throw LogicError("the trainer was called from within with_average, which has exchanged its weights");
   }
-  void exchange_average() {
-    for_each_parameter(
-        [](const Path&, auto& p, auto& mean) {
-          if constexpr (!is_hash_table_v<std::remove_cvref_t<decltype(p)>>) std::swap(p, mean);
-        },
-        params_, average_);
-  }
+  void exchange_average();
 
   Model model_;
   Settings settings_;
@@ -390,6 +228,7 @@ class Trainer {
 
 }  // namespace qllk::train
 
+#include "qllk/train/trainer_impl.hpp"
 #ifdef QLLK_COMPILED
 #include "qllk/train/compiled.hpp"
 #endif

@@ -1,0 +1,5 @@
+#include "qllk/data/corpus_impl.hpp"
+#include "qllk/data/pieces_impl.hpp"
+#include "qllk/files/atomic_file_impl.hpp"
+#include "qllk/files/input_file_impl.hpp"
+#include "qllk/files/machine_impl.hpp"
