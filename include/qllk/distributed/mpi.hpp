@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <span>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -100,6 +102,16 @@ class MpiTeam final : public Team {
     for_each_part(bytes, [](std::span<std::byte> part) {
       check("MPI_Bcast", MPI_Bcast(part.data(), static_cast<int>(part.size()), MPI_BYTE, 0, MPI_COMM_WORLD));
     });
+  }
+
+  /// Returns when all processes have called it. Does not take the processor from those that still work.
+  void meet() const {
+    MPI_Request all = MPI_REQUEST_NULL;
+    check("MPI_Ibarrier", MPI_Ibarrier(MPI_COMM_WORLD, &all));
+    for (int here = 0; here == 0;) {
+      check("MPI_Test", MPI_Test(&all, &here, MPI_STATUS_IGNORE));
+      if (here == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
   }
 
   /// Ends all processes of the launcher at once: for errors that only this one knows of.
