@@ -93,7 +93,7 @@ bad_command_lines() {
   refuse 2 "--bogus" train --bogus
   refuse 2 "'extra' is not known; texts are given by --data (" train extra
   refuse 2 "'--bogus' is not known (" train --bogus
-  refuse 2 "'extra' is not known (" generate extra
+  refuse 2 "'extra' is not known (" generate --model m extra
   refuse 2 "'--step' is not known; did you mean --steps?" train --step 5
   refuse 2 "did you mean --seconds?" train --data text --secnds=5
   refuse 2 "--dim is 0, expected a whole number from 1" train --dim 0

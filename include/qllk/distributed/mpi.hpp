@@ -104,7 +104,7 @@ class MpiTeam final : public Team {
     });
   }
 
-  /// Returns when all processes have called it. Does not take the processor from those that still work.
+  /// Returns when all processes have called it, in all at once. Does not take the processor from those that still work.
   void meet() const {
     MPI_Request all = MPI_REQUEST_NULL;
     check("MPI_Ibarrier", MPI_Ibarrier(MPI_COMM_WORLD, &all));
@@ -112,6 +112,7 @@ class MpiTeam final : public Team {
       check("MPI_Test", MPI_Test(&all, &here, MPI_STATUS_IGNORE));
       if (here == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
+    check("MPI_Barrier", MPI_Barrier(MPI_COMM_WORLD));
   }
 
   /// Ends all processes of the launcher at once: for errors that only this one knows of.
