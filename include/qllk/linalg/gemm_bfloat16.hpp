@@ -127,9 +127,6 @@ struct PairProduct {
   PairTarget target;
 };
 
-/// Packed panels of A by packed columns of B, which begin at column `col` of C.
-void pair_panels(const PairProduct& product, Index col, Index columns, bool b_transposed, PairFactors factors);
-
 /// Of each: C = start + A B, of [rows, depth] by [depth, cols]. B is packed once for all.
 void gemm_bfloat16(Index cols, Index depth, const FloatFactor& b, std::span<PairProduct> products);
 

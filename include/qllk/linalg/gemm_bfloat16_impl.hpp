@@ -12,8 +12,8 @@
 
 namespace qllk::linalg::detail {
 
-QLLK_INLINE void pair_panels(const PairProduct& product, Index col, Index columns, bool b_transposed,
-                             PairFactors factors) {
+/// Packed panels of A by packed columns of B, which begin at column `col` of C.
+inline void pair_panels(const PairProduct& product, Index col, Index columns, bool b_transposed, PairFactors factors) {
   for (Index row = 0; row < product.rows; row += PairBlocking::kPanelRows) {
     const Index panel = std::min(PairBlocking::kPanelRows, product.rows - row);
     if (b_transposed)
