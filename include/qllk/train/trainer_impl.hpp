@@ -1,5 +1,5 @@
-// How Trainer does what trainer.hpp says. Include that one. Not in the class: what is defined there is inline, and would
-// be compiled in every program of the compiled library once more.
+// How Trainer does what trainer.hpp says. Include that one. The definitions are not in the class: there they would be
+// inline, and compiled once more in every program of the compiled library.
 #pragma once
 
 #include <algorithm>
