@@ -14,7 +14,7 @@ namespace qllk::io {
 
 namespace detail {
 /// Levels of lists and objects in a JSON text.
-QLLK_INLINE int nesting(std::string_view text) {
+inline int nesting(std::string_view text) {
   int depth = 0, deepest = 0;
   bool quoted = false;
   for (std::size_t i = 0; i < text.size(); ++i) {

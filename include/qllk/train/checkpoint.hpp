@@ -243,8 +243,6 @@ extern template TrainerSettings Checkpoint::settings<optim::AdamW>() const;
 extern template void Checkpoint::restore(Trainer<EveryTransformer>&) const;
 extern template void Checkpoint::restore(Trainer<QLLKClassic<float>>&) const;
 }  // namespace qllk::train
-#endif
-
-#ifndef QLLK_COMPILED
+#else
 #include "qllk/train/checkpoint_impl.hpp"
 #endif

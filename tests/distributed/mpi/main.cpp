@@ -1,12 +1,10 @@
 // Started by an MPI launcher; compiled once for each MPI that is installed.
-#include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <exception>
-#include <thread>
 
 #include "distributed/mpi/training.hpp"
 #include "qllk/distributed/mpi.hpp"
+#include "train/mpi/end.hpp"
 
 int main() {
   qllk::distributed::MpiTeam team;
@@ -15,11 +13,7 @@ int main() {
     if (team.leads()) std::printf("%d processes, %d failures\n", team.size(), failures);
     team.meet();
     std::fflush(nullptr);
-    std::thread([failures] {  // MPI_Finalize of MPICH 4.0 now and then does not end where a network is slow
-      std::this_thread::sleep_for(std::chrono::seconds(10));
-      std::_Exit(failures == 0 ? 0 : 1);
-    })
-        .detach();
+    train_tool::end_in_time(failures == 0 ? 0 : 1);
     return failures == 0 ? 0 : 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "process %d: %s\n", team.rank(), error.what());

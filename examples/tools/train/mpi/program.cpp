@@ -4,17 +4,15 @@
 #include <signal.h>
 
 #include <algorithm>
-#include <chrono>
-#include <cstdlib>
 #include <exception>
 #include <new>
 #include <string>
-#include <thread>
 
 #include "command_line.hpp"
 #include "qllk/distributed/launcher.hpp"
 #include "qllk/distributed/mpi.hpp"
 #include "qllk/files/machine.hpp"
+#include "train/mpi/end.hpp"
 #include "train/train.hpp"
 
 namespace train_tool {
@@ -30,15 +28,6 @@ namespace {
   tool::write_stderr(line);
   team.end_all(status);
   std::terminate();
-}
-
-/// All is done in all processes, and nothing is lost if MPI does not end. On a slow network MPICH 4.0, which Debian 12
-/// has, waits in MPI_Finalize now and then for a process that has closed its connections already.
-void end_in_time(int status) {
-  std::thread([status] {
-    std::this_thread::sleep_for(std::chrono::seconds(10));
-    std::_Exit(status);
-  }).detach();
 }
 
 int train_together(const CLI::App& app, MpiTeam& team, const Options& options) {
